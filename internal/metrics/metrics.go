@@ -1,0 +1,245 @@
+// Package metrics is what the atom counts, by name. Every metric is declared
+// once, here: what is shown at /metrics, and the documented list, come from
+// the same declaration.
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics holds the counters of one atom. All methods may be called at once
+// from many goroutines, and do nothing on a nil *Metrics, so that a part can
+// be used without counting.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests       *prometheus.CounterVec
+	requestSeconds *prometheus.HistogramVec
+	denied         *prometheus.CounterVec
+	executions     *prometheus.CounterVec
+	executionSecs  *prometheus.HistogramVec
+	stepSeconds    *prometheus.HistogramVec
+	callSeconds    *prometheus.HistogramVec
+	callsInFlight  *prometheus.GaugeVec
+	connectionUp   *prometheus.GaugeVec
+	commitBatch    prometheus.Histogram
+	commitSeconds  prometheus.Histogram
+	recordsDropped prometheus.Counter
+	clockJumps     prometheus.Counter
+	info           *prometheus.GaugeVec
+	queue          *queueCollector
+	processes      children[string, *ProcessMetrics]
+	connections    children[string, *ConnectionMetrics]
+}
+
+// New makes the metrics of one atom, with a registry of their own.
+func New() *Metrics {
+	m := &Metrics{
+		registry:       prometheus.NewRegistry(),
+		requests:       requestsTotal.counters(),
+		requestSeconds: requestDuration.histograms(),
+		denied:         authDenied.counters(),
+		executions:     executionsTotal.counters(),
+		executionSecs:  executionDuration.histograms(),
+		stepSeconds:    stepDuration.histograms(),
+		callSeconds:    callDuration.histograms(),
+		callsInFlight:  callsInFlight.gauges(),
+		connectionUp:   connectionUp.gauges(),
+		commitBatch:    commitBatch.histograms().WithLabelValues().(prometheus.Histogram),
+		commitSeconds:  commitDuration.histograms().WithLabelValues().(prometheus.Histogram),
+		recordsDropped: recordsDropped.counters().WithLabelValues(),
+		clockJumps:     clockJumps.counters().WithLabelValues(),
+		info:           info.gauges(),
+		queue:          newQueueCollector(),
+	}
+	m.registry.MustRegister(
+		m.requests, m.requestSeconds, m.denied, m.executions, m.executionSecs, m.stepSeconds,
+		m.callSeconds, m.callsInFlight, m.connectionUp, m.commitBatch, m.commitSeconds,
+		m.recordsDropped, m.clockJumps, m.info, m.queue,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// Handler answers with everything that is counted, in the Prometheus text
+// format or OpenMetrics, as the scraper asks. It asks for no credentials.
+func (m *Metrics) Handler() http.Handler {
+	if m == nil {
+		return http.NotFoundHandler()
+	}
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Version shows which program runs, as a metric that is always 1.
+func (m *Metrics) Version(version string) {
+	if m != nil {
+		m.info.WithLabelValues(version).Set(1)
+	}
+}
+
+// Process gives the counters of one process, the same value each time. Ask
+// once and keep it. Requests that match no process are counted under "".
+func (m *Metrics) Process(name string) *ProcessMetrics {
+	if m == nil {
+		return nil
+	}
+	return m.processes.get(name, func() *ProcessMetrics { return &ProcessMetrics{m: m, name: name} })
+}
+
+// Connection gives the counters of one connection, the same value each time.
+func (m *Metrics) Connection(name string) *ConnectionMetrics {
+	if m == nil {
+		return nil
+	}
+	return m.connections.get(name, func() *ConnectionMetrics {
+		return &ConnectionMetrics{
+			m: m, name: name,
+			inFlight: m.callsInFlight.WithLabelValues(name),
+			up:       m.connectionUp.WithLabelValues(name),
+		}
+	})
+}
+
+// Commit counts one transaction of the store: how many writes it held, and
+// how long it took until it was on disk.
+func (m *Metrics) Commit(writes int, took time.Duration) {
+	if m != nil {
+		m.commitBatch.Observe(float64(writes))
+		m.commitSeconds.Observe(took.Seconds())
+	}
+}
+
+// RecordsDropped counts records of finished in-memory executions that were
+// not kept because the recorder was behind.
+func (m *Metrics) RecordsDropped(n int) {
+	if m != nil {
+		m.recordsDropped.Add(float64(n))
+	}
+}
+
+// ClockJump counts one jump of the wall clock by more than 5 s.
+func (m *Metrics) ClockJump() {
+	if m != nil {
+		m.clockJumps.Inc()
+	}
+}
+
+// Backlog is what the store holds of one process, as a scrape shows it.
+type Backlog struct {
+	Process string
+	States  map[string]int64 // live executions by state
+	Oldest  time.Time        // when the oldest of them was received; zero if there is none
+}
+
+// OnScrape names the function that tells what waits and whether the store
+// takes work. It runs once per scrape and must not block for long. A later
+// call replaces it.
+func (m *Metrics) OnScrape(f func() (backlog []Backlog, store error)) {
+	if m != nil {
+		m.queue.source.Store(&f)
+	}
+}
+
+// ProcessMetrics are the counters of one process. Nil counts nothing.
+type ProcessMetrics struct {
+	m    *Metrics
+	name string
+
+	requests       children[int, prometheus.Counter]
+	requestSeconds children[struct{}, prometheus.Observer]
+	executions     children[string, prometheus.Counter]
+	executionSecs  children[struct{}, prometheus.Observer]
+	steps          children[string, prometheus.Observer]
+	denied         children[struct{}, prometheus.Counter]
+}
+
+// Request counts one answered request of the process' listener.
+func (p *ProcessMetrics) Request(status int, took time.Duration) {
+	if p == nil {
+		return
+	}
+	p.requests.get(status, func() prometheus.Counter {
+		return p.m.requests.WithLabelValues(p.name, statusText(status))
+	}).Inc()
+	p.requestSeconds.get(struct{}{}, func() prometheus.Observer {
+		return p.m.requestSeconds.WithLabelValues(p.name)
+	}).Observe(took.Seconds())
+}
+
+// Denied counts one request that did not prove who sent it.
+func (p *ProcessMetrics) Denied() {
+	if p == nil {
+		return
+	}
+	p.denied.get(struct{}{}, func() prometheus.Counter { return p.m.denied.WithLabelValues(p.name) }).Inc()
+}
+
+// Ended counts one execution by its final status; took is from its
+// acceptance, waiting included.
+func (p *ProcessMetrics) Ended(status string, took time.Duration) {
+	if p == nil {
+		return
+	}
+	p.executions.get(status, func() prometheus.Counter {
+		return p.m.executions.WithLabelValues(p.name, status)
+	}).Inc()
+	p.executionSecs.get(struct{}{}, func() prometheus.Observer {
+		return p.m.executionSecs.WithLabelValues(p.name)
+	}).Observe(took.Seconds())
+}
+
+// Step counts one step that ran, by its kind.
+func (p *ProcessMetrics) Step(kind string, took time.Duration) {
+	if p == nil {
+		return
+	}
+	p.steps.get(kind, func() prometheus.Observer {
+		return p.m.stepSeconds.WithLabelValues(p.name, kind)
+	}).Observe(took.Seconds())
+}
+
+// ConnectionMetrics are the counters of one connection. Nil counts nothing.
+type ConnectionMetrics struct {
+	m        *Metrics
+	name     string
+	inFlight prometheus.Gauge
+	up       prometheus.Gauge
+	calls    children[callKey, prometheus.Observer]
+}
+
+type callKey struct{ operation, outcome string }
+
+// CallOK is the outcome of a call that succeeded; others are named by the
+// failure's code.
+const CallOK = "ok"
+
+// Start counts a call as under way. Each Start is followed by one Done.
+func (c *ConnectionMetrics) Start() {
+	if c != nil {
+		c.inFlight.Inc()
+	}
+}
+
+// Done counts one attempt of a call. Outcome is CallOK or the code of the
+// failure; answered tells whether the other system answered at all, which is
+// what the connection's state shows.
+func (c *ConnectionMetrics) Done(operation, outcome string, answered bool, took time.Duration) {
+	if c == nil {
+		return
+	}
+	c.inFlight.Dec()
+	if answered {
+		c.up.Set(1)
+	} else {
+		c.up.Set(0)
+	}
+	c.calls.get(callKey{operation, outcome}, func() prometheus.Observer {
+		return c.m.callSeconds.WithLabelValues(c.name, operation, outcome)
+	}).Observe(took.Seconds())
+}
