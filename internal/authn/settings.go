@@ -1,0 +1,102 @@
+package authn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// settings reads a scheme's values and collects what is wrong with them.
+type settings struct {
+	values   map[string]any
+	problems []string
+}
+
+func (s *settings) problem(format string, args ...any) {
+	s.problems = append(s.problems, fmt.Sprintf(format, args...))
+}
+
+// check looks for keys that the scheme has not and for those it needs.
+func (s *settings) check(scheme Scheme) {
+	for k := range s.values {
+		if !slices.ContainsFunc(scheme.Settings, func(d Setting) bool { return d.Name == k }) {
+			s.problem("%s: is not a setting of this scheme", k)
+		}
+	}
+	for _, d := range scheme.Settings {
+		v, ok := s.values[d.Name]
+		if !ok || v == nil {
+			if d.Required {
+				s.problem("%s: is missing", d.Name)
+			}
+			continue
+		}
+		if len(d.Enum) > 0 && !slices.Contains(d.Enum, s.text(d.Name)) {
+			s.problem("%s: must be one of %s", d.Name, strings.Join(d.Enum, ", "))
+		}
+	}
+}
+
+func (s *settings) has(key string) bool { return s.values[key] != nil }
+
+// text gives a text, "" if there is none.
+func (s *settings) text(key string) string {
+	switch v := s.values[key].(type) {
+	case nil:
+	case string:
+		if v == "" {
+			s.problem("%s: is empty", key)
+		}
+		return v
+	default:
+		s.problem("%s: must be text", key)
+	}
+	return ""
+}
+
+// texts gives one text or a list of texts, none of them empty.
+func (s *settings) texts(key string) []string {
+	switch v := s.values[key].(type) {
+	case nil:
+		return nil
+	case []any:
+		var out []string
+		for i, e := range v {
+			t, ok := e.(string)
+			if !ok || t == "" {
+				s.problem("%s: element %d must be text and not empty", key, i+1)
+				continue
+			}
+			out = append(out, t)
+		}
+		if len(v) == 0 {
+			s.problem("%s: is an empty list", key)
+		}
+		return out
+	case string:
+		if v == "" {
+			s.problem("%s: is empty", key)
+			return nil
+		}
+		return []string{v}
+	}
+	s.problem("%s: must be text or a list of texts", key)
+	return nil
+}
+
+// duration gives a length of time such as 90s or 5m.
+func (s *settings) duration(key string, otherwise time.Duration) time.Duration {
+	if !s.has(key) {
+		return otherwise
+	}
+	if d, ok := s.values[key].(time.Duration); ok {
+		return d
+	}
+	d, err := time.ParseDuration(s.text(key))
+	if err != nil || d < 0 || d > 24*time.Hour {
+		s.problem("%s: must be a length of time up to 24h, such as 5m", key)
+		return otherwise
+	}
+	return d
+}

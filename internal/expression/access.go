@@ -1,0 +1,290 @@
+package expression
+
+import (
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/expr-lang/expr/ast"
+
+	"valence/internal/document"
+)
+
+// path is a name, or the element of a loop, with keys and indexes that are all
+// written out. Below JSON text it is read with every other path of its source
+// in one walk.
+type path struct {
+	src    int
+	source *source
+	place  int // of its text in the source's places, -1: not walked
+	steps  []step
+	site   site
+}
+
+// step is one key or index of an access.
+type step struct {
+	key      string
+	index    int
+	isIndex  bool
+	optional bool // ?.
+	fold     bool // a header's name: compared without regard to case
+	computed *node
+	site     site
+}
+
+func (st *step) String() string {
+	if st.isIndex {
+		return "[" + strconv.Itoa(st.index) + "]"
+	}
+	return st.key
+}
+
+// access compiles a name and what is read below it.
+func (c *compiler) access(t ast.Node) *node {
+	base, members := chain(t)
+	steps := make([]step, len(members))
+	for i, m := range members {
+		steps[i] = c.step(m)
+	}
+	switch b := base.(type) {
+	case *ast.IdentifierNode:
+		return c.name(b, steps)
+	case *ast.PointerNode:
+		return c.pointer(b, steps)
+	}
+	return c.follow(c.compile(base), steps)
+}
+
+// chain takes an access apart: what it starts with, and the members after it.
+func chain(t ast.Node) (base ast.Node, members []*ast.MemberNode) {
+	for {
+		switch n := t.(type) {
+		case *ast.ChainNode:
+			t = n.Node
+			continue
+		case *ast.MemberNode:
+			members = append(members, n)
+			t = n.Node
+			continue
+		}
+		slices.Reverse(members)
+		return t, members
+	}
+}
+
+func (c *compiler) step(m *ast.MemberNode) step {
+	st := step{optional: m.Optional, site: c.src.site(m.Property.Location())}
+	switch p := m.Property.(type) {
+	case *ast.StringNode:
+		st.key = p.Value
+		return st
+	case *ast.IntegerNode:
+		st.index, st.isIndex = c.literalIndex(p, 1), true
+		return st
+	case *ast.UnaryNode:
+		if n, ok := p.Node.(*ast.IntegerNode); ok && p.Operator == "-" {
+			st.index, st.isIndex = c.literalIndex(n, -1), true
+			return st
+		}
+	}
+	st.computed = c.compile(m.Property)
+	if n := st.computed; n.typ != TypeUnknown && n.typ != TypeText && n.typ != TypeNumber {
+		c.problemAt(m.Property.Location(), CodeType, "", "a key must be text or a number, not %s", article(n.typ))
+	}
+	if n := st.computed; n.fixed {
+		if key, ok := n.value.(string); ok {
+			st.key, st.computed = key, nil
+		}
+	}
+	return st
+}
+
+// literalIndex reads an index from the source: see blankNumbers.
+func (c *compiler) literalIndex(t *ast.IntegerNode, sign int) int {
+	text, err := literalNumber(c.src.token(t.Location()))
+	i, convErr := strconv.Atoi(string(text))
+	if err != nil || convErr != nil || i > math.MaxInt32 {
+		c.problemAt(t.Location(), CodeValue, "", "no list has so many elements")
+	}
+	return sign * i
+}
+
+// name compiles what starts with a first name.
+func (c *compiler) name(b *ast.IdentifierNode, steps []step) *node {
+	for i := len(c.locals) - 1; i >= 0; i-- {
+		l := c.locals[i]
+		if l.name != b.Value {
+			continue
+		}
+		switch l.kind {
+		case elementName:
+			c.impure = true
+			return c.plain(l.src, steps, TypeUnknown, c.src.site(b.Location()))
+		case indexName:
+			c.impure = true
+			return c.follow(indexNode(l.src), steps)
+		}
+		return c.follow(&node{typ: l.typ, site: c.src.site(b.Location()), run: func(m *machine) (any, error) {
+			return m.vars[l.slot], nil
+		}}, steps)
+	}
+	typ, ok := c.scope.Names[b.Value]
+	if !ok {
+		c.unknownName(b)
+		return c.broken()
+	}
+	c.impure = true
+	c.reference(b, steps)
+	if len(steps) > 1 && (b.Value == "request" || b.Value == "response") && steps[0].key == "headers" {
+		steps[1].fold = true
+	}
+	out := c.plain(c.root(b.Value), steps, typ, c.src.site(b.Location()))
+	out.head = len(steps) == 1 && (b.Value == "request" || b.Value == "response") && steps[0].key == "headers"
+	return out
+}
+
+func (c *compiler) unknownName(b *ast.IdentifierNode) {
+	if h := helpers[b.Value]; h != nil {
+		c.problemAt(b.Location(), CodeName, "write "+h.Usage, "%s is a function", b.Value)
+		return
+	}
+	known := make([]string, 0, len(c.scope.Names)+len(c.locals))
+	for name := range c.scope.Names {
+		known = append(known, name)
+	}
+	for _, l := range c.locals {
+		known = append(known, l.name)
+	}
+	slices.Sort(known)
+	c.problemAt(b.Location(), CodeName, didYouMean(b.Value, known), "there is no name %s here", b.Value)
+}
+
+// reference notes what is read below a first name.
+func (c *compiler) reference(b *ast.IdentifierNode, steps []step) {
+	ref := Ref{Path: []string{b.Value}, Pos: c.src.pos(b.Location()), Complete: true}
+	if c.hidden > 0 {
+		ref.Call = "hmac"
+	}
+	for _, st := range steps {
+		if st.computed != nil {
+			ref.Complete = false
+			break
+		}
+		if st.isIndex {
+			ref.Path = append(ref.Path, strconv.Itoa(st.index))
+		} else {
+			ref.Path = append(ref.Path, st.key)
+		}
+	}
+	c.u.refs = append(c.u.refs, ref)
+}
+
+// root gives the cell of a first name.
+func (c *compiler) root(name string) int {
+	for i, s := range c.u.sources {
+		if s.name == name {
+			return i
+		}
+	}
+	return c.newSource(name)
+}
+
+func (c *compiler) newSource(name string) int {
+	c.u.sources = append(c.u.sources, &source{name: name, trie: newTrie()})
+	return len(c.u.sources) - 1
+}
+
+// pointer compiles #, #index and #acc, and what is read below them.
+func (c *compiler) pointer(p *ast.PointerNode, steps []step) *node {
+	if len(c.loops) == 0 {
+		c.problemAt(p.Location(), CodeSyntax, "use it inside map(…), filter(…) and the like", "# stands for nothing here")
+		return c.broken()
+	}
+	in := c.loops[len(c.loops)-1]
+	switch {
+	case p.Name == "":
+		return c.plain(in.src, steps, TypeUnknown, c.src.site(p.Location()))
+	case p.Name == "index":
+		return c.follow(indexNode(in.src), steps)
+	case p.Name == "acc" && in.acc >= 0:
+		return c.follow(&node{site: c.src.site(p.Location()), run: func(m *machine) (any, error) { return m.vars[in.acc], nil }}, steps)
+	}
+	c.problemAt(p.Location(), CodeName, "there are #, #index and, inside reduce(…), #acc", "there is no #%s here", p.Name)
+	return c.broken()
+}
+
+func indexNode(src int) *node {
+	return &node{
+		typ: TypeNumber,
+		run: func(m *machine) (any, error) {
+			return document.Number(strconv.FormatInt(m.cells[src].index, 10)), nil
+		},
+		num: func(m *machine) (num, error) { return small(m.cells[src].index), nil },
+	}
+}
+
+// plain compiles an access below a cell: as one path where every key is
+// written out, otherwise as a path and the rest.
+func (c *compiler) plain(src int, steps []step, typ Type, at site) *node {
+	n := 0
+	for n < len(steps) && steps[n].computed == nil && !steps[n].fold {
+		n++
+	}
+	p := &path{src: src, source: c.u.sources[src], place: -1, steps: steps[:n], site: at}
+	if n > 0 {
+		p.site = steps[n-1].site
+		typ = c.below(typ, steps)
+		if !slices.ContainsFunc(p.steps, func(st step) bool { return st.isIndex && st.index < 0 }) {
+			p.place = p.source.add(p.steps)
+		}
+	}
+	out := &node{typ: typ, path: p, site: p.site, run: p.value}
+	if n < len(steps) {
+		return c.follow(out, steps[n:])
+	}
+	out.num = func(m *machine) (num, error) { return p.number(m) }
+	return out
+}
+
+// below reports what cannot be read below a known type.
+func (c *compiler) below(typ Type, steps []step) Type {
+	st := steps[0]
+	switch typ {
+	case TypeNumber, TypeText, TypeBoolean:
+		c.problem(st.site.pos, CodeType, "", "%s cannot be read inside %s", st.String(), article(typ))
+	case TypeList:
+		if !st.isIndex && st.computed == nil {
+			c.problem(st.site.pos, CodeType, "take an element, such as [0], or use map(…)", "a list has no key %s", st.key)
+		}
+	case TypeObject:
+		if st.isIndex {
+			c.problem(st.site.pos, CodeType, "the keys of an object are text", "an object has no index %d", st.index)
+		}
+	}
+	return TypeUnknown
+}
+
+// add gives the place for a path's text.
+func (s *source) add(steps []step) int {
+	t := s.trie.add(steps)
+	if t.place < 0 {
+		t.place = s.places
+		s.places++
+	}
+	return t.place
+}
+
+// follow compiles an access below any value.
+func (c *compiler) follow(base *node, steps []step) *node {
+	if len(steps) == 0 {
+		return base
+	}
+	c.below(base.typ, steps)
+	return &node{site: steps[len(steps)-1].site, run: func(m *machine) (any, error) {
+		v, err := base.run(m)
+		if err != nil {
+			return nil, err
+		}
+		return m.follow(v, steps)
+	}}
+}

@@ -1,0 +1,258 @@
+package expression
+
+import (
+	"errors"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/apd/v3"
+
+	"valence/internal/document"
+)
+
+// numberHelpers compute. round goes away from zero at a half, as people do.
+var numberHelpers = []*Helper{
+	{Name: "abs", Usage: "abs(number)", Doc: "Without its sign.", args: "n", result: TypeNumber, call: abs},
+	{Name: "floor", Usage: "floor(number[, digits])", Doc: "The next lower integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(apd.RoundFloor)},
+	{Name: "ceil", Usage: "ceil(number[, digits])", Doc: "The next higher integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(apd.RoundCeiling)},
+	{Name: "round", Usage: "round(number[, digits])", Doc: "The nearest integer, or number with so many digits after the point; a half goes away from zero.", args: "n?n", result: TypeNumber, call: rounded(apd.RoundHalfUp)},
+	{Name: "min", Usage: "min(number, …) or min(list)", Doc: "The least number.", args: "v", anyCount: true, result: TypeNumber, call: extreme(-1)},
+	{Name: "max", Usage: "max(number, …) or max(list)", Doc: "The greatest number.", args: "v", anyCount: true, result: TypeNumber, call: extreme(1)},
+	{Name: "mean", Usage: "mean(list)", Doc: "The arithmetic mean of numbers.", args: "l", result: TypeNumber, call: mean},
+	{Name: "median", Usage: "median(list)", Doc: "The middle number, or the mean of the two in the middle.", args: "l", result: TypeNumber, call: median},
+	{Name: "number", Usage: "number(value)", Doc: "A number, read from text if it is one.", args: "v", result: TypeNumber, call: toNumber},
+	{Name: "float", Usage: "float(value)", Doc: "The same as number.", args: "v", result: TypeNumber, alias: true, call: toNumber},
+	{Name: "int", Usage: "int(value)", Doc: "A number, read from text if it is one, without what stands after the point.", args: "v", result: TypeNumber, call: toInteger},
+	{Name: "string", Usage: "string(value)", Doc: "Text: digits as they are, lists and objects as JSON.", args: "v", result: TypeText, call: toText},
+	{Name: "bool", Usage: "bool(value)", Doc: `A boolean, read from the texts "true" and "false".`, args: "v", result: TypeBoolean, call: toBoolean},
+	{Name: "type", Usage: "type(value)", Doc: "null, boolean, number, text, list or object.", args: "*", result: TypeText, call: typeName},
+}
+
+func abs(c *call) (any, error) {
+	n, err := c.num(0)
+	if err == nil && n.sign() < 0 {
+		n, err = negate(n)
+	}
+	return n.number(), err
+}
+
+func rounded(how apd.Rounder) func(c *call) (any, error) {
+	return func(c *call) (any, error) {
+		n, err := c.num(0)
+		if err != nil {
+			return nil, err
+		}
+		digits := 0
+		if c.has(1) {
+			if digits, err = c.integer(1); err != nil {
+				return nil, err
+			}
+		}
+		if n, err = round(n, int64(digits), how); err != nil {
+			return nil, err
+		}
+		return n.number(), c.m.charge(c.site, n, n)
+	}
+}
+
+// numbers gives the arguments, or the elements of the only one, as numbers.
+func (c *call) numbers() ([]num, error) {
+	list := c.args
+	if len(list) == 1 {
+		if l, ok, err := c.m.list(c.site, list[0]); ok || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			list = l
+		}
+	}
+	if err := c.m.spend(c.site, int64(len(list))); err != nil {
+		return nil, err
+	}
+	if err := c.m.alloc(c.site, 24*int64(len(list))); err != nil {
+		return nil, err
+	}
+	out := make([]num, len(list))
+	for i, v := range list {
+		n, err := toNum(c.site, v)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// extreme gives nil for an empty list.
+func extreme(sign int) func(c *call) (any, error) {
+	return func(c *call) (any, error) {
+		list, err := c.numbers()
+		if err != nil || len(list) == 0 {
+			return nil, err
+		}
+		best := list[0]
+		for _, n := range list[1:] {
+			if compareNum(n, best)*sign > 0 {
+				best = n
+			}
+		}
+		return best.number(), nil
+	}
+}
+
+func mean(c *call) (any, error) {
+	list, err := c.numbers()
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, c.fail("an empty list has no mean")
+	}
+	total := small(0)
+	for _, n := range list {
+		if total, err = c.m.arithmetic(c.site, total, n, add); err != nil {
+			return nil, err
+		}
+	}
+	n, err := c.m.arithmetic(c.site, total, small(int64(len(list))), div)
+	return n.number(), err
+}
+
+func median(c *call) (any, error) {
+	list, err := c.numbers()
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, c.fail("an empty list has no median")
+	}
+	if err := c.m.spend(c.site, 4*int64(len(list))); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list, compareNum)
+	mid := list[len(list)/2]
+	if len(list)%2 == 0 {
+		if mid, err = c.m.arithmetic(c.site, mid, list[len(list)/2-1], add); err == nil {
+			mid, err = c.m.arithmetic(c.site, mid, small(2), div)
+		}
+	}
+	return mid.number(), err
+}
+
+func toNumber(c *call) (any, error) {
+	switch v := c.args[0].(type) {
+	case document.Number:
+		return v, nil
+	case string:
+		if err := c.m.read(c.site, len(v)); err != nil {
+			return nil, err
+		}
+		n, err := decimalText(strings.TrimSpace(v))
+		if err != nil {
+			return nil, c.fail("the text is not a number such as -12.50")
+		}
+		return n, nil
+	}
+	return nil, c.fail("a number is read from text, not from %s", article(TypeOf(c.args[0])))
+}
+
+func toInteger(c *call) (any, error) {
+	v, err := toNumber(c)
+	if err != nil {
+		return nil, err
+	}
+	n, err := toNum(c.site, v)
+	if err != nil {
+		return nil, err
+	}
+	if n, err = round(n, 0, apd.RoundDown); err != nil {
+		return nil, err
+	}
+	return n.number(), c.m.charge(c.site, n, n)
+}
+
+// decimalText reads a number as people and other systems write it: a plus
+// sign and leading zeros are dropped, a missing zero is put in.
+func decimalText(s string) (document.Number, error) {
+	bad := errors.New("not a number")
+	rest, plus := strings.CutPrefix(s, "+")
+	rest, minus := strings.CutPrefix(rest, "-")
+	if plus && minus {
+		return "", bad
+	}
+	mantissa, exponent := rest, ""
+	if i := strings.IndexAny(rest, "eE"); i >= 0 {
+		mantissa, exponent = rest[:i], rest[i:]
+		digits := exponent[1:]
+		if digits != "" && (digits[0] == '+' || digits[0] == '-') {
+			digits = digits[1:]
+		}
+		if !isDigits(digits) {
+			return "", bad
+		}
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	if !isDigits(whole + fraction) {
+		return "", bad
+	}
+	if whole = strings.TrimLeft(whole, "0"); whole == "" {
+		whole = "0"
+	}
+	if fraction != "" {
+		whole += "." + fraction
+	}
+	if minus {
+		whole = "-" + whole
+	}
+	return document.Number(whole + exponent), nil
+}
+
+func isDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// literalNumber reads a number as expressions write it: decimal, or with 0x,
+// 0o, 0b; underscores between digits.
+func literalNumber(s string) (document.Number, error) {
+	s = strings.ReplaceAll(strings.TrimSpace(s), "_", "")
+	if len(s) > 2 && s[0] == '0' && strings.ContainsRune("xXoObB", rune(s[1])) {
+		n, ok := new(big.Int).SetString(s, 0)
+		if !ok {
+			return "", errors.New("this is not a number")
+		}
+		return document.Number(n.String()), nil
+	}
+	n, err := decimalText(s)
+	if err != nil {
+		return "", errors.New("this is not a number")
+	}
+	if _, err := parseNum(string(n)); err != nil {
+		return "", err
+	}
+	return n, nil
+}
+
+func toText(c *call) (any, error) {
+	if s, err := Text(c.args[0]); err == nil {
+		return s, nil
+	}
+	return c.json(c.args[0])
+}
+
+func toBoolean(c *call) (any, error) {
+	switch v := c.args[0]; v {
+	case true, "true":
+		return true, nil
+	case false, "false":
+		return false, nil
+	}
+	return nil, c.fail(`a boolean is read from the texts "true" and "false"`)
+}
+
+func typeName(c *call) (any, error) { return TypeOf(c.args[0]).String(), nil }

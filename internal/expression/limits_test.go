@@ -1,0 +1,227 @@
+package expression
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"valence/internal/document"
+	"valence/internal/fault"
+)
+
+// hostile is a document with much in it: a list of 100,000 numbers, a text of
+// 1 MiB, and lists in lists.
+func hostile() names {
+	var list strings.Builder
+	list.WriteString("[0")
+	for i := 1; i < 100_000; i++ {
+		list.WriteString("," + strconv.Itoa(i))
+	}
+	list.WriteString("]")
+	long := strings.Repeat("abcdefgh", 1<<17)
+	deep := strings.Repeat("[", 500) + strings.Repeat("]", 500)
+	return names{"input": document.Raw(`{"deep":` + deep + `}`), "doc": document.Raw(`{"list":` + list.String() + `,"long":"` + long + `","deep":` + deep + `,"digits":` + strings.Repeat("9", 15_000) + `}`)}
+}
+
+// TestRunaways holds that nothing an author writes runs long or takes much
+// memory: it ends as expression_limit.
+func TestRunaways(t *testing.T) {
+	doc := hostile()
+	for _, s := range []string{
+		`${all(doc.list, all(doc.list, true))}`,
+		`${filter(doc.list, # in doc.list) | len()}`,
+		`${count(doc.list, any(doc.list, # == -1))}`,
+		`${sum(doc.list, reduce(doc.list, #acc + #))}`,
+		`${map(doc.list, map(doc.list, #))}`,
+		`${map(doc.list, doc.list)[0:3] | flatten()}`,
+		`${map(doc.list, doc.long + "x") | len()}`,
+		`${map(doc.list, len(doc.long)) | len()}`,
+		`${map(doc.list, doc.long contains "zz")}`,
+		`${map(doc.list, doc.list[99999])}`,
+		`${map(doc.list, sort(doc.list))}`,
+		`${map(doc.list, uniq(doc.list))}`,
+		`${map(doc.list, sha256(doc.long))}`,
+		`${map(doc.list, upper(doc.long))}`,
+		`${map(doc.list, json(doc.list))}`,
+		`${map(doc.list, doc.deep == input.deep)}`,
+		`${reduce(1..30, #acc + #acc, "x")}`,
+		`${reduce(1..40, concat(#acc, #acc), [1])}`,
+		`${reduce(1..40, [#acc, #acc], 1) | json()}`,
+		`${reduce(1..40, [#acc, #acc], 1) | flatten()}`,
+		`${reduce(1..40, {{a: #acc, b: #acc}}, 1) == reduce(1..40, {{a: #acc, b: #acc}}, 1)}`,
+		`${uniq([reduce(1..40, [#acc, #acc], 1)])}`,
+		`${reduce(1..100000, [#acc], 1)}`,
+		`${json(reduce(1..100000, [#acc], 1))}`,
+		`${flatten(reduce(1..100000, [#acc], 1))}`,
+		`${uniq([reduce(1..100000, [#acc], 1)])}`,
+		`${reduce(1..100000, [#acc], 1) == reduce(1..100000, [#acc], 1)}`,
+		`${repeat("x", 1000000000)}`,
+		`${repeat(doc.long, 1000000000000)}`,
+		`${repeat("x", 9007199254740993)[0:1]}`,
+		`${replace(doc.long, "a", doc.long)}`,
+		`${replace(doc.long, "", doc.long)}`,
+		`${join(map(doc.list, doc.long), "")}`,
+		`${split(repeat(doc.long, 30), "")}`,
+		`${1..1000000000}`,
+		`${-9223372036854775807..9223372036854775807}`,
+		`${map(1..2000, 1..2000)}`,
+		`${map(doc.list, doc.digits * doc.digits)}`,
+		`${reduce(1..100, #acc * #acc, 7)}`,
+		`${reduce(1..100000, #acc * 3, 3)}`,
+		`${2 ** 1000000}`,
+		`${7 ** (7 ** 7)}`,
+		`${map(doc.list, doc.digits % 7)}`,
+		`${map(doc.list, doc.long matches "(a|b|c)*z$")}`,
+		`${map(doc.list, "a" matches "(x{1,50}){1,50}" + string(#))}`,
+		`${csv(join(map(1..20000, "c" + string(#)), ",") + "\n" + repeat(join(map(1..20000, ""), ",") + "\n", 5))}`,
+		`${map(doc.list, xml("<a>" + doc.long + "</a>"))}`,
+		`${groupBy(map(doc.list, doc.long + string(#)), #)}`,
+		`${map(doc.list, toPairs(fromPairs(map(doc.list, [#, 1]))))}`,
+		`a ${join(map(doc.list, doc.long), "")}`,
+	} {
+		e, problems := Compile(text(s), nil)
+		if problems != nil {
+			t.Errorf("%s: %v", s, problems)
+			continue
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		_, err := e.Eval(&Env{Names: doc})
+		took := time.Since(start)
+		runtime.ReadMemStats(&after)
+		if f := fault.AsFailure(err); f == nil || f.Code != fault.CodeLimit || f.Pos.Line == 0 {
+			t.Errorf("%s: got %v", s, err)
+		}
+		if took > 2*time.Second {
+			t.Errorf("%s took %s", s, took)
+		}
+		if mib := (after.TotalAlloc - before.TotalAlloc) >> 20; mib > 256 {
+			t.Errorf("%s allocated %d MiB", s, mib)
+		}
+		t.Logf("%-60.60s %6.1f ms %4d MiB %v", s, float64(took.Microseconds())/1000, (after.TotalAlloc-before.TotalAlloc)>>20, err)
+	}
+}
+
+// TestContext holds that a deadline ends an evaluation.
+func TestContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := compile(t, `${sum(1..5000)}`).Eval(&Env{Ctx: ctx})
+	f := fault.AsFailure(err)
+	if f == nil || f.Code != fault.CodeLimit || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if v, err := compile(t, `${sum(1..500)}`).Eval(&Env{Ctx: ctx}); err != nil || v != document.Number("125250") {
+		t.Errorf("what takes few steps does not look: got %v %v", v, err)
+	}
+}
+
+// TestBudgets holds that the budgets are fresh for each evaluation, and that
+// what is within them works.
+func TestBudgets(t *testing.T) {
+	e := compile(t, `${len(1..400)}`)
+	env := &Env{Steps: 500, Bytes: 40_000}
+	for range 3 {
+		if _, err := e.Eval(env); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := e.Eval(&Env{Steps: 300})
+	if want := "expression_limit: the expression takes more than 300 steps: `len(1..400)`"; err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+	_, err = e.Eval(&Env{Bytes: 1000})
+	if want := "expression_limit: the expression takes more than 1000 bytes of memory: `len(1..400)`"; err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+	doc := hostile()
+	for s, want := range map[string]string{
+		`${len(doc.list)}`:                                        `100000`,
+		`${sum(doc.list)}`:                                        `4999950000`,
+		`${len(filter(doc.list, # % 2 == 0))}`:                    `50000`,
+		`${doc.list[99999]}`:                                      `99999`,
+		`${len(sort(doc.list, "desc"))}`:                          `100000`,
+		`${len(doc.long)}`:                                        `1048576`,
+		`${len(uniq(doc.list))}`:                                  `100000`,
+		`${len(filter(1..1000, # in 1..2000))}`:                   `1000`,
+		`${len(doc.list | map(# * 1.5) | filter(# > 10))}`:        `99993`,
+		`${len(json(doc.list)) > 1 and len(upper(doc.long)) > 1}`: `true`,
+	} {
+		v, err := compile(t, s).Eval(&Env{Names: doc})
+		if got := string(document.AppendJSON(nil, v)); err != nil || got != want {
+			t.Errorf("%s: got %s %v, want %s", s, got, err, want)
+		}
+	}
+}
+
+// TestTemplateBudgets holds that a template cannot write without end either.
+func TestTemplateBudgets(t *testing.T) {
+	for _, s := range []string{
+		"$each: ${doc.list}\na: ${doc.long}",
+		"$each: ${doc.list}\na:\n  $each: ${doc.list}\n  b: 1",
+		"$each: ${doc.list}\n$merge: ${doc}",
+		"$each: ${doc.list}\na: x${doc.long}",
+		"$each: ${doc.list}\na: '${[doc.long]}'",
+		"$each: ${doc.list}\n" + strings.Repeat("x", 100_000) + ": 1",
+		"a: ${reduce(1..600, [#acc], 1)}",
+	} {
+		tmpl, problems := CompileTemplate(yamlNode(t, s), nil)
+		if problems != nil {
+			t.Fatal(problems)
+		}
+		start := time.Now()
+		dst := []byte("x")
+		out, err := tmpl.Append(dst, &Env{Names: hostile()})
+		if f := fault.AsFailure(err); f == nil || f.Code != fault.CodeLimit || string(out) != "x" {
+			t.Errorf("%.60s: got %v", s, err)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%.60s took %s", s, took)
+		}
+	}
+}
+
+// TestSourceBounds holds what is refused before it runs, and that refusing is quick.
+func TestSourceBounds(t *testing.T) {
+	nest := func(open, middle, end string, n int) string {
+		return "${" + strings.Repeat(open, n) + middle + strings.Repeat(end, n) + "}"
+	}
+	start := time.Now()
+	for name, s := range map[string]string{
+		"long":            "${" + strings.Repeat("1+", MaxSource/2) + "1}",
+		"long text":       "${1}" + strings.Repeat("x", MaxText),
+		"parentheses":     nest("(1+", "1", ")", 200),
+		"many":            nest("(", "1 + (", ")", 5000),
+		"lists":           nest("[", "", "]", 2000),
+		"calls":           nest("len(", "doc", ")", 2000),
+		"not":             nest("not ", "true", "", 3000),
+		"minus":           nest("-", "doc.a", "", 8000),
+		"ternaries":       nest("doc.a ? 1 : ", "2", "", 1000),
+		"comparisons":     nest("(1 < ", "2", " < 3)", 45),
+		"members":         nest("doc[", "1", "]", 500),
+		"predicates":      nest("map(doc.a, ", "1", ")", 200),
+		"lets":            nest("let a = 1; ", "1", "", 500),
+		"pipes":           "${doc" + strings.Repeat(" | map(#)", 500) + "}",
+		"long pattern":    `${doc.a matches "` + strings.Repeat("a", MaxPattern+1) + `"}`,
+		"large pattern":   `${doc.a matches "((a{1,100}){1,100})"}`,
+		"larger pattern":  `${doc.a matches "(((a{1,30}){1,30}){1,30})"}`,
+		"braces":          "${" + strings.Repeat("{", 9000) + "}",
+		"digits":          "${" + strings.Repeat("9", 15_000) + " + doc.a.b" + strings.Repeat("[0]", 300) + " + }",
+		"very long digit": "${1" + strings.Repeat("0", 16_000) + " ** doc" + strings.Repeat(".a", 100) + " + }",
+	} {
+		_, problems := Compile(text(s), nil)
+		if !problems.HasErrors() {
+			t.Errorf("%s is accepted", name)
+			continue
+		}
+		t.Logf("%-16s %s", name, problems[0].Msg)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("refusing took %s", took)
+	}
+}

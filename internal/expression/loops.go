@@ -1,0 +1,366 @@
+package expression
+
+import (
+	"slices"
+
+	"github.com/expr-lang/expr/ast"
+
+	"valence/internal/document"
+)
+
+// each goes through the elements of a list in the cell of a predicate. f
+// returns false to stop.
+func (m *machine) each(s *site, v any, src int, f func() (bool, error)) error {
+	c := &m.cells[src]
+	var index int64
+	step := func() (bool, error) {
+		index++
+		if err := m.spend(s, 1); err != nil {
+			return false, err
+		}
+		return f()
+	}
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			c.setValue(e, index)
+			if more, err := step(); !more || err != nil {
+				return err
+			}
+		}
+		return nil
+	case document.Raw:
+		if len(v) == 0 || v[0] != '[' {
+			break
+		}
+		if err := m.read(s, len(v)); err != nil {
+			return err
+		}
+		for it := begin(string(v)); it.next(); {
+			c.setText(it.text, index)
+			if more, err := step(); !more || err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return s.notA(TypeList, v)
+}
+
+// looping is a call with a predicate being compiled.
+type looping struct {
+	list  *node
+	pred  *node // nil: there is none
+	extra *node // the last argument of sortBy and reduce, nil: there is none
+	src   int
+	acc   int
+	site  site
+}
+
+// predicates are the functions that call a part of the expression for each
+// element, with the type of what they give.
+var predicates = map[string]struct {
+	result  Type
+	boolean bool // the predicate is a condition
+	compile func(l *looping) code
+}{
+	"all":           {TypeBoolean, true, quantifier(false, false)},
+	"any":           {TypeBoolean, true, quantifier(true, true)},
+	"none":          {TypeBoolean, true, quantifier(true, false)},
+	"one":           {TypeBoolean, true, one},
+	"filter":        {TypeList, true, filter},
+	"map":           {TypeList, false, mapping},
+	"count":         {TypeNumber, true, counting},
+	"sum":           {TypeNumber, false, nil},
+	"find":          {TypeUnknown, true, finding(false, false)},
+	"findIndex":     {TypeUnknown, true, finding(true, false)},
+	"findLast":      {TypeUnknown, true, finding(false, true)},
+	"findLastIndex": {TypeUnknown, true, finding(true, true)},
+	"groupBy":       {TypeObject, false, groupBy},
+	"sortBy":        {TypeList, false, sortBy},
+	"reduce":        {TypeUnknown, false, reduce},
+}
+
+// predicate compiles a call such as filter(list, condition).
+func (c *compiler) predicate(name string, t ast.Node, args []ast.Node) *node {
+	kind := predicates[name]
+	if len(args) == 0 {
+		c.problemAt(t.Location(), CodeSyntax, "", "%s(…) takes a list", name)
+		return c.broken()
+	}
+	l := &looping{list: c.compile(args[0]), acc: -1, site: c.src.site(t.Location())}
+	if typ := l.list.typ; typ != TypeUnknown && typ != TypeList {
+		c.problemAt(args[0].Location(), CodeType, listHint(typ), "%s(…) takes a list, not %s", name, article(typ))
+	}
+	l.src = c.newSource("")
+	if name == "reduce" {
+		l.acc = c.u.vars
+		c.u.vars++
+	}
+	if len(args) > 1 {
+		body := args[1]
+		if p, ok := body.(*ast.PredicateNode); ok {
+			body = p.Node
+		}
+		c.loops = append(c.loops, loop{src: l.src, acc: l.acc})
+		l.pred = c.compile(body)
+		c.loops = c.loops[:len(c.loops)-1]
+		if typ := l.pred.typ; kind.boolean && typ != TypeUnknown && typ != TypeBoolean {
+			c.problemAt(body.Location(), CodeType, booleanHint(typ), "the condition of %s(…) must be boolean, not %s", name, article(typ))
+		}
+	}
+	if len(args) > 2 {
+		l.extra = c.compile(args[2])
+	}
+	c.note(helpers[name], t, nil)
+	if l.pred == nil { // count and sum of the elements themselves
+		src := c.u.sources[l.src]
+		p := &path{src: l.src, source: src, place: -1, site: l.list.site}
+		l.pred = &node{path: p, run: p.value, num: p.number, site: l.list.site}
+	}
+	if name == "sum" {
+		out := numeric(l.sum)
+		out.site = l.site
+		return out
+	}
+	return &node{typ: kind.result, run: kind.compile(l), site: l.site}
+}
+
+func listHint(t Type) string {
+	switch t {
+	case TypeObject:
+		return "list(…) makes a list of one of an object, toPairs(…) a list of its members"
+	case TypeNull:
+		return "write … ?? [] where it may be missing"
+	case TypeText:
+		return "split(…) makes a list of a text"
+	}
+	return ""
+}
+
+// each evaluates the list and goes through it.
+func (l *looping) each(m *machine, f func() (bool, error)) error {
+	v, err := l.list.run(m)
+	if err != nil {
+		return err
+	}
+	if v == nil {
+		return l.list.site.fail("a list is needed, but this is nil; write … ?? [] where it may be missing")
+	}
+	if t := TypeOf(v); t != TypeList {
+		return l.list.site.notA(TypeList, v)
+	}
+	return m.each(&l.site, v, l.src, f)
+}
+
+func (l *looping) condition() func(m *machine) (bool, error) {
+	return l.pred.boolean("the condition")
+}
+
+// element is the element that the loop stands at.
+func (l *looping) element(m *machine) any { return m.value(&m.cells[l.src]) }
+
+// quantifier stops at the first element whose condition is stopAt.
+func quantifier(stopAt, result bool) func(l *looping) code {
+	return func(l *looping) code {
+		cond := l.condition()
+		return func(m *machine) (any, error) {
+			found := false
+			err := l.each(m, func() (bool, error) {
+				ok, err := cond(m)
+				found = ok == stopAt
+				return !found, err
+			})
+			return found == result, err
+		}
+	}
+}
+
+func one(l *looping) code {
+	cond := l.condition()
+	return func(m *machine) (any, error) {
+		n := 0
+		err := l.each(m, func() (bool, error) {
+			ok, err := cond(m)
+			if ok {
+				n++
+			}
+			return n < 2, err
+		})
+		return n == 1, err
+	}
+}
+
+func counting(l *looping) code {
+	cond := l.condition()
+	return func(m *machine) (any, error) {
+		var n int64
+		err := l.each(m, func() (bool, error) {
+			ok, err := cond(m)
+			if ok {
+				n++
+			}
+			return true, err
+		})
+		return small(n).number(), err
+	}
+}
+
+func filter(l *looping) code {
+	cond := l.condition()
+	return func(m *machine) (any, error) {
+		out := []any{}
+		err := l.each(m, func() (bool, error) {
+			ok, err := cond(m)
+			if ok && err == nil {
+				out, err = m.push(&l.site, out, l.element(m))
+			}
+			return true, err
+		})
+		return out, err
+	}
+}
+
+func mapping(l *looping) code {
+	return func(m *machine) (any, error) {
+		out := []any{}
+		err := l.each(m, func() (bool, error) {
+			v, err := l.pred.run(m)
+			if err == nil {
+				out, err = m.push(&l.site, out, v)
+			}
+			return true, err
+		})
+		return out, err
+	}
+}
+
+// push appends to a list that grows: each element is charged twice, for the
+// copies of growing.
+func (m *machine) push(s *site, list []any, v any) ([]any, error) {
+	if err := m.alloc(s, 3*boxBytes); err != nil {
+		return nil, err
+	}
+	return append(list, v), nil
+}
+
+func (l *looping) sum(m *machine) (num, error) {
+	total, value := small(0), l.pred.number()
+	err := l.each(m, func() (bool, error) {
+		n, err := value(m)
+		if err == nil {
+			total, err = m.arithmetic(&l.site, total, n, add)
+		}
+		return true, err
+	})
+	return total, err
+}
+
+func finding(index, last bool) func(l *looping) code {
+	return func(l *looping) code {
+		cond := l.condition()
+		return func(m *machine) (any, error) {
+			var found any
+			err := l.each(m, func() (bool, error) {
+				ok, err := cond(m)
+				if ok && index {
+					found = small(m.cells[l.src].index).number()
+				} else if ok {
+					found = l.element(m)
+				}
+				return !ok || last, err
+			})
+			return found, err
+		}
+	}
+}
+
+func groupBy(l *looping) code {
+	return func(m *machine) (any, error) {
+		out := &document.Object{}
+		err := l.each(m, func() (bool, error) {
+			k, err := l.pred.run(m)
+			if err != nil {
+				return false, err
+			}
+			key, err := Text(k)
+			if err != nil {
+				return false, l.pred.site.fail("the key of a group must be text, a number or a boolean, not %s", article(TypeOf(k)))
+			}
+			group, ok := out.Get(key)
+			if !ok {
+				if err := m.alloc(&l.site, 2*memberBytes+int64(len(key))); err != nil {
+					return false, err
+				}
+			}
+			list, _ := group.([]any)
+			list, err = m.push(&l.site, list, l.element(m))
+			out.Set(key, list)
+			return true, err
+		})
+		return out, err
+	}
+}
+
+func sortBy(l *looping) code {
+	return func(m *machine) (any, error) {
+		type entry struct{ key, value any }
+		var entries []entry
+		err := l.each(m, func() (bool, error) {
+			k, err := l.pred.run(m)
+			if err == nil {
+				err = m.alloc(&l.site, 8*boxBytes)
+			}
+			if err == nil {
+				entries = append(entries, entry{k, l.element(m)})
+			}
+			return true, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		descending, err := m.order(l.extra)
+		if err != nil {
+			return nil, err
+		}
+		err = sortWith(func(f func(a, b entry) int) { slices.SortStableFunc(entries, f) }, descending,
+			func(a, b entry) (int, error) { return m.compare(&l.pred.site, a.key, b.key) })
+		if err != nil {
+			return nil, err
+		}
+		out := make([]any, len(entries))
+		for i, e := range entries {
+			out[i] = e.value
+		}
+		return out, nil
+	}
+}
+
+func reduce(l *looping) code {
+	return func(m *machine) (any, error) {
+		started := false
+		if l.extra != nil {
+			v, err := l.extra.run(m)
+			if err != nil {
+				return nil, err
+			}
+			m.vars[l.acc], started = v, true
+		}
+		err := l.each(m, func() (bool, error) {
+			if !started {
+				m.vars[l.acc], started = l.element(m), true
+				return true, nil
+			}
+			v, err := l.pred.run(m)
+			m.vars[l.acc] = v
+			return true, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !started {
+			return nil, l.site.fail("reduce(…) of an empty list needs a first value as its third argument")
+		}
+		return m.vars[l.acc], nil
+	}
+}

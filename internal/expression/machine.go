@@ -1,0 +1,252 @@
+package expression
+
+import (
+	"errors"
+	"fmt"
+
+	"valence/internal/document"
+	"valence/internal/fault"
+)
+
+// site is a place in an author's file that something is evaluated for.
+type site struct {
+	pos  fault.Pos
+	text string // of the expression, cut to what a message can show
+}
+
+// rangeError and limitError are failures that the site has yet to be put to.
+type (
+	rangeError string
+	limitError string
+)
+
+func (e rangeError) Error() string { return string(e) }
+func (e limitError) Error() string { return string(e) }
+
+// fail makes the failure of what stands at the site. Values never stand in the
+// message: they may be secret.
+func (s *site) fail(format string, args ...any) error {
+	return s.failure(fault.CodeExpression, fmt.Sprintf(format, args...), nil)
+}
+
+func (s *site) failure(code, msg string, cause error) *fault.Failure {
+	if s.text != "" {
+		msg += ": `" + s.text + "`"
+	}
+	return &fault.Failure{Code: code, Origin: fault.FromProcess, Pos: s.pos, Message: msg, Cause: cause}
+}
+
+// at gives err the site's place, unless it has one.
+func (s *site) at(err error) error {
+	var failure *fault.Failure
+	if errors.As(err, &failure) {
+		return err
+	}
+	var limit limitError
+	if errors.As(err, &limit) {
+		return s.failure(fault.CodeLimit, string(limit), nil)
+	}
+	return s.failure(fault.CodeExpression, err.Error(), nil)
+}
+
+// machine is the state of one evaluation.
+type machine struct {
+	env    *Env
+	steps  int64 // left
+	bytes  int64 // left
+	look   int64 // steps until the context is looked at
+	cells  []cell
+	places []string // what the cells' tries found
+	vars   []any    // values of let
+	stack  []any    // arguments of calls under way
+	uuids  map[string]int
+	lists  [4]decoded
+	oldest int
+	omit   bool   // what was written last left itself out
+	text   []byte // see scratch
+}
+
+// decoded remembers the list that a Raw was decoded to.
+type decoded struct {
+	raw  document.Raw
+	list []any
+}
+
+// cell holds a name, or the element of a loop, for one evaluation.
+type cell struct {
+	text   string // JSON text of an object or an array, "": val holds the value
+	val    any
+	index  int64 // of an element
+	known  bool  // text and val are set
+	boxed  bool  // val is set although there is text
+	walked bool  // the trie's places are filled
+}
+
+// source is what is known of a cell before it is evaluated.
+type source struct {
+	name   string // a first name; "": the element of a loop
+	trie   *trie
+	first  int // of its places
+	places int
+}
+
+const lookEvery = 1024
+
+// start readies the machine for one evaluation.
+func (m *machine) start(env *Env) {
+	m.env = env
+	if m.steps = env.Steps; m.steps == 0 {
+		m.steps = DefaultSteps
+	}
+	if m.bytes = env.Bytes; m.bytes == 0 {
+		m.bytes = DefaultBytes
+	}
+	m.look = lookEvery
+}
+
+// finish lets go of everything, so that the machine can be kept.
+func (m *machine) finish() {
+	m.env = nil
+	clear(m.cells)
+	clear(m.places)
+	clear(m.vars)
+	clear(m.stack[:cap(m.stack)])
+	m.stack = m.stack[:0]
+	if m.uuids != nil {
+		clear(m.uuids)
+	}
+	if m.oldest > 0 || m.lists[0].list != nil {
+		m.lists, m.oldest = [4]decoded{}, 0
+	}
+	m.omit = false
+	if cap(m.text) > 64<<10 {
+		m.text = nil
+	}
+}
+
+// spend takes n steps.
+func (m *machine) spend(s *site, n int64) error {
+	m.steps -= n
+	m.look -= n
+	if m.steps < 0 || m.look < 0 {
+		return m.exhausted(s)
+	}
+	return nil
+}
+
+func (m *machine) exhausted(s *site) error {
+	if m.steps < 0 {
+		limit := m.env.Steps
+		if limit == 0 {
+			limit = DefaultSteps
+		}
+		m.steps = 0
+		return s.failure(fault.CodeLimit, fmt.Sprintf("the expression takes more than %d steps", limit), nil)
+	}
+	m.look = lookEvery
+	if ctx := m.env.Ctx; ctx != nil && ctx.Err() != nil {
+		return s.failure(fault.CodeLimit, "the time for the execution was over while the expression was evaluated", ctx.Err())
+	}
+	return nil
+}
+
+// alloc takes n bytes; it is called before they are allocated.
+func (m *machine) alloc(s *site, n int64) error {
+	if m.bytes -= n; m.bytes >= 0 && n >= 0 {
+		return nil
+	}
+	limit := m.env.Bytes
+	if limit == 0 {
+		limit = DefaultBytes
+	}
+	m.bytes = 0
+	return s.failure(fault.CodeLimit, fmt.Sprintf("the expression takes more than %d bytes of memory", limit), nil)
+}
+
+// read takes the steps of reading n bytes of text, about what reading a word
+// of it costs.
+func (m *machine) read(s *site, n int) error { return m.spend(s, int64(n)>>7+1) }
+
+// What a value takes in memory, about.
+const (
+	boxBytes    = 16
+	memberBytes = 48
+)
+
+// setText makes the JSON text of an element the value of its cell.
+func (c *cell) setText(text string, index int64) {
+	*c = cell{index: index, known: true}
+	if text != "" && (text[0] == '{' || text[0] == '[') {
+		c.text = text
+	} else {
+		c.val = fromText(text)
+	}
+}
+
+func (c *cell) setValue(v any, index int64) {
+	*c = cell{val: v, index: index, known: true}
+	if raw, ok := v.(document.Raw); ok {
+		c.text, c.boxed = string(raw), true
+	}
+}
+
+// cell gives a cell with its value known.
+func (m *machine) cell(p *path) (*cell, error) {
+	c := &m.cells[p.src]
+	if c.known {
+		return c, nil
+	}
+	name := p.source.name
+	if m.env.Names == nil {
+		return nil, p.site.fail("%s cannot be read here", name)
+	}
+	v, ok := m.env.Names.Name(name)
+	if !ok {
+		return nil, p.site.fail("%s cannot be read here", name)
+	}
+	c.setValue(v, 0)
+	return c, nil
+}
+
+// value gives what a cell holds.
+func (m *machine) value(c *cell) any {
+	if c.text != "" && !c.boxed {
+		c.val, c.boxed = document.Raw(c.text), true
+	}
+	return c.val
+}
+
+// find gives the JSON text that a plain path leads to, "" where it is not
+// found that way.
+func (m *machine) find(p *path) (string, *cell, error) {
+	c := &m.cells[p.src]
+	if !c.known {
+		var err error
+		if c, err = m.cell(p); err != nil {
+			return "", nil, err
+		}
+	}
+	if c.text == "" || p.place < 0 {
+		return "", c, nil
+	}
+	if !c.walked {
+		src := p.source
+		clear(m.places[src.first : src.first+src.places])
+		end := src.trie.walk(c.text, 0, false, m.places[src.first:src.first+src.places])
+		if end < 0 {
+			end = len(c.text)
+		}
+		c.walked = true
+		if err := m.read(&p.site, end); err != nil {
+			return "", nil, err
+		}
+	}
+	return m.places[p.source.first+p.place], c, nil
+}
+
+// scratch gives the machine's buffer, empty. Whoever takes it puts it back.
+func (m *machine) scratch() []byte {
+	b := m.text[:0]
+	m.text = nil
+	return b
+}

@@ -1,0 +1,419 @@
+package expression
+
+import (
+	"math/bits"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/apd/v3"
+
+	"valence/internal/document"
+)
+
+// Arithmetic is exact where the result is an integer, and otherwise rounded to
+// 34 digits, half to even (IEEE 754 decimal128).
+const (
+	precision   = 34
+	maxExponent = 6144   // of a number as it is written
+	maxDigits   = 20_000 // of a number that is computed with
+)
+
+// num is coefficient × 10^exp, or *big where that does not fit.
+type num struct {
+	coef int64
+	exp  int32 // 0 to -18
+	big  *apd.Decimal
+}
+
+func small(n int64) num { return num{coef: n} }
+
+var pow10 = [...]int64{
+	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+}
+
+// parseNum reads a JSON number.
+func parseNum(s string) (num, error) {
+	i, negative := 0, false
+	if s != "" && s[0] == '-' {
+		i, negative = 1, true
+	}
+	var n num
+	dot := -1
+	if len(s)-i > 19 {
+		return parseBig(s)
+	}
+	for ; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			n.coef = n.coef*10 + int64(c-'0')
+		case c == '.' && dot < 0:
+			dot = i
+		default:
+			return parseBig(s)
+		}
+	}
+	if dot >= 0 {
+		n.exp = int32(dot + 1 - len(s))
+	} else if len(s) > 18 {
+		return parseBig(s) // may be more than an int64 holds
+	}
+	if negative {
+		n.coef = -n.coef
+	}
+	return n, nil
+}
+
+func parseBig(s string) (num, error) {
+	if e := strings.IndexAny(s, "eE"); e >= 0 {
+		exp, err := strconv.Atoi(s[e+1:])
+		if err != nil || exp > maxExponent || exp < -maxExponent {
+			return num{}, rangeError("the number's exponent is beyond ±6144, too far to compute with")
+		}
+	}
+	if len(s) > maxDigits {
+		return num{}, limitError("a number has more than 20,000 digits, too many to compute with")
+	}
+	d, _, err := apd.NewFromString(s)
+	if err != nil || d.Form != apd.Finite {
+		return num{}, rangeError("not a number")
+	}
+	return shrink(d), nil
+}
+
+// shrink gives d as a num, in the fast form if that holds it. d is given away.
+func shrink(d *apd.Decimal) num {
+	if d.Coeff.IsInt64() && d.Exponent <= 0 && d.Exponent >= -18 {
+		c := d.Coeff.Int64()
+		if d.Negative {
+			c = -c
+		}
+		return num{coef: c, exp: d.Exponent}
+	}
+	return num{big: d}
+}
+
+// decimal gives n as an apd.Decimal that may be changed.
+func (n num) decimal() *apd.Decimal {
+	if n.big != nil {
+		return new(apd.Decimal).Set(n.big)
+	}
+	return apd.New(n.coef, n.exp)
+}
+
+// wide gives n as an apd.Decimal that must not be changed.
+func (n num) wide() *apd.Decimal {
+	if n.big != nil {
+		return n.big
+	}
+	return apd.New(n.coef, n.exp)
+}
+
+func (n num) sign() int {
+	if n.big != nil {
+		return n.big.Sign()
+	}
+	switch {
+	case n.coef > 0:
+		return 1
+	case n.coef < 0:
+		return -1
+	}
+	return 0
+}
+
+// digits is about how many digits it takes to compute with n.
+func (n num) digits() int64 {
+	if n.big == nil {
+		return 19
+	}
+	return n.big.NumDigits() + max(int64(n.big.Exponent), 0)
+}
+
+// integer gives n if it is an integer that an int64 holds.
+func (n num) integer() (int64, bool) {
+	if n.big != nil {
+		i, err := n.big.Int64()
+		return i, err == nil
+	}
+	p := pow10[-n.exp]
+	return n.coef / p, n.coef%p == 0
+}
+
+// number writes n in its shortest form: no trailing zeros, and an exponent
+// only where there would be more than 40 zeros.
+func (n num) number() document.Number {
+	if n.big == nil {
+		return document.Number(n.appendSmall(make([]byte, 0, 24)))
+	}
+	d, _ := new(apd.Decimal).Reduce(n.big)
+	if d.IsZero() {
+		return "0"
+	}
+	digits := d.Coeff.String()
+	sign := ""
+	if d.Negative {
+		sign = "-"
+	}
+	exp := int(d.Exponent)
+	switch point := len(digits) + exp; {
+	case exp > 40 || point < -40:
+		out := sign + digits[:1]
+		if len(digits) > 1 {
+			out += "." + digits[1:]
+		}
+		return document.Number(out + "e" + strconv.Itoa(point-1))
+	case exp >= 0:
+		return document.Number(sign + digits + strings.Repeat("0", exp))
+	case point > 0:
+		return document.Number(sign + digits[:point] + "." + digits[point:])
+	default:
+		return document.Number(sign + "0." + strings.Repeat("0", -point) + digits)
+	}
+}
+
+func (n num) appendSmall(dst []byte) []byte {
+	c, e := n.coef, int(-n.exp)
+	for e > 0 && c%10 == 0 {
+		c, e = c/10, e-1
+	}
+	if e == 0 {
+		return strconv.AppendInt(dst, c, 10)
+	}
+	u := uint64(c)
+	if c < 0 {
+		dst, u = append(dst, '-'), uint64(-c)
+	}
+	p := uint64(pow10[e])
+	dst = append(strconv.AppendUint(dst, u/p, 10), '.')
+	start := len(dst)
+	dst = strconv.AppendUint(dst, u%p, 10)
+	if missing := e - (len(dst) - start); missing > 0 {
+		dst = append(dst, "000000000000000000"[:missing]...)
+		copy(dst[start+missing:], dst[start:])
+		copy(dst[start:], "000000000000000000"[:missing])
+	}
+	return dst
+}
+
+// align gives both coefficients for one exponent, if int64 holds them.
+func align(a, b num) (x, y int64, exp int32, ok bool) {
+	if a.big != nil || b.big != nil {
+		return 0, 0, 0, false
+	}
+	switch {
+	case a.exp == b.exp:
+		return a.coef, b.coef, a.exp, true
+	case a.exp > b.exp:
+		x, ok = scale(a.coef, a.exp-b.exp)
+		return x, b.coef, b.exp, ok
+	}
+	y, ok = scale(b.coef, b.exp-a.exp)
+	return a.coef, y, a.exp, ok
+}
+
+func scale(c int64, by int32) (int64, bool) {
+	if by >= int32(len(pow10)) {
+		return 0, c == 0
+	}
+	return mul64(c, pow10[by])
+}
+
+func mul64(a, b int64) (int64, bool) {
+	hi, lo := bits.Mul64(abs64(a), abs64(b))
+	if hi != 0 || lo > 1<<63-1 {
+		return 0, false
+	}
+	if a < 0 != (b < 0) {
+		return -int64(lo), true
+	}
+	return int64(lo), true
+}
+
+func abs64(n int64) uint64 {
+	if n < 0 {
+		return -uint64(n)
+	}
+	return uint64(n)
+}
+
+func compareNum(a, b num) int {
+	if x, y, _, ok := align(a, b); ok {
+		switch {
+		case x < y:
+			return -1
+		case x > y:
+			return 1
+		}
+		return 0
+	}
+	return a.wide().Cmp(b.wide())
+}
+
+// The contexts of apd: exact, and rounding.
+func exactly() *apd.Context { c := apd.BaseContext; return &c }
+
+func rounding() *apd.Context {
+	c := apd.BaseContext.WithPrecision(precision)
+	c.Rounding = apd.RoundHalfEven
+	return c
+}
+
+// settle rounds what is no integer.
+func settle(d *apd.Decimal, err error) (num, error) {
+	if err != nil || d.Form != apd.Finite {
+		return num{}, rangeError("the result is out of range")
+	}
+	if d.Exponent < 0 {
+		d.Reduce(d)
+	}
+	if d.Exponent < 0 && d.NumDigits() > precision {
+		if _, err := rounding().Round(d, d); err != nil {
+			return num{}, rangeError("the result is out of range")
+		}
+	}
+	if n := d.NumDigits() + max(int64(d.Exponent), 0); n > maxDigits {
+		return num{}, limitError("the result has more than 20,000 digits")
+	}
+	return shrink(d), nil
+}
+
+func add(a, b num) (num, error) {
+	if x, y, e, ok := align(a, b); ok {
+		if sum := x + y; (sum > x) == (y > 0) {
+			return num{coef: sum, exp: e}, nil
+		}
+	}
+	d := new(apd.Decimal)
+	_, err := exactly().Add(d, a.wide(), b.wide())
+	return settle(d, err)
+}
+
+func sub(a, b num) (num, error) {
+	n, err := negate(b)
+	if err != nil {
+		return n, err
+	}
+	return add(a, n)
+}
+
+func negate(a num) (num, error) {
+	if a.big == nil && a.coef != -1<<63 {
+		a.coef = -a.coef
+		return a, nil
+	}
+	d := a.decimal()
+	d.Negative = !d.Negative
+	return shrink(d), nil
+}
+
+func mul(a, b num) (num, error) {
+	if a.big == nil && b.big == nil && a.exp+b.exp >= -18 {
+		if c, ok := mul64(a.coef, b.coef); ok {
+			return num{coef: c, exp: a.exp + b.exp}, nil
+		}
+	}
+	d := new(apd.Decimal)
+	_, err := exactly().Mul(d, a.wide(), b.wide())
+	return settle(d, err)
+}
+
+func div(a, b num) (num, error) {
+	if b.sign() == 0 {
+		return num{}, rangeError("division by zero")
+	}
+	if x, y, _, ok := align(a, b); ok && x%y == 0 && x != -1<<63 {
+		return small(x / y), nil
+	}
+	if q, r := quoRem(a, b); r.sign() == 0 {
+		return settle(q.decimal(), nil)
+	}
+	d := new(apd.Decimal)
+	_, err := rounding().Quo(d, a.wide(), b.wide())
+	return settle(d, err)
+}
+
+// quoRem gives the quotient cut towards zero and the remainder, which has a's sign.
+func quoRem(a, b num) (quo, rem num) {
+	x, y := a.decimal(), b.decimal()
+	exp := min(x.Exponent, y.Exponent)
+	for _, d := range []*apd.Decimal{x, y} {
+		var p apd.BigInt
+		p.Exp(apd.NewBigInt(10), apd.NewBigInt(int64(d.Exponent)-int64(exp)), nil)
+		d.Coeff.Mul(&d.Coeff, &p)
+	}
+	var q, r apd.Decimal
+	q.Coeff.QuoRem(&x.Coeff, &y.Coeff, &r.Coeff)
+	q.Negative = x.Negative != y.Negative
+	r.Negative, r.Exponent = x.Negative, exp
+	return shrink(&q), shrink(&r)
+}
+
+func mod(a, b num) (num, error) {
+	if b.sign() == 0 {
+		return num{}, rangeError("division by zero")
+	}
+	if x, y, e, ok := align(a, b); ok && y != -1 {
+		return num{coef: x % y, exp: e}, nil
+	}
+	_, r := quoRem(a, b)
+	return settle(r.decimal(), nil)
+}
+
+// power is exact for an integer to an integer that is not negative.
+func power(a, b num) (num, error) {
+	n, whole := b.integer()
+	if a.sign() == 0 && b.sign() < 0 {
+		return num{}, rangeError("division by zero")
+	}
+	if !whole && a.sign() < 0 {
+		return num{}, rangeError("a negative number has no root here")
+	}
+	if _, integral := a.integer(); whole && integral && n >= 0 {
+		out := small(1)
+		for base := a; ; {
+			var err error
+			if n&1 == 1 {
+				if out, err = mul(out, base); err != nil {
+					return out, err
+				}
+			}
+			if n >>= 1; n == 0 {
+				return out, nil
+			}
+			if base, err = mul(base, base); err != nil {
+				return out, err
+			}
+		}
+	}
+	if c := compareAbs(b, small(10_000)); c > 0 {
+		return num{}, rangeError("the exponent is beyond ±10,000")
+	}
+	d := new(apd.Decimal)
+	_, err := rounding().Pow(d, a.wide(), b.wide())
+	return settle(d, err)
+}
+
+func compareAbs(a, b num) int {
+	x, y := a.decimal(), b.decimal()
+	x.Negative, y.Negative = false, false
+	return x.Cmp(y)
+}
+
+// round rounds to so many digits after the point, fewer than zero before it.
+func round(a num, digits int64, how apd.Rounder) (num, error) {
+	if digits > maxExponent || digits < -maxExponent {
+		return num{}, rangeError("cannot round to so many digits")
+	}
+	if a.big == nil && int64(-a.exp) <= digits {
+		return a, nil
+	}
+	d := a.wide()
+	if int64(-d.Exponent) <= digits {
+		return a, nil
+	}
+	ctx := apd.BaseContext.WithPrecision(uint32(d.NumDigits() + max(digits, -digits) + max(int64(d.Exponent), 0) + 2))
+	ctx.Rounding = how
+	out := new(apd.Decimal)
+	_, err := ctx.Quantize(out, d, int32(-digits))
+	return settle(out, err)
+}

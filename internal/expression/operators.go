@@ -1,0 +1,330 @@
+package expression
+
+import (
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+
+	"valence/internal/document"
+)
+
+func (c *compiler) unary(t *ast.UnaryNode) *node {
+	switch t.Operator {
+	case "not", "!":
+		yes := c.condition(t.Node, "what `not` turns around")
+		return &node{typ: TypeBoolean, run: func(m *machine) (any, error) {
+			b, err := yes(m)
+			return !b, err
+		}}
+	}
+	operand := c.number(t.Node, "`"+t.Operator+"`")
+	if t.Operator == "+" {
+		return numeric(operand)
+	}
+	if lit, ok := t.Node.(*ast.IntegerNode); ok {
+		if text, err := literalNumber(c.src.token(lit.Location())); err == nil {
+			return constant(negative(text))
+		}
+	}
+	if lit, ok := t.Node.(*ast.FloatNode); ok {
+		if text, err := literalNumber(c.src.token(lit.Location())); err == nil {
+			return constant(negative(text))
+		}
+	}
+	return numeric(func(m *machine) (num, error) {
+		n, err := operand(m)
+		if err != nil {
+			return n, err
+		}
+		return negate(n)
+	})
+}
+
+func negative(n document.Number) document.Number {
+	if strings.Trim(string(n), "0.") == "" {
+		return n
+	}
+	return "-" + n
+}
+
+// number compiles what must be a number.
+func (c *compiler) number(t ast.Node, what string) func(m *machine) (num, error) {
+	n := c.compile(t)
+	if n.typ != TypeUnknown && n.typ != TypeNumber {
+		c.problemAt(t.Location(), CodeType, numberHint(n.typ), "%s takes numbers, not %s", what, article(n.typ))
+	}
+	return n.number()
+}
+
+func numberHint(t Type) string {
+	switch t {
+	case TypeText:
+		return "number(…) reads a number from text"
+	case TypeNull:
+		return "give another value with ?? where it may be missing"
+	}
+	return ""
+}
+
+func (n *node) number() func(m *machine) (num, error) {
+	if n.num != nil {
+		return n.num
+	}
+	return func(m *machine) (num, error) {
+		v, err := n.run(m)
+		if err != nil {
+			return num{}, err
+		}
+		return toNum(&n.site, v)
+	}
+}
+
+// numeric is the node of what computes a number.
+func numeric(f func(m *machine) (num, error)) *node {
+	return &node{typ: TypeNumber, num: f, run: func(m *machine) (any, error) {
+		n, err := f(m)
+		if err != nil {
+			return nil, err
+		}
+		return n.number(), nil
+	}}
+}
+
+var arithmetic = map[string]func(a, b num) (num, error){
+	"+": add, "-": sub, "*": mul, "/": div, "%": mod, "**": power, "^": power,
+}
+
+func (c *compiler) binary(t *ast.BinaryNode, tail bool) *node {
+	switch op := t.Operator; op {
+	case "and", "&&", "or", "||":
+		return c.logic(t)
+	case "??":
+		return c.otherwise(t, tail)
+	case "==", "!=":
+		return c.equality(t)
+	case "<", ">", "<=", ">=":
+		return c.ordering(t)
+	case "+":
+		return c.plus(t)
+	case "-", "*", "/", "%", "**", "^":
+		a, b := c.number(t.Left, "`"+op+"`"), c.number(t.Right, "`"+op+"`")
+		s := c.src.site(t.Location())
+		return numeric(compute(&s, a, b, arithmetic[op]))
+	case "..":
+		return c.span(t)
+	case "in":
+		return c.in(t)
+	case "contains", "startsWith", "endsWith":
+		return c.textTest(t)
+	case "matches":
+		return c.matches(t)
+	}
+	c.problemAt(t.Location(), CodeSyntax, "", "there is no operator %s", t.Operator)
+	return c.broken()
+}
+
+func compute(s *site, a, b func(m *machine) (num, error), f func(a, b num) (num, error)) func(m *machine) (num, error) {
+	return func(m *machine) (num, error) {
+		x, err := a(m)
+		if err != nil {
+			return x, err
+		}
+		y, err := b(m)
+		if err != nil {
+			return y, err
+		}
+		return m.arithmetic(s, x, y, f)
+	}
+}
+
+func (m *machine) arithmetic(s *site, x, y num, f func(a, b num) (num, error)) (num, error) {
+	if err := m.charge(s, x, y); err != nil {
+		return x, err
+	}
+	out, err := f(x, y)
+	if err != nil {
+		return out, s.at(err)
+	}
+	return out, nil
+}
+
+// plus adds numbers and joins texts.
+func (c *compiler) plus(t *ast.BinaryNode) *node {
+	a, b := c.compile(t.Left), c.compile(t.Right)
+	s := c.src.site(t.Location())
+	for _, n := range []*node{a, b} {
+		if n.typ != TypeUnknown && n.typ != TypeNumber && n.typ != TypeText {
+			c.problem(n.site.pos, CodeType, plusHint(n.typ), "`+` takes numbers or texts, not %s", article(n.typ))
+			return c.broken()
+		}
+	}
+	if a.typ == TypeNumber || b.typ == TypeNumber {
+		if a.typ == TypeText || b.typ == TypeText {
+			c.problem(s.pos, CodeType, "string(…) makes text of a number, number(…) reads one from text", "`+` cannot add a number and a text")
+			return c.broken()
+		}
+	}
+	out := &node{site: s}
+	if a.typ == b.typ {
+		out.typ = a.typ
+	}
+	if out.typ == TypeNumber {
+		return numeric(compute(&s, a.number(), b.number(), add))
+	}
+	out.run = func(m *machine) (any, error) {
+		x, err := a.run(m)
+		if err != nil {
+			return nil, err
+		}
+		y, err := b.run(m)
+		if err != nil {
+			return nil, err
+		}
+		return m.plus(&s, x, y)
+	}
+	return out
+}
+
+func plusHint(t Type) string {
+	if t == TypeList {
+		return "concat(…) joins lists"
+	}
+	return numberHint(t)
+}
+
+func (m *machine) plus(s *site, x, y any) (any, error) {
+	switch x := x.(type) {
+	case document.Number:
+		if y, ok := y.(document.Number); ok {
+			p, err := toNum(s, x)
+			if err != nil {
+				return nil, err
+			}
+			q, err := toNum(s, y)
+			if err != nil {
+				return nil, err
+			}
+			n, err := m.arithmetic(s, p, q, add)
+			return n.number(), err
+		}
+	case string:
+		if y, ok := y.(string); ok {
+			n := len(x) + len(y)
+			if err := m.alloc(s, int64(n)+boxBytes); err != nil {
+				return nil, err
+			}
+			return x + y, m.read(s, n)
+		}
+	}
+	a, b := TypeOf(x), TypeOf(y)
+	hint := ""
+	switch {
+	case a == TypeNull || b == TypeNull:
+		hint = "; give another value with ?? where it may be missing"
+	case a == TypeList && b == TypeList:
+		hint = "; concat(…) joins lists"
+	case a == TypeText && b == TypeNumber || a == TypeNumber && b == TypeText:
+		hint = "; string(…) makes text of a number, number(…) reads one from text"
+	}
+	return nil, s.fail("`+` cannot add %s and %s%s", article(a), article(b), hint)
+}
+
+func (c *compiler) logic(t *ast.BinaryNode) *node {
+	what := "what `" + t.Operator + "` joins"
+	a, b := c.condition(t.Left, what), c.condition(t.Right, what)
+	until := t.Operator == "or" || t.Operator == "||"
+	return &node{typ: TypeBoolean, run: func(m *machine) (any, error) {
+		x, err := a(m)
+		if err != nil || x == until {
+			return x, err
+		}
+		return b(m)
+	}}
+}
+
+// otherwise is ??.
+func (c *compiler) otherwise(t *ast.BinaryNode, tail bool) *node {
+	a := c.compile(t.Left)
+	c.tail = tail
+	b := c.compile(t.Right)
+	c.tail = false
+	out := &node{omits: b.omits}
+	if a.typ == b.typ {
+		out.typ = a.typ
+	}
+	out.run = func(m *machine) (any, error) {
+		v, err := a.run(m)
+		if v != nil || err != nil {
+			return v, err
+		}
+		return b.run(m)
+	}
+	return out
+}
+
+// span is a..b.
+func (c *compiler) span(t *ast.BinaryNode) *node {
+	a, b := c.number(t.Left, "`..`"), c.number(t.Right, "`..`")
+	s := c.src.site(t.Location())
+	return &node{typ: TypeList, run: func(m *machine) (any, error) {
+		x, err := a(m)
+		if err != nil {
+			return nil, err
+		}
+		y, err := b(m)
+		if err != nil {
+			return nil, err
+		}
+		from, ok := x.integer()
+		to, ok2 := y.integer()
+		if !ok || !ok2 {
+			return nil, s.fail("`..` takes integers that 64 bits hold")
+		}
+		if to < from {
+			return []any{}, nil
+		}
+		n := to - from + 1
+		if n <= 0 || n > DefaultBytes {
+			n = 1 << 40 // beyond every budget
+		}
+		if err := m.spend(&s, n); err != nil {
+			return nil, err
+		}
+		if err := m.alloc(&s, n*3*boxBytes); err != nil {
+			return nil, err
+		}
+		list := make([]any, n)
+		for i := range list {
+			list[i] = small(from + int64(i)).number()
+		}
+		return list, nil
+	}}
+}
+
+// text compiles what must be a text.
+func (c *compiler) text(t ast.Node, what string) func(m *machine) (string, error) {
+	n := c.compile(t)
+	if n.typ != TypeUnknown && n.typ != TypeText {
+		hint := ""
+		switch n.typ {
+		case TypeNumber:
+			hint = "string(…) makes text of a number"
+		case TypeList:
+			hint = "`in` looks for an element of a list"
+		case TypeNull:
+			hint = `give another value with ?? where it may be missing`
+		}
+		c.problemAt(t.Location(), CodeType, hint, "%s takes texts, not %s", what, article(n.typ))
+	}
+	return func(m *machine) (string, error) {
+		v, err := n.run(m)
+		if err != nil {
+			return "", err
+		}
+		text, ok := v.(string)
+		if !ok {
+			return "", n.site.notA(TypeText, v)
+		}
+		return text, nil
+	}
+}

@@ -1,0 +1,265 @@
+package expression
+
+import (
+	"regexp"
+	"strings"
+
+	"valence/internal/document"
+	"valence/internal/fault"
+)
+
+// Template is a compiled tree of mappings, lists and scalars. It builds JSON
+// text, the keys in the order they are written.
+//
+// A mapping may hold directives:
+//
+//	$each: ${list}   repeats the mapping per element; an object counts as a
+//	                 list of one; inside, item (or what $as names) and index
+//	                 are bound. As a value it is a list, inside a list its
+//	                 elements stand among the others.
+//	$as: line        names the element
+//	$merge: ${doc}   starts from a copy: keys written replace in place, new
+//	                 ones follow
+//	$when: ${…}      drops the mapping where it is false; with $each, the element
+//
+// The value ${omit} drops its key or element; $$key is the key $key.
+type Template struct {
+	u      *unit
+	root   *writer
+	scalar *scalar // the root, if it is a scalar
+	pos    fault.Pos
+	keys   []string
+}
+
+// writer writes one node of a template.
+type writer struct {
+	write func(m *machine, dst []byte) ([]byte, error)
+	// omits is true where it may leave itself out, by m.omit and no bytes.
+	omits bool
+	// spreads is true where it writes elements of the list around it.
+	spreads bool
+	// fixed is what it always writes, nil where that is not known.
+	fixed []byte
+	site  site
+}
+
+// CompileTemplate compiles any tree. The Template may be used only if none of
+// the problems is an error. A nil Scope knows every first name of the language.
+func CompileTemplate(n *Node, sc *Scope) (*Template, fault.Problems) {
+	c := newCompiler(sc)
+	c.template = true
+	t := &Template{u: c.u, pos: n.Pos}
+	if n.Kind == Scalar {
+		t.scalar = c.scalar(n)
+	}
+	for _, k := range n.Keys {
+		if name, directive := keyName(k.Name); !directive {
+			t.keys = append(t.keys, name)
+		}
+	}
+	if t.scalar != nil {
+		t.root = c.scalarWriter(t.scalar)
+	} else {
+		t.root = c.tree(n, 0)
+	}
+	c.u.layout()
+	return t, c.problems
+}
+
+// Append writes the JSON text. What leaves itself out at the root is null.
+func (t *Template) Append(dst []byte, env *Env) ([]byte, error) {
+	if t.root.fixed != nil {
+		return append(dst, t.root.fixed...), nil
+	}
+	m := t.u.begin(env)
+	out, err := t.root.write(m, dst)
+	if err == nil && m.omit {
+		out = append(out, "null"...)
+	}
+	t.u.end(m)
+	if err != nil {
+		return dst, t.root.site.at(err)
+	}
+	return out, nil
+}
+
+// Value builds the value. Where the template is one expression it is what
+// that gives.
+func (t *Template) Value(env *Env) (any, error) {
+	if t.scalar == nil {
+		text, err := t.Append(nil, env)
+		if err != nil {
+			return nil, err
+		}
+		return document.Parse(string(text)), nil
+	}
+	m := t.u.begin(env)
+	defer t.u.end(m)
+	v, err := t.scalar.run(m)
+	if err != nil {
+		return nil, t.scalar.site.at(err)
+	}
+	if _, ok := v.(omitted); ok {
+		return nil, nil
+	}
+	if tooNested(v, maxNesting) {
+		return nil, t.scalar.site.failure(fault.CodeLimit, "the value is nested deeper than 512 levels", nil)
+	}
+	return v, nil
+}
+
+// Refs are the names that the template reads, but for those it binds itself,
+// and the functions it calls.
+func (t *Template) Refs() []Ref { return t.u.refs }
+
+// Constant reports whether the template always builds the same.
+func (t *Template) Constant() bool { return t.root.fixed != nil }
+
+// Keys are the keys written in the mapping at the root, directives left out.
+func (t *Template) Keys() []string { return t.keys }
+
+// keyName gives the key that a template's key stands for.
+func keyName(key string) (name string, directive bool) {
+	if rest, ok := strings.CutPrefix(key, "$$"); ok {
+		return "$" + rest, false
+	}
+	return key, strings.HasPrefix(key, "$")
+}
+
+// tree compiles one node of a template.
+func (c *compiler) tree(n *Node, depth int) *writer {
+	if depth > MaxDepth {
+		if !c.tooDeep() {
+			c.problem(n.Pos, CodeTooLarge, "", "the template is nested deeper than %d levels", MaxDepth)
+		}
+		return &writer{}
+	}
+	switch n.Kind {
+	case Mapping:
+		return c.mapping(n, depth)
+	case Sequence:
+		return c.sequence(n, depth)
+	}
+	return c.scalarWriter(c.scalar(n))
+}
+
+// directives of a mapping, nil where they are not written.
+type directives struct {
+	each, as, merge, when *Node
+	eachPos               fault.Pos
+	asPos                 fault.Pos
+}
+
+var directiveNames = []string{"$each", "$as", "$merge", "$when"}
+
+// directives takes the directives out of a mapping's keys.
+func (c *compiler) directives(n *Node) (d directives, keys []Key) {
+	for _, k := range n.Keys {
+		name, directive := keyName(k.Name)
+		if !directive {
+			if strings.HasPrefix(k.Name, "${") || strings.Contains(name, "${") && !strings.HasPrefix(k.Name, "$$") {
+				c.problem(k.Pos, CodeTemplate, "use fromPairs(…) or an object such as {(key): value} in an expression", "a key cannot be an expression")
+				continue
+			}
+			k.Name = name
+			keys = append(keys, k)
+			continue
+		}
+		switch name {
+		case "$each":
+			d.each, d.eachPos = k.Value, k.Pos
+		case "$as":
+			d.as, d.asPos = k.Value, k.Pos
+		case "$merge":
+			d.merge = k.Value
+		case "$when":
+			d.when = k.Value
+		default:
+			if strings.HasPrefix(name, "${") {
+				c.problem(k.Pos, CodeTemplate, "use fromPairs(…) or an object such as {(key): value} in an expression", "a key cannot be an expression")
+				continue
+			}
+			hint := didYouMean(name, directiveNames)
+			c.problem(k.Pos, CodeTemplate, hint+"; the key itself is written $"+name, "there is no directive %s", name)
+		}
+	}
+	return d, keys
+}
+
+var bindable = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+// mapping compiles a mapping with its directives.
+func (c *compiler) mapping(n *Node, depth int) *writer {
+	d, keys := c.directives(n)
+	if d.as != nil && d.each == nil {
+		c.problem(d.asPos, CodeTemplate, "write $each: ${…} beside it", "$as names the element of $each, which is not here")
+	}
+	var list *node
+	element := 0
+	bound := len(c.locals)
+	if d.each != nil {
+		list = c.directive(d.each, "$each", TypeList)
+		element = c.newSource("")
+		name := "item"
+		if d.as != nil {
+			text, _ := d.as.Value.(string)
+			if d.as.Kind != Scalar || !bindable.MatchString(text) {
+				c.problem(d.as.Pos, CodeTemplate, "a name has lower-case letters, digits and _", "$as must be a name such as line")
+			} else {
+				name = text
+			}
+		}
+		c.locals = append(c.locals, local{name: name, kind: elementName, src: element}, local{name: "index", kind: indexName, src: element})
+	}
+	var when *node
+	if d.when != nil {
+		when = c.directive(d.when, "$when", TypeBoolean)
+	}
+	var body *writer
+	if d.merge != nil {
+		body = c.merged(n, c.directive(d.merge, "$merge", TypeObject), keys, depth)
+	} else {
+		body = c.fields(n, keys, depth)
+	}
+	c.locals = c.locals[:bound]
+	if when != nil {
+		body = guarded(body, when)
+	}
+	if list != nil {
+		return repeated(body, list, element)
+	}
+	return body
+}
+
+// directive compiles the value of a directive, which must be an expression of
+// that type. An object will do for a list: it counts as a list of one.
+func (c *compiler) directive(n *Node, name string, want Type) *node {
+	if n.Kind != Scalar {
+		c.problem(n.Pos, CodeTemplate, "write an expression, such as "+name+": ${doc}", "%s must be one expression", name)
+		return c.broken()
+	}
+	was := c.template
+	c.template = false
+	out := &c.scalar(n).node
+	c.template = was
+	if out.typ != TypeUnknown && out.typ != want && !(want == TypeList && out.typ == TypeObject) {
+		hint := booleanHint(out.typ)
+		switch {
+		case want == TypeList && out.typ == TypeNull:
+			hint = "write … ?? [] where it may be missing"
+		case want == TypeObject && out.typ == TypeNull:
+			hint = "write … ?? {} where it may be missing"
+		case want != TypeBoolean:
+			hint = ""
+		}
+		wanted := article(want)
+		if want == TypeBoolean {
+			wanted = "boolean"
+		}
+		c.problem(n.Pos, CodeType, hint, "%s must be %s, not %s", name, wanted, article(out.typ))
+	}
+	if out.site.text == "" {
+		out.site = site{pos: n.Pos}
+	}
+	return out
+}

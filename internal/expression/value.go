@@ -1,0 +1,367 @@
+package expression
+
+import (
+	"errors"
+	"sort"
+	"strings"
+
+	"valence/internal/document"
+	"valence/internal/fault"
+)
+
+// Equal reports whether two values are the same: numbers by value, objects
+// whatever the order of their keys. Values of different types never are.
+func Equal(a, b any) bool {
+	m := &machine{}
+	m.start(&Env{Steps: 1 << 60, Bytes: 1 << 60})
+	same, err := m.equal(&site{}, a, b, 0)
+	return err == nil && same
+}
+
+// Text is a value as it stands in a longer text: text itself, the digits of a
+// number, true or false. nil, lists and objects are errors.
+func Text(v any) (string, error) {
+	switch v := v.(type) {
+	case string:
+		return v, nil
+	case document.Number:
+		return string(v), nil
+	case bool:
+		if v {
+			return "true", nil
+		}
+		return "false", nil
+	case nil:
+		return "", errors.New("nil cannot become text; give another value with ?? where it may be missing")
+	}
+	return "", errors.New(article(TypeOf(v)) + " cannot become text; json(…) writes it as JSON")
+}
+
+// maxNesting is how deep a value may be that an expression builds.
+const maxNesting = 512
+
+// tooNested reports whether lists and objects that an expression has built lie
+// deeper in each other than so many levels.
+func tooNested(v any, levels int) bool {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			if levels == 0 || tooNested(e, levels-1) {
+				return true
+			}
+		}
+	case *document.Object:
+		for i := range v.Len() {
+			if _, e := v.At(i); levels == 0 || tooNested(e, levels-1) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// list gives the elements of a list; ok is false for anything else. The slice
+// must not be changed.
+func (m *machine) list(s *site, v any) (list []any, ok bool, err error) {
+	switch v := v.(type) {
+	case []any:
+		return v, true, nil
+	case document.Raw:
+		if len(v) == 0 || v[0] != '[' {
+			return nil, false, nil
+		}
+		list, err := m.decode(s, v)
+		return list, true, err
+	}
+	return nil, false, nil
+}
+
+// decode gives the elements of a list that is still text. The last few are
+// remembered, for loops that look at one list again and again.
+func (m *machine) decode(s *site, raw document.Raw) ([]any, error) {
+	for _, d := range m.lists {
+		if d.list != nil && sameText(string(d.raw), string(raw)) {
+			return d.list, nil
+		}
+	}
+	if err := m.read(s, len(raw)); err != nil {
+		return nil, err
+	}
+	n := count(string(raw))
+	if err := m.alloc(s, int64(n)*2*boxBytes+boxBytes); err != nil {
+		return nil, err
+	}
+	list := make([]any, 0, n)
+	for it := begin(string(raw)); it.next(); {
+		v, err := m.fromText(s, it.text)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	m.lists[m.oldest] = decoded{raw, list}
+	m.oldest = (m.oldest + 1) % len(m.lists)
+	return list, nil
+}
+
+// object gives the members of an object; ok is false for anything else.
+func (m *machine) object(s *site, v any) (o *document.Object, ok bool, err error) {
+	switch v := v.(type) {
+	case *document.Object:
+		return v, true, nil
+	case document.Raw:
+		if len(v) == 0 || v[0] != '{' {
+			return nil, false, nil
+		}
+		if err := m.read(s, len(v)); err != nil {
+			return nil, false, err
+		}
+		if err := m.alloc(s, int64(count(string(v)))*2*memberBytes+int64(len(v))); err != nil {
+			return nil, false, err
+		}
+		o, ok := document.Decode(v).(*document.Object)
+		return o, ok, nil
+	}
+	return nil, false, nil
+}
+
+func toNum(s *site, v any) (num, error) {
+	if text, ok := v.(document.Number); ok {
+		n, err := parseNum(string(text))
+		if err != nil {
+			return n, s.at(err)
+		}
+		return n, nil
+	}
+	return num{}, s.notA(TypeNumber, v)
+}
+
+// notA is the failure of a value that has another type than it must.
+func (s *site) notA(want Type, v any) error {
+	switch t := TypeOf(v); {
+	case v == nil:
+		return s.fail("%s is needed, but this is nil; give another value with ?? where it may be missing", article(want))
+	case want == TypeNumber && t == TypeText:
+		return s.fail("a number is needed, but this is a text; number(…) reads a number from text")
+	case want == TypeText && t == TypeNumber:
+		return s.fail("a text is needed, but this is a number; string(…) makes text of it")
+	case want == TypeText && (t == TypeList || t == TypeObject):
+		return s.fail("a text is needed, but this is %s; json(…) writes it as JSON", article(t))
+	case want == TypeList && t == TypeObject:
+		return s.fail("a list is needed, but this is an object; list(…) makes a list of one of it, toPairs(…) a list of its members")
+	default:
+		return s.fail("%s is needed, but this is %s", article(want), article(t))
+	}
+}
+
+// equal compares two values of any depth.
+func (m *machine) equal(s *site, a, b any, depth int) (bool, error) {
+	if depth > 2*maxNesting {
+		return false, s.failure(fault.CodeLimit, "the values are nested too deeply to compare", nil)
+	}
+	switch a := a.(type) {
+	case nil:
+		return b == nil, nil
+	case bool:
+		y, ok := b.(bool)
+		return ok && a == y, nil
+	case string:
+		y, ok := b.(string)
+		if !ok || len(a) != len(y) {
+			return false, nil
+		}
+		if len(a) < 1024 {
+			return a == y, nil
+		}
+		return a == y, m.read(s, len(a))
+	case document.Number:
+		y, ok := b.(document.Number)
+		if !ok || a == y {
+			return ok, nil
+		}
+		return m.equalNumbers(s, a, y)
+	}
+	x, xok, err := m.list(s, a)
+	if err != nil {
+		return false, err
+	}
+	y, yok, err := m.list(s, b)
+	if err != nil || xok != yok {
+		return false, err
+	}
+	if xok {
+		return m.equalLists(s, x, y, depth)
+	}
+	return m.equalObjects(s, a, b, depth)
+}
+
+func (m *machine) equalNumbers(s *site, a, b document.Number) (bool, error) {
+	x, err := parseNum(string(a))
+	if err != nil {
+		return false, s.at(err)
+	}
+	y, err := parseNum(string(b))
+	if err != nil {
+		return false, s.at(err)
+	}
+	return compareNum(x, y) == 0, m.spend(s, cost(x, y)-1)
+}
+
+func (m *machine) equalLists(s *site, x, y []any, depth int) (bool, error) {
+	if len(x) != len(y) {
+		return false, nil
+	}
+	if err := m.spend(s, int64(len(x))>>2+1); err != nil {
+		return false, err
+	}
+	for i := range x {
+		if same, err := m.equal(s, x[i], y[i], depth+1); !same || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (m *machine) equalObjects(s *site, a, b any, depth int) (bool, error) {
+	x, ok, err := m.object(s, a)
+	if err != nil || !ok {
+		return false, err
+	}
+	y, ok, err := m.object(s, b)
+	if err != nil || !ok || x.Len() != y.Len() {
+		return false, err
+	}
+	if err := m.spend(s, int64(x.Len())>>2+1); err != nil {
+		return false, err
+	}
+	for i := range x.Len() {
+		k, v := x.At(i)
+		w, ok := y.Get(k)
+		if !ok {
+			return false, nil
+		}
+		if same, err := m.equal(s, v, w, depth+1); !same || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// compare orders two numbers or two texts, text by code points.
+func (m *machine) compare(s *site, a, b any) (int, error) {
+	switch x := a.(type) {
+	case document.Number:
+		if y, ok := b.(document.Number); ok {
+			p, err := toNum(s, x)
+			if err != nil {
+				return 0, err
+			}
+			q, err := toNum(s, y)
+			if err != nil {
+				return 0, err
+			}
+			return compareNum(p, q), m.spend(s, cost(p, q))
+		}
+	case string:
+		if y, ok := b.(string); ok {
+			return strings.Compare(x, y), m.read(s, min(len(x), len(y)))
+		}
+	}
+	return 0, s.unordered(TypeOf(a), TypeOf(b))
+}
+
+func (s *site) unordered(a, b Type) error {
+	if a == b && a != TypeNull {
+		return s.fail("%ss have no order: only numbers and texts do", a)
+	}
+	hint := ""
+	switch {
+	case a == TypeNull || b == TypeNull:
+		hint = "; give another value with ?? where it may be missing"
+	case a == TypeText && b == TypeNumber || a == TypeNumber && b == TypeText:
+		hint = "; number(…) reads a number from text"
+	}
+	return s.fail("%s and %s have no order%s", article(a), article(b), hint)
+}
+
+// canonical appends text that is the same for equal values and differs for others.
+func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, error) {
+	if depth > 2*maxNesting {
+		return nil, s.failure(fault.CodeLimit, "the values are nested too deeply to compare", nil)
+	}
+	switch v := v.(type) {
+	case nil, bool:
+		return document.AppendJSON(dst, v), nil
+	case string:
+		if err := m.alloc(s, int64(len(v))); err != nil {
+			return nil, err
+		}
+		return document.AppendString(dst, v), m.read(s, len(v))
+	case document.Number:
+		n, err := parseNum(string(v))
+		if err != nil {
+			return nil, s.at(err)
+		}
+		if err := m.charge(s, n, n); err != nil {
+			return nil, err
+		}
+		return append(dst, n.number()...), nil
+	}
+	list, ok, err := m.list(s, v)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		dst = append(dst, '[')
+		for _, e := range list {
+			if dst, err = m.canonical(s, dst, e, depth+1); err != nil {
+				return nil, err
+			}
+			dst = append(dst, ',')
+		}
+		return append(dst, ']'), m.spend(s, int64(len(list))>>2+1)
+	}
+	o, _, err := m.object(s, v)
+	if err != nil {
+		return nil, err
+	}
+	order := make([]int, o.Len())
+	for i := range order {
+		order[i] = i
+	}
+	sort.Slice(order, func(i, j int) bool {
+		a, _ := o.At(order[i])
+		b, _ := o.At(order[j])
+		return a < b
+	})
+	dst = append(dst, '{')
+	for _, i := range order {
+		k, e := o.At(i)
+		dst = append(document.AppendString(dst, k), ':')
+		if dst, err = m.canonical(s, dst, e, depth+1); err != nil {
+			return nil, err
+		}
+		dst = append(dst, ',')
+	}
+	return append(dst, '}'), m.spend(s, int64(o.Len())>>2+1)
+}
+
+// cost is the steps of one arithmetic operation.
+func cost(a, b num) int64 {
+	if a.big == nil && b.big == nil {
+		return 1
+	}
+	d := a.digits() + b.digits()
+	return 1 + d*d/16_384
+}
+
+// charge takes what one arithmetic operation costs.
+func (m *machine) charge(s *site, a, b num) error {
+	if err := m.spend(s, cost(a, b)); err != nil {
+		return err
+	}
+	if a.big == nil && b.big == nil {
+		return nil
+	}
+	return m.alloc(s, 4*(a.digits()+b.digits())+256)
+}
