@@ -1,0 +1,218 @@
+package processes
+
+import (
+	"strings"
+	"time"
+
+	"valence/connectors"
+	"valence/internal/expression"
+	"valence/internal/fault"
+	"valence/internal/spec"
+)
+
+// The catalog of the tests: one kind of step for each flow, in the form that
+// package atom/steps gives them, and one connector.
+
+type (
+	tIf struct {
+		If         *expression.Expr
+		Then, Else Block
+	}
+	tSwitch struct {
+		Value   *expression.Expr
+		Cases   []Path
+		Default Block
+	}
+	tTry struct {
+		Try     Block
+		Catch   *tCatch
+		Finally Block
+	}
+	tCatch struct {
+		Codes   []string
+		Handled bool
+		Steps   Block
+	}
+	tEach struct {
+		List       *expression.Expr
+		Steps      Block
+		As, Errors string
+		Parallel   int
+		OnError    string
+	}
+	tRepeat struct{ Settings tRounds }
+	tRounds struct {
+		Max   int
+		Until *expression.Expr
+		Steps Block
+	}
+	tBranch struct {
+		Paths      []Path
+		Sequential bool
+	}
+	tReply struct {
+		Body   *expression.Template
+		Status *expression.Expr
+	}
+	tThrow struct {
+		Message *expression.Expr
+		Code    string
+	}
+	tStop struct{ Reason *expression.Expr }
+	tLog  struct{ Text *expression.Expr }
+	tSet  struct{ Values *expression.Template }
+	tMap  struct{ Template *expression.Template }
+	tCall struct {
+		Operation Operation
+		With      *expression.Template
+		Body      *expression.Template
+		Accept    connectors.Accept
+		Retry     *Retry
+		Timeout   time.Duration
+		Mode      string
+	}
+	tProcess struct {
+		Name string
+		Body *expression.Template
+		Mode string
+	}
+	tValidate struct {
+		Name    string
+		profile *Profile
+	}
+)
+
+func testSteps() []StepKind {
+	kind := func(name string, flow Flow, makes bool, make func() any, fields ...spec.Field) StepKind {
+		return StepKind{Kind: name, Doc: "Test " + name + ".", Sample: "- " + name + ":\n", Flow: flow, MakesDocument: makes, New: make, Fields: fields}
+	}
+	modes := []string{"wait", "handoff"}
+	list := []StepKind{
+		kind("call", Plain, true, func() any { return &tCall{} },
+			spec.Operation("call", func(s *tCall) *Operation { return &s.Operation }, "The operation.").Required(),
+			spec.With("with", func(s *tCall) **expression.Template { return &s.With }, "Its settings."),
+			spec.Template("body", func(s *tCall) **expression.Template { return &s.Body }, "What is sent."),
+			spec.Accept("accept", func(s *tCall) *connectors.Accept { return &s.Accept }, "Statuses."),
+			spec.Retry("retry", func(s *tCall) **Retry { return &s.Retry }, "The policy."),
+			spec.Duration("timeout", func(s *tCall) *time.Duration { return &s.Timeout }, "Of one attempt."),
+			spec.Enum("mode", func(s *tCall) *string { return &s.Mode }, "How.", modes...).Or("wait")),
+		kind("map", Plain, true, func() any { return &tMap{} },
+			spec.Template("map", func(s *tMap) **expression.Template { return &s.Template }, "The template.").Required()),
+		kind("set", Plain, false, func() any { return &tSet{} },
+			spec.Template("set", func(s *tSet) **expression.Template { return &s.Values }, "The variables.").Names().Required()),
+		kind("log", Plain, false, func() any { return &tLog{} },
+			spec.Expr("log", func(s *tLog) **expression.Expr { return &s.Text }, "The line.").Text().Required()),
+		kind("if", Choice, false, func() any { return &tIf{} },
+			spec.Expr("if", func(s *tIf) **expression.Expr { return &s.If }, "The condition.").Bool().Required(),
+			spec.Steps("then", func(s *tIf) *Block { return &s.Then }, "If true.").Required(),
+			spec.Steps("else", func(s *tIf) *Block { return &s.Else }, "If false.")),
+		kind("switch", Choice, false, func() any { return &tSwitch{} },
+			spec.Expr("switch", func(s *tSwitch) **expression.Expr { return &s.Value }, "The value.").Required(),
+			spec.Paths("cases", func(s *tSwitch) *[]Path { return &s.Cases }, "Per value.").AnyNames().Required(),
+			spec.Steps("default", func(s *tSwitch) *Block { return &s.Default }, "Otherwise.")),
+		kind("branch", Parallel, true, func() any { return &tBranch{} },
+			spec.Paths("branch", func(s *tBranch) *[]Path { return &s.Paths }, "The paths.").Required(),
+			spec.Bool("sequential", func(s *tBranch) *bool { return &s.Sequential }, "One by one.")),
+		kind("for_each", Loop, true, func() any { return &tEach{} },
+			spec.Expr("for_each", func(s *tEach) **expression.Expr { return &s.List }, "The list.").List().Required(),
+			spec.Steps("steps", func(s *tEach) *Block { return &s.Steps }, "Per element.").Required(),
+			spec.Name("as", func(s *tEach) *string { return &s.As }, "The element's name."),
+			spec.Name("errors", func(s *tEach) *string { return &s.Errors }, "The failures' variable."),
+			spec.Int("parallel", func(s *tEach) *int { return &s.Parallel }, "At once.").Or(1).Min(1).Max(256),
+			spec.Enum("on_error", func(s *tEach) *string { return &s.OnError }, "Then.", "stop", "continue").Or("stop")),
+		kind("repeat", Loop, false, func() any { return &tRepeat{} },
+			spec.Object("repeat", func(s *tRepeat) *tRounds { return &s.Settings }, "What to repeat.",
+				spec.Int("max", func(s *tRounds) *int { return &s.Max }, "Rounds.").Min(1).Max(10000).Required(),
+				spec.Expr("until", func(s *tRounds) **expression.Expr { return &s.Until }, "The end.").Bool().Required(),
+				spec.Steps("steps", func(s *tRounds) *Block { return &s.Steps }, "A round.").Required()).Required()),
+		kind("try", Attempt, false, func() any { return &tTry{} },
+			spec.Steps("try", func(s *tTry) *Block { return &s.Try }, "May fail.").Required(),
+			spec.Optional("catch", func(s *tTry) **tCatch { return &s.Catch }, "For a failure.",
+				spec.Strings("codes", func(s *tCatch) *[]string { return &s.Codes }, "Which."),
+				spec.Bool("handled", func(s *tCatch) *bool { return &s.Handled }, "Expected."),
+				spec.Steps("steps", func(s *tCatch) *Block { return &s.Steps }, "The steps.").Required()).Short("steps"),
+			spec.Steps("finally", func(s *tTry) *Block { return &s.Finally }, "In every case.")),
+		kind("process", Plain, true, func() any { return &tProcess{} },
+			spec.Ref("process", func(s *tProcess) *string { return &s.Name }, "process", "Which.").Required(),
+			spec.Template("body", func(s *tProcess) **expression.Template { return &s.Body }, "What it gets."),
+			spec.Enum("mode", func(s *tProcess) *string { return &s.Mode }, "How.", modes...).Or("wait")),
+		kind("reply", Reply, false, func() any { return &tReply{} },
+			spec.Template("reply", func(s *tReply) **expression.Template { return &s.Body }, "The answer."),
+			spec.Expr("status", func(s *tReply) **expression.Expr { return &s.Status }, "The status.").Number()),
+		kind("throw", Throw, false, func() any { return &tThrow{} },
+			spec.Expr("throw", func(s *tThrow) **expression.Expr { return &s.Message }, "The message."),
+			spec.Name("code", func(s *tThrow) *string { return &s.Code }, "The code.").Or("thrown")),
+		kind("stop", Stop, false, func() any { return &tStop{} },
+			spec.Expr("stop", func(s *tStop) **expression.Expr { return &s.Reason }, "Why.")),
+		kind("validate", Plain, false, func() any { return &tValidate{} },
+			spec.Ref("validate", func(s *tValidate) *string { return &s.Name }, "profile", "The profile.").Required()),
+	}
+	for i := range list {
+		switch list[i].Kind {
+		case "validate":
+			list[i].Check = func(settings any, c *CheckContext) {
+				s := settings.(*tValidate)
+				s.profile = c.Project.Profiles[s.Name]
+			}
+		case "for_each":
+			list[i].Check = func(settings any, c *CheckContext) {
+				if s := settings.(*tEach); s.Errors != "" && s.OnError != "continue" {
+					c.Report(&fault.Problem{Pos: c.Step.Pos, Code: CodeNoEffect, Msg: "`errors:` has no effect without `on_error: continue`", Hint: "add it"})
+				}
+			}
+		}
+	}
+	return list
+}
+
+type webSettings struct {
+	URL     string
+	Headers []spec.KV
+	Auth    webAuth
+	Max     int64
+}
+
+type webAuth struct{ User, Password string }
+
+type webWith struct {
+	Path    string
+	Query   []spec.KV
+	Depth   int
+	Options webOptions
+}
+
+type webOptions struct{ Tags []string }
+
+func testCatalog() *Catalog {
+	with := []spec.Field{
+		spec.Path("path", func(w *webWith) *string { return &w.Path }, "The path.").Required(),
+		spec.StringMap("query", func(w *webWith) *[]spec.KV { return &w.Query }, "The query."),
+		spec.Int("depth", func(w *webWith) *int { return &w.Depth }, "How deep.").Or(1).Min(0).Max(9),
+		spec.Object("options", func(w *webWith) *webOptions { return &w.Options }, "More.",
+			spec.Strings("tags", func(o *webOptions) *[]string { return &o.Tags }, "Tags.")),
+	}
+	newWith := func() any { return &webWith{} }
+	web := &connectors.Connector{
+		Name: "web", Doc: "A connector for tests.",
+		Settings: []spec.Field{
+			spec.String("url", func(s *webSettings) *string { return &s.URL }, "Where.").Required(),
+			spec.StringMap("headers", func(s *webSettings) *[]spec.KV { return &s.Headers }, "Headers."),
+			spec.Object("auth", func(s *webSettings) *webAuth { return &s.Auth }, "Who.",
+				spec.String("user", func(a *webAuth) *string { return &a.User }, "The user.").Required(),
+				spec.String("password", func(a *webAuth) *string { return &a.Password }, "The password.")),
+			spec.Size("max_response", func(s *webSettings) *int64 { return &s.Max }, "The largest answer.").Or(10 << 20),
+		},
+		Operations: []connectors.Operation{
+			{Name: "get", Doc: "Reads.", With: with, NewWith: newWith, Safe: true},
+			{Name: "post", Doc: "Writes.", With: with, NewWith: newWith, SendsBody: true},
+		},
+		NewSettings: func() any { return &webSettings{} },
+		Check: func(s any) []string {
+			if u := s.(*webSettings).URL; !strings.HasPrefix(u, "http") && !strings.Contains(u, "${") {
+				return []string{"url must start with http"}
+			}
+			return nil
+		},
+	}
+	return &Catalog{Steps: testSteps(), Connectors: connectors.Registry{"web": web}}
+}

@@ -1,0 +1,349 @@
+package processes
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// scanned is what a look at the lines of a file, without a YAML parser, finds.
+type scanned struct {
+	tabs     bool
+	unquoted []unquoted
+	indents  []int  // of each line; -1 where there is none: blank, comment, inside of a text
+	open     [2]int // line and column of what is not closed at the end; zero if everything is
+}
+
+// unquoted is an expression that YAML reads otherwise than its author meant.
+type unquoted struct {
+	line, col int
+	fixed     string // the line as it must be
+}
+
+// scanLines reports tabs, and collects what may be why YAML cannot be parsed.
+func scanLines(s *source) *scanned {
+	out := &scanned{indents: make([]int, len(s.starts))}
+	st := lineState{block: -1}
+	tabs := 0
+	for i := range s.starts {
+		line := s.line(i + 1)
+		out.indents[i] = -1
+		if st.skips(line) {
+			continue
+		}
+		if st.quote == 0 && strings.Trim(line, " \t") != "" && strings.TrimLeft(line, " \t")[0] != '#' {
+			out.indents[i] = len(line) - len(strings.TrimLeft(line, " "))
+		}
+		depth, quoted := len(st.flow), st.quote != 0
+		st.line = i + 1
+		at := st.advance(line)
+		if at >= 0 {
+			if tabs++; tabs <= 20 {
+				s.report(i+1, utf8.RuneCountInString(line[:at])+1, CodeTab, "a tab cannot stand here", "use spaces; set the editor to insert spaces for YAML")
+			}
+			out.tabs = true
+		}
+		if !quoted && strings.Contains(line, "${") {
+			if fixed, col := quoteLine(line, depth); fixed != "" {
+				out.unquoted = append(out.unquoted, unquoted{i + 1, utf8.RuneCountInString(line[:col]) + 1, fixed})
+			}
+		}
+	}
+	if st.quote != 0 {
+		out.open = st.quoteAt
+	} else if len(st.flow) > 0 {
+		out.open = st.flow[len(st.flow)-1]
+	}
+	return out
+}
+
+// lineState follows quotes, brackets and block texts from line to line.
+type lineState struct {
+	line    int
+	quote   byte     // ' or " while inside of one
+	quoteAt [2]int   // line and column of it
+	flow    [][2]int // likewise of each bracket that is open
+	block   int      // indentation of the line that began a block text, -1 outside
+}
+
+// skips reports whether the line belongs to a block text.
+func (st *lineState) skips(line string) bool {
+	if st.block < 0 {
+		return false
+	}
+	trimmed := strings.TrimLeft(line, " ")
+	if trimmed == "" || len(line)-len(trimmed) > st.block {
+		return true
+	}
+	st.block = -1
+	return false
+}
+
+// advance reads a line and gives the offset of the first tab outside of texts
+// and comments, -1 if there is none.
+func (st *lineState) advance(line string) int {
+	tab := -1
+	fresh := true // a quote here begins a text
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case st.quote == '"' && c == '\\':
+			i++
+		case st.quote != 0:
+			if c == st.quote {
+				if c == '\'' && i+1 < len(line) && line[i+1] == '\'' {
+					i++
+					continue
+				}
+				st.quote, fresh = 0, false
+			}
+		case c == '\t':
+			if tab < 0 {
+				tab = i
+			}
+		case c == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
+			return tab
+		case fresh && (c == '"' || c == '\''):
+			st.quote, st.quoteAt = c, [2]int{st.line, utf8.RuneCountInString(line[:i]) + 1}
+		case c == '{' || c == '[':
+			if len(st.flow) > 0 || fresh {
+				st.flow = append(st.flow, [2]int{st.line, utf8.RuneCountInString(line[:i]) + 1})
+				fresh = true
+			}
+		case c == '}' || c == ']':
+			if len(st.flow) > 0 {
+				st.flow = st.flow[:len(st.flow)-1]
+			}
+			fresh = false
+		case c == ',' && len(st.flow) > 0, c == ':' && (i+1 == len(line) || line[i+1] == ' '), c == '-' && fresh && (i+1 == len(line) || line[i+1] == ' '):
+			fresh = true
+		case (c == '|' || c == '>') && fresh && len(st.flow) == 0:
+			if strings.Trim(stripComment(line[i+1:]), "+-0123456789 ") == "" {
+				st.block = blockIndent(line)
+				return tab
+			}
+			fresh = false
+		case c != ' ':
+			fresh = false
+		}
+	}
+	return tab
+}
+
+// blockIndent is the indentation that the lines of a block text must exceed:
+// that of its key, behind any `- `.
+func blockIndent(line string) int {
+	i := 0
+	for {
+		for i < len(line) && line[i] == ' ' {
+			i++
+		}
+		if !strings.HasPrefix(line[i:], "- ") {
+			break
+		}
+		if next := strings.TrimLeft(line[i+2:], " "); next == "" || next[0] == '|' || next[0] == '>' {
+			break
+		}
+		i += 2
+	}
+	return i
+}
+
+func stripComment(s string) string {
+	if i := strings.Index(s, " #"); i >= 0 {
+		return s[:i]
+	}
+	return s
+}
+
+// quoteLine gives the line with quotes around the values whose expressions
+// YAML would cut or misread, and where the first of them is; "" if there are
+// none. depth is that of the brackets around the line.
+func quoteLine(line string, depth int) (fixed string, col int) {
+	var b strings.Builder
+	col, last := -1, 0
+	wrap := func(from, to int) {
+		for to > from && line[to-1] == ' ' {
+			to--
+		}
+		b.WriteString(line[last:from])
+		b.WriteString(quoted(line[from:to]))
+		if last = to; col < 0 {
+			col = from
+		}
+	}
+	i := 0
+	if depth == 0 {
+		i = valueStart(line)
+		if i >= len(line) || line[i] == '#' {
+			return "", 0
+		}
+		if line[i] != '{' && line[i] != '[' {
+			if end, bad := plainEnd(line, i); bad {
+				wrap(i, end)
+			}
+			if col < 0 {
+				return "", 0
+			}
+			return b.String() + line[last:], col
+		}
+	}
+	start := i
+	for i < len(line) {
+		switch c := line[i]; {
+		case (c == '"' || c == '\'') && strings.TrimSpace(line[start:i]) == "":
+			i = skipQuoted(line, i)
+			start = i
+			continue
+		case strings.HasPrefix(line[i:], "${"):
+			from := start + len(line[start:i]) - len(strings.TrimLeft(line[start:i], " "))
+			end := expressionEnd(line, i)
+			if end < 0 {
+				return "", 0
+			}
+			for end < len(line) && !strings.ContainsRune(",]}", rune(line[end])) {
+				if strings.HasPrefix(line[end:], "${") {
+					if end = expressionEnd(line, end); end < 0 {
+						return "", 0
+					}
+					continue
+				}
+				end++
+			}
+			wrap(from, end)
+			i, start = end, end
+			continue
+		case c == '{' || c == '[':
+			depth++
+			start = i + 1
+		case c == '}' || c == ']':
+			depth--
+			start = i + 1
+		case c == ',', c == ':' && i+1 < len(line) && line[i+1] == ' ':
+			start = i + 1
+		case c == '#' && i > 0 && line[i-1] == ' ':
+			i = len(line)
+			continue
+		}
+		i++
+	}
+	if col < 0 {
+		return "", 0
+	}
+	return b.String() + line[last:], col
+}
+
+// valueStart skips indentation, `- ` and `key: `.
+func valueStart(line string) int {
+	i := 0
+	for {
+		for i < len(line) && line[i] == ' ' {
+			i++
+		}
+		if !strings.HasPrefix(line[i:], "- ") {
+			break
+		}
+		i += 2
+	}
+	rest := line[i:]
+	if rest == "" || strings.ContainsRune("\"'{[", rune(rest[0])) || strings.HasPrefix(rest, "${") {
+		return i
+	}
+	if k := strings.Index(rest, ": "); k > 0 && !strings.Contains(rest[:k], "${") && !strings.Contains(rest[:k], " #") {
+		i += k + 2
+		for i < len(line) && line[i] == ' ' {
+			i++
+		}
+	}
+	return i
+}
+
+// plainEnd looks at an unquoted value in a block: where it ends for its
+// author, and whether YAML sees that otherwise.
+func plainEnd(line string, from int) (end int, bad bool) {
+	if strings.ContainsRune("\"'|>#", rune(line[from])) || !strings.Contains(line[from:], "${") {
+		return 0, false
+	}
+	for i := from; i < len(line); {
+		switch {
+		case strings.HasPrefix(line[i:], "${"):
+			end = expressionEnd(line, i)
+			if end < 0 {
+				return 0, false
+			}
+			inside := line[i:end]
+			bad = bad || strings.Contains(inside, ": ") || strings.Contains(inside, " #")
+			i = end
+		case strings.HasPrefix(line[i:], " #"):
+			return i, bad
+		case strings.HasPrefix(line[i:], ": "):
+			bad = true
+			i++
+		default:
+			i++
+		}
+	}
+	return len(line), bad || line[len(line)-1] == ':'
+}
+
+// expressionEnd gives the offset behind the } of the ${ at from, -1 if the
+// line has none.
+func expressionEnd(s string, from int) int {
+	depth := 0
+	for i := from + 1; i < len(s); i++ {
+		switch s[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case '"', '\'', '`':
+			if i = skipQuoted(s, i) - 1; i < 0 {
+				return -1
+			}
+		}
+	}
+	return -1
+}
+
+// skipQuoted gives the offset behind the text whose quote is at from, or the
+// end of s.
+func skipQuoted(s string, from int) int {
+	for i := from + 1; i < len(s); i++ {
+		if s[i] == '\\' && s[from] != '`' {
+			i++
+		} else if s[i] == s[from] {
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+// balanced reports whether every ${ in s has its }.
+func balanced(s string) bool {
+	for i := 0; i < len(s); {
+		if strings.HasPrefix(s[i:], "$${") {
+			i += 3
+			continue
+		}
+		if !strings.HasPrefix(s[i:], "${") {
+			i++
+			continue
+		}
+		if i = expressionEnd(s, i); i < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// quoted writes s as a YAML text in the quotes that need the fewest escapes.
+func quoted(s string) string {
+	switch {
+	case !strings.ContainsAny(s, `"\`):
+		return `"` + s + `"`
+	case !strings.Contains(s, "'"):
+		return "'" + s + "'"
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
