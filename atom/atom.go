@@ -1,0 +1,185 @@
+// Package atom runs processes: it deploys plans, takes messages in, executes
+// them in memory or durably, journals what they do, retries, and drains. What
+// it needs of a store it declares in store.go.
+package atom
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"valence/atom/steps"
+	"valence/connectors"
+	"valence/internal/metrics"
+	"valence/processes"
+)
+
+// Options configure an Atom.
+type Options struct {
+	Store      Store
+	Connectors connectors.Registry
+	Key        []byte // 32 bytes that sign execution ids and reply tokens; nil: made anew
+	Log        *slog.Logger
+	Metrics    *metrics.Metrics
+	Grace      time.Duration // how long what runs may take after a stop; 0: 20 s
+}
+
+// Atom is the runtime of one machine. Its methods may be called at once from
+// many goroutines.
+type Atom struct {
+	store   Store
+	catalog *processes.Catalog
+	key     []byte
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	grace   time.Duration
+
+	mu       sync.RWMutex
+	current  *release
+	plans    map[string]*plan // by Process.Hash: every version that was deployed in this run or is still needed
+	queues   map[string]*queue
+	deployed []*Deployed // sorted by name
+	onDeploy []func([]*Deployed)
+	paused   map[string]bool
+
+	running  sync.Map     // seq → *execution, durable ones
+	alone    sync.RWMutex // held for writing by an execution that two unclean stops found running
+	labels   sync.Map     // *processes.Step → its part of a trace
+	stopping atomic.Bool
+	started  atomic.Bool
+	work     context.Context // of what runs: ends after the grace
+	halt     context.CancelCauseFunc
+	workers  sync.WaitGroup
+	firstSeq int64 // of this run: what has a lower one was accepted before
+}
+
+// New makes an atom that has nothing deployed. It starts nothing.
+func New(o Options) *Atom {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Key == nil {
+		o.Key = make([]byte, 32)
+		rand.Read(o.Key) // never fails: crypto/rand
+	}
+	if o.Grace == 0 {
+		o.Grace = 20 * time.Second
+	}
+	a := &Atom{
+		store: o.Store, key: o.Key, log: o.Log, metrics: o.Metrics, grace: o.Grace,
+		catalog: &processes.Catalog{Steps: steps.Kinds(), Connectors: o.Connectors},
+		plans:   map[string]*plan{}, queues: map[string]*queue{}, paused: map[string]bool{},
+	}
+	if a.metrics == nil {
+		a.metrics = metrics.New()
+	}
+	a.work, a.halt = context.WithCancelCause(context.Background())
+	a.store.OnAccepted(a.arrived)
+	return a
+}
+
+// Run executes what is accepted until ctx ends, then drains: nothing new
+// starts, what runs may finish within the grace, the rest is interrupted and
+// goes on at the next start. The store must run longer than the atom.
+func (a *Atom) Run(ctx context.Context) error {
+	counts, err := a.store.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.loadPauses(ctx); err != nil {
+		return err
+	}
+	a.firstSeq = a.store.Reserve()
+	a.started.Store(true)
+	for name, states := range counts {
+		var n int64
+		for _, c := range states {
+			n += c
+		}
+		a.queue(name).recover(n)
+	}
+	<-ctx.Done()
+	a.stopping.Store(true)
+	done := make(chan struct{})
+	go func() { a.workers.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(a.grace):
+		a.halt(steps.Interrupted)
+		<-done
+	}
+	for _, q := range a.allQueues() {
+		q.close()
+	}
+	a.closeConnections()
+	return nil
+}
+
+// arrived is told by the store of everything accepted, in order.
+func (a *Atom) arrived(records []*Record) {
+	for _, r := range records {
+		a.queue(r.Process).push(r)
+	}
+}
+
+func (a *Atom) queue(process string) *queue {
+	a.mu.RLock()
+	q := a.queues[process]
+	a.mu.RUnlock()
+	if q != nil {
+		return q
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if q = a.queues[process]; q == nil {
+		q = newQueue(a, process)
+		a.queues[process] = q
+	}
+	return q
+}
+
+func (a *Atom) allQueues() []*queue {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	all := make([]*queue, 0, len(a.queues))
+	for _, q := range a.queues {
+		all = append(all, q)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].process < all[j].process })
+	return all
+}
+
+// Ready is nil once the atom may be given work, otherwise why not.
+func (a *Atom) Ready() error {
+	switch {
+	case a.stopping.Load():
+		return ErrStopping
+	case !a.started.Load():
+		return errStarting
+	}
+	return a.store.Err()
+}
+
+// Load is how much a process has to do, for operators and metrics.
+type Load struct {
+	Waiting int64 // live executions
+	Running int
+	Oldest  time.Time // when the oldest of them was received; zero if there is none
+}
+
+// Load tells how much a process has to do.
+func (a *Atom) Load(ctx context.Context, process string) (Load, error) {
+	waiting, running := a.queue(process).load()
+	oldest := time.Time{}
+	if waiting > 0 {
+		var err error
+		if oldest, err = a.store.Oldest(ctx, process); err != nil {
+			return Load{}, err
+		}
+	}
+	return Load{Waiting: waiting, Running: running, Oldest: oldest}, nil
+}

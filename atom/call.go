@@ -1,0 +1,273 @@
+package atom
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"valence/atom/steps"
+	"valence/connectors"
+	"valence/internal/document"
+	"valence/internal/fault"
+	"valence/processes"
+)
+
+// heldFor is how long an execution whose connection is gone waits before it
+// looks again.
+const heldFor = time.Minute
+
+// Call performs a call, unless an earlier run finished it. A failed attempt
+// that may be made again parks a durable execution; in memory it waits, if the
+// deadline leaves the time.
+func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, error) {
+	key := f.Key()
+	if x, ok := e.journaled(kindCall, key); ok {
+		return e.recall(f, x)
+	}
+	var before attempt
+	if x, ok := e.journaled(kindAttempt, key); ok {
+		if err := json.Unmarshal(x.Body, &before); err != nil {
+			return nil, mismatch(key, err)
+		}
+		if time.Now().Before(before.Due) {
+			return nil, &steps.Parked{Due: before.Due}
+		}
+	}
+	conn, ok := e.atom.connection(c.Operation.Connection)
+	if !ok {
+		return nil, e.gone(c)
+	}
+	var cacheKey [16]byte
+	if c.Cache > 0 {
+		cacheKey = derive(c.Operation.Operation.Name, string(document.AppendJSON(nil, orNull(c.Settings))))
+		if r, ok := conn.cache.get(cacheKey, time.Now()); ok {
+			return r, e.finished(f, key, r, nil)
+		}
+	}
+	if e.durable { // what this path did so far is committed before the call starts
+		if err := e.flush(); err != nil {
+			return nil, err
+		}
+	}
+	policy := e.policy(f, c)
+	for n := before.N + 1; ; n++ {
+		r, fail := e.attempt(f, conn, c, key)
+		if fail == nil {
+			if c.Cache > 0 {
+				conn.cache.put(cacheKey, r, time.Now(), c.Cache)
+			}
+			return r, e.finished(f, key, r, nil)
+		}
+		if err := f.Context().Err(); err != nil {
+			return nil, fail // the frame knows why its context ended
+		}
+		wait, again := policy.next(n, fail)
+		if !again {
+			if err := e.finished(f, key, nil, fail); err != nil {
+				return nil, err
+			}
+			return nil, fail
+		}
+		due := time.Now().Add(wait)
+		if e.durable {
+			return nil, e.park(key, n, due, fail)
+		}
+		if deadline, ok := f.Context().Deadline(); ok && due.After(deadline) {
+			return nil, fail
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-f.Context().Done():
+			timer.Stop()
+			return nil, fail
+		}
+	}
+}
+
+func orNull(o *document.Object) any {
+	if o == nil {
+		return nil
+	}
+	return o
+}
+
+// recall gives what an earlier run was answered.
+func (e *execution) recall(f *steps.Frame, x Entry) (*connectors.Result, error) {
+	r, fail, err := unpackCall(x.Body)
+	if err != nil {
+		return nil, mismatch(x.Path, err)
+	}
+	f.Happened(x.At)
+	if fail != nil {
+		return nil, fail
+	}
+	return r, nil
+}
+
+func mismatch(key string, err error) error {
+	return &fault.Failure{Code: fault.CodeJournalMismatch, Origin: fault.FromAtom, Message: "the journal does not fit the plan at " + key, Cause: err}
+}
+
+// finished notes the final outcome of a call.
+func (e *execution) finished(f *steps.Frame, key string, r *connectors.Result, fail *fault.Failure) error {
+	at := e.clock(f)
+	f.Happened(at)
+	if !e.durable && e.plan.process.Pattern != processes.EarlyReply {
+		return nil // nothing will read it: the trace shows it
+	}
+	if r != nil && len(e.redact) > 0 && e.durable {
+		r.Doc = redacted(r.Doc, e.redact)
+	}
+	body, err := packCall(r, fail)
+	if err != nil {
+		return err
+	}
+	return e.note(Entry{Path: key, Kind: kindCall, At: at, Body: body}, nil)
+}
+
+// park commits that an attempt failed and when the next one is due.
+func (e *execution) park(key string, n int, due time.Time, fail *fault.Failure) error {
+	body, err := json.Marshal(attempt{N: n, Due: due, Failure: storedFailure(fail)})
+	if err != nil {
+		return err
+	}
+	if err := e.flush(Entry{Path: key, Kind: kindAttempt, At: time.Now().UTC(), Body: body}); err != nil {
+		return err
+	}
+	return &steps.Parked{Due: due}
+}
+
+// attempt makes a call once.
+func (e *execution) attempt(f *steps.Frame, conn *connection, c *steps.Call, key string) (*connectors.Result, *fault.Failure) {
+	ctx := f.Context()
+	leave, err := conn.enter(ctx)
+	if err != nil {
+		return nil, fault.AsFailure(err)
+	}
+	defer leave()
+	timeout := conn.timeout
+	if c.Timeout > 0 {
+		timeout = c.Timeout
+	}
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > timeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	in := &connectors.Call{
+		Operation: c.Operation.Operation.Name, With: c.With, Body: c.Body, Accept: c.Accept,
+		CorrelationID: e.meta.Correlation, Traceparent: spanOf(e.meta.Trace),
+	}
+	if !c.Operation.Operation.Safe {
+		in.IdempotencyKey = e.idempotencyKey(key)
+	}
+	counted := e.atom.metrics.Connection(conn.name)
+	counted.Start()
+	start := time.Now()
+	r, err := conn.open.Call(ctx, in)
+	if err == nil {
+		counted.Done(in.Operation, "ok", true, time.Since(start))
+		return r, nil
+	}
+	fail := fault.AsFailure(err)
+	if fail.Origin == "" {
+		fail.Origin = fault.FromConnector
+	}
+	counted.Done(in.Operation, fail.Code, fail.Status != 0, time.Since(start))
+	return nil, fail
+}
+
+// gone is what becomes of a call whose connection is not deployed any more:
+// durable executions wait for it, callers do not.
+func (e *execution) gone(c *steps.Call) error {
+	name := c.Operation.Connection
+	if e.durable {
+		return &steps.Parked{Due: time.Now().Add(heldFor), Held: "the connection " + name + " is not deployed any more"}
+	}
+	return &fault.Failure{Code: fault.CodeUnavailable, Origin: fault.FromConnector, Message: "the connection " + name + " is not deployed any more"}
+}
+
+func (a *Atom) connection(name string) (*connection, bool) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.current == nil {
+		return nil, false
+	}
+	c, ok := a.current.connections[name]
+	return c, ok
+}
+
+// The policies that hold where nobody wrote one.
+var (
+	durableRetry = &processes.Retry{MaxAttempts: 6, Backoff: 10 * time.Second, MaxBackoff: 10 * time.Minute, Jitter: true}
+	promptRetry  = &processes.Retry{MaxAttempts: 1}
+)
+
+type policy struct{ *processes.Retry }
+
+// policy is the call's own, else the process', else the project's, else the
+// default: they never multiply.
+func (e *execution) policy(f *steps.Frame, c *steps.Call) policy {
+	switch {
+	case c.Retry != nil:
+		return policy{c.Retry}
+	case f.Process().Delivery.Retry != nil:
+		return policy{f.Process().Delivery.Retry}
+	case e.plan.project.Defaults.Retry != nil:
+		return policy{e.plan.project.Defaults.Retry}
+	case e.durable:
+		return policy{durableRetry}
+	}
+	return policy{promptRetry}
+}
+
+// next tells how long to wait before the attempt after the n-th, if there is to be one.
+func (p policy) next(n int, f *fault.Failure) (time.Duration, bool) {
+	if n >= p.MaxAttempts || !f.Retryable || !p.takes(f) {
+		return 0, false
+	}
+	wait := p.Backoff
+	for i := 1; i < n && wait < p.MaxBackoff; i++ {
+		wait *= 2
+	}
+	if p.MaxBackoff > 0 {
+		wait = min(wait, p.MaxBackoff)
+	}
+	if p.Jitter && wait > 0 {
+		wait = wait/2 + rand.N(wait/2+1)
+	}
+	return max(wait, f.RetryAfter), true
+}
+
+func (p policy) takes(f *fault.Failure) bool {
+	if p.RetryOn == nil {
+		return true
+	}
+	status := strconv.Itoa(f.Status)
+	for _, on := range p.RetryOn {
+		if on == f.Code || f.Status != 0 && (on == status || len(on) == 3 && strings.HasSuffix(on, "xx") && on[0] == status[0]) {
+			return true
+		}
+	}
+	return false
+}
+
+// spanOf gives the trace context of a new span in the trace of parent (W3C
+// Trace Context: version-trace-span-flags).
+func spanOf(parent string) string {
+	if len(parent) != 55 {
+		return ""
+	}
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], rand.Uint64()|1)
+	return parent[:36] + hex.EncodeToString(b[:]) + parent[52:]
+}
+
+func (e *execution) String() string { return fmt.Sprintf("%s %s", e.plan.process.Name, e.id) }

@@ -1,0 +1,219 @@
+package atom_test
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"valence/atom"
+	"valence/connectors"
+	"valence/internal/document"
+	"valence/internal/fault"
+	"valence/internal/spec"
+	"valence/processes"
+
+	"valence/atom/steps"
+)
+
+// system is the other side of the connector "fake": it answers by operation
+// and path, and remembers what it was asked.
+type system struct {
+	mu      sync.Mutex
+	calls   []seen
+	answers map[string]func(n int) (*document.Document, error) // by operation and path; n counts from 1
+	counts  map[string]int
+	block   chan struct{} // not nil: calls wait until it is closed
+	entered chan string   // not nil: told of each call
+}
+
+type seen struct{ op, path, body, key, correlation string }
+
+func newSystem() *system {
+	return &system{answers: map[string]func(int) (*document.Document, error){}, counts: map[string]int{}}
+}
+
+type with struct{ Path string }
+
+func (s *system) connector() *connectors.Connector {
+	fields := []spec.Field{spec.Path("path", func(w *with) *string { return &w.Path }, "Where to.")}
+	op := func(name string, sends, safe bool) connectors.Operation {
+		return connectors.Operation{Name: name, With: fields, NewWith: func() any { return &with{} }, SendsBody: sends, Safe: safe}
+	}
+	return &connectors.Connector{
+		Name: "fake", NewSettings: func() any { return &struct{}{} },
+		Operations: []connectors.Operation{op("get", false, true), op("post", true, false)},
+		Open:       func(any) (connectors.Connection, error) { return s, nil },
+	}
+}
+
+func (s *system) Close() error { return nil }
+
+func (s *system) Call(ctx context.Context, c *connectors.Call) (*connectors.Result, error) {
+	path := c.With.(*with).Path
+	body := ""
+	if c.Body != nil {
+		body = string(c.Body.Body())
+	}
+	s.mu.Lock()
+	where := c.Operation + " " + path
+	s.calls = append(s.calls, seen{c.Operation, path, body, c.IdempotencyKey, c.CorrelationID})
+	s.counts[where]++
+	n, answer := s.counts[where], s.answers[where]
+	block, entered := s.block, s.entered
+	s.mu.Unlock()
+	if entered != nil {
+		entered <- where
+	}
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return nil, connectors.Retry(fault.CodeTimeout, "no answer", 0, ctx.Err())
+		}
+	}
+	doc := document.FromJSON([]byte(`{"ok":true}`))
+	if answer != nil {
+		var err error
+		if doc, err = answer(n); err != nil {
+			return nil, err
+		}
+	}
+	return &connectors.Result{Doc: doc, Status: 200, Headers: http.Header{}}, nil
+}
+
+func (s *system) seen() []seen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]seen(nil), s.calls...)
+}
+
+func (s *system) paths() []string {
+	var p []string
+	for _, c := range s.seen() {
+		p = append(p, c.op+" "+c.path)
+	}
+	return p
+}
+
+func json(text string) func(int) (*document.Document, error) {
+	return func(int) (*document.Document, error) { return document.FromJSON([]byte(text)), nil }
+}
+
+func failing(times int, f func() *fault.Failure, then string) func(int) (*document.Document, error) {
+	return func(n int) (*document.Document, error) {
+		if n <= times {
+			return nil, f()
+		}
+		return document.FromJSON([]byte(then)), nil
+	}
+}
+
+func down() *fault.Failure { return connectors.Retry(fault.CodeConnect, "connection refused", 0, nil) }
+
+func refused() *fault.Failure {
+	return &fault.Failure{Code: fault.CodeStatus, Origin: fault.FromConnector, Status: 422, Message: "422", Body: []byte(`{"why":"bad"}`)}
+}
+
+// rig is an atom on a store with a project deployed.
+type rig struct {
+	t     *testing.T
+	atom  *atom.Atom
+	store atom.Store
+	sys   *system
+	stop  func()
+}
+
+const connection = "---\nconnection: sys\nconnector: fake\n"
+
+// start deploys a project and runs it on a store; a nil store is a new one in memory.
+func start(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
+	t.Helper()
+	if store == nil {
+		store = newMem()
+	}
+	registry := connectors.Registry{"fake": sys.connector()}
+	files := []processes.File{{Name: "p.yaml", Content: []byte(yaml + connection)}}
+	project, problems := processes.Load(files, &processes.Catalog{Steps: steps.Kinds(), Connectors: registry})
+	if problems.HasErrors() {
+		t.Fatal(problems)
+	}
+	a := atom.New(atom.Options{Store: store, Connectors: registry, Key: make([]byte, 32), Grace: time.Second})
+	ctx, cancel := context.WithCancel(context.Background())
+	storeCtx, stopStore := context.WithCancel(context.Background())
+	var both sync.WaitGroup
+	storeDone, atomDone := make(chan struct{}), make(chan struct{})
+	both.Add(2)
+	go func() { defer both.Done(); defer close(storeDone); store.Run(storeCtx) }()
+	if err := a.Deploy(ctx, atom.Release{Project: project, Files: files, Env: map[string]string{"PLACE": "test"}}); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer both.Done()
+		defer close(atomDone)
+		if err := a.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := &rig{t: t, atom: a, store: store, sys: sys}
+	for a.Ready() != nil {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-atomDone:
+			t.Fatal("the atom ended at once")
+		}
+	}
+	var once sync.Once
+	r.stop = func() {
+		once.Do(func() {
+			cancel()
+			<-atomDone
+			stopStore()
+			both.Wait()
+		})
+	}
+	t.Cleanup(r.stop)
+	return r
+}
+
+func arrival(body string) *atom.Arrival {
+	return &atom.Arrival{Doc: document.FromJSON([]byte(body)), Received: time.Now().UTC().Truncate(time.Millisecond), CorrelationID: "c-1",
+		Request: &atom.Request{Method: "POST", Path: "/x", Header: http.Header{"X-Event-Id": {"e-1"}}}}
+}
+
+func (r *rig) process(name string) *atom.Deployed {
+	r.t.Helper()
+	d, ok := r.atom.Process(name)
+	if !ok {
+		r.t.Fatalf("no process %s", name)
+	}
+	return d
+}
+
+func (r *rig) accept(name, body string) *atom.Acknowledgement {
+	r.t.Helper()
+	ack, err := r.atom.Accept(context.Background(), r.process(name), arrival(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return ack
+}
+
+// ended waits until an execution has ended and gives it.
+func (r *rig) ended(id string) *atom.View {
+	r.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		v, err := r.atom.Show(context.Background(), id)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if v.EndedAt != nil {
+			return v
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+	v, _ := r.atom.Show(context.Background(), id)
+	r.t.Fatalf("it does not end: %+v", v)
+	return nil
+}

@@ -1,0 +1,292 @@
+package atom
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"valence/atom/steps"
+	"valence/internal/document"
+	"valence/internal/expression"
+	"valence/internal/fault"
+	"valence/processes"
+)
+
+// The status words of an acknowledgement.
+const (
+	ackAccepted  = "accepted"
+	ackDuplicate = "duplicate"
+	ackFiltered  = "filtered"
+)
+
+// open reports whether a process' trigger may take anything in now.
+func (a *Atom) open(d *Deployed) error {
+	switch {
+	case a.stopping.Load():
+		return ErrStopping
+	case !a.started.Load():
+		return errStarting
+	case d.Paused():
+		return ErrPaused
+	}
+	return nil
+}
+
+// Accept takes a message on for a fire-and-forget process: once it returns
+// without an error, the message is on disk. It fails with a *fault.Failure if
+// the message is not what the process asks for, and with an error that means
+// "send again" if it cannot be taken now.
+func (a *Atom) Accept(ctx context.Context, d *Deployed, in *Arrival) (*Acknowledgement, error) {
+	if err := a.open(d); err != nil {
+		return nil, err
+	}
+	if a.queue(d.Process.Name).full(d.Process.Delivery.Backlog) {
+		return nil, ErrBusy
+	}
+	taken, filtered, err := a.intake(ctx, d, in)
+	if err != nil {
+		return nil, err
+	}
+	ack := &Acknowledgement{Process: d.Process.Name, Status: ackFiltered, ReceivedAt: in.Received, SHA256: in.SHA256, CorrelationID: in.CorrelationID}
+	if !filtered {
+		r, err := a.accept(ctx, taken)
+		if err != nil {
+			return nil, err
+		}
+		ack.Status, ack.ReceivedAt = ackAccepted, r.Received
+		if r.Duplicate {
+			ack.Status = ackDuplicate
+		}
+		ack.Execution = a.ExecutionID(r.Seq, r.Received)
+		ack.Location = "/executions/" + ack.Execution
+		ack.ReplyToken = a.replyToken(ack.Execution)
+	}
+	if l := d.Process.Listen; l != nil && l.Ack != nil {
+		if ack.Answer, err = a.answer(ctx, d, in, l.Ack); err != nil {
+			a.log.Error("the acknowledgement could not be computed; the receipt was sent", "process", d.Process.Name, "error", err)
+		}
+	}
+	return ack, nil
+}
+
+// accept stores an acceptance; errors of the store stay visible to errors.Is.
+func (a *Atom) accept(ctx context.Context, x *Acceptance) (Receipt, error) {
+	return a.store.Accept(ctx, x)
+}
+
+// intake makes the process' own checks, in order: profile, filter, dedupe.
+// It gives what is to be stored, or that the message is filtered out.
+func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acceptance, filtered bool, err error) {
+	p := d.Process
+	if err := steps.Match(p.Delivery.Profile, in.Doc); err != nil {
+		return nil, false, err
+	}
+	e := a.prepare(d, in)
+	taken = &Acceptance{Process: p.Name, Plan: d.plan.name(), Env: d.release.envHash, Received: in.Received}
+	if needsFrame(&p.Delivery) {
+		f := steps.NewFrame(ctx, e, p, in.Doc, in.Props, in.Received)
+		if filtered, err := filter(f, &p.Delivery); err != nil || filtered {
+			return nil, filtered, err
+		}
+		key, err := dedupeKey(f, p.Delivery.Dedupe)
+		if err != nil {
+			return nil, false, err
+		}
+		if key != "" {
+			taken.Dedupe = &Dedupe{Key: key, Until: in.Received.Add(p.Delivery.Dedupe.Window)}
+		}
+		if taken.Track, err = e.track(f); err != nil {
+			return nil, false, err
+		}
+	}
+	m := *e.meta
+	if in.Request != nil {
+		m.Request = appendRequest(nil, in)
+	}
+	if in.Props != nil {
+		m.Props = document.AppendJSON(nil, in.Props)
+	}
+	taken.Meta = m.append(make([]byte, 0, 512))
+	setDocument(taken, in.Doc, e.redact)
+	return taken, false, nil
+}
+
+func needsFrame(d *processes.Delivery) bool {
+	return d.Filter != nil || d.Dedupe != nil || len(d.Track) > 0
+}
+
+// prepare makes the execution of an arrival, as far as it is known before it
+// is accepted.
+func (a *Atom) prepare(d *Deployed, in *Arrival) *execution {
+	e := &execution{
+		atom: a, plan: d.plan, received: in.Received, env: d.release.env, envHash: d.release.envHash, redact: redactOf(d.plan),
+		meta: &meta{Correlation: in.CorrelationID, Trace: in.Traceparent, Principal: in.Principal, SHA256: in.SHA256},
+	}
+	if in.Request != nil {
+		var request any
+		e.request = func() any {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if request == nil {
+				request = document.Raw(appendRequest(nil, in))
+			}
+			return request
+		}
+	}
+	return e
+}
+
+func redactOf(p *plan) []string {
+	own, all := p.process.Delivery.Redact, p.project.Defaults.Redact
+	if len(all) == 0 {
+		return own
+	}
+	return append(append([]string{}, all...), own...)
+}
+
+// filter reports whether the process' filter keeps a message out.
+func filter(f *steps.Frame, d *processes.Delivery) (bool, error) {
+	if d.Filter == nil {
+		return false, nil
+	}
+	yes, err := d.Filter.Bool(f.Env())
+	return !yes, err
+}
+
+func dedupeKey(f *steps.Frame, d *processes.Dedupe) (string, error) {
+	if d == nil {
+		return "", nil
+	}
+	v, err := d.Key.Eval(f.Env())
+	if err != nil {
+		return "", err
+	}
+	if v == nil {
+		if d.AcceptMissing {
+			return "", nil
+		}
+		return "", &fault.Failure{Code: fault.CodeInvalid, Pos: d.Key.Pos(), Message: "the dedupe key " + d.Key.Source() + " is null",
+			Problems: []fault.Violation{{Detail: "the message carries no key to recognise repeats by"}}}
+	}
+	text, err := expression.Text(v)
+	if err != nil {
+		return "", err
+	}
+	if len(text) > 512 {
+		h := hashOf([]byte(text))
+		return "sha256:" + h, nil
+	}
+	return text, nil
+}
+
+// answer computes the acknowledgement that a listener describes.
+func (a *Atom) answer(ctx context.Context, d *Deployed, in *Arrival, ack *processes.Ack) (*Answer, error) {
+	f := steps.NewFrame(ctx, a.prepare(d, in), d.Process, in.Doc, in.Props, in.Received)
+	out := &Answer{Status: ack.Status}
+	if ack.Body != nil {
+		text, err := ack.Body.Append(nil, f.Env())
+		if err != nil {
+			return nil, err
+		}
+		out.Body = document.FromJSON(text)
+		if s, ok := out.Body.Value().(string); ok {
+			out.Body = document.FromText(s)
+		}
+	}
+	if ack.Headers != nil {
+		v, err := ack.Headers.Value(f.Env())
+		if err != nil {
+			return nil, err
+		}
+		o, _ := document.Decode(v).(*document.Object)
+		out.Headers = headerList(o)
+	}
+	return out, nil
+}
+
+// appendRequest writes what `request` reads, as JSON text.
+func appendRequest(dst []byte, in *Arrival) []byte {
+	r := in.Request
+	dst = append(dst, `{"method":`...)
+	dst = document.AppendString(dst, r.Method)
+	dst = append(dst, `,"path":`...)
+	dst = document.AppendString(dst, r.Path)
+	dst = append(dst, `,"params":{`...)
+	for _, p := range r.Params {
+		dst = document.AppendString(member(dst, p.Name), p.Value)
+	}
+	dst = append(dst, `},"query":`...)
+	query := map[string]any{}
+	for k, v := range r.Query {
+		if len(v) == 1 {
+			query[k] = v[0]
+		} else {
+			query[k] = v
+		}
+	}
+	dst = document.AppendJSON(dst, document.FromPlain(query))
+	dst = append(dst, `,"headers":`...)
+	dst = document.AppendJSON(dst, steps.Headers(r.Header, r.Hidden))
+	dst = append(dst, `,"user":`...)
+	if r.User == "" {
+		dst = append(dst, "null"...)
+	} else {
+		dst = document.AppendString(dst, r.User)
+	}
+	dst = append(dst, `,"correlation_id":`...)
+	dst = document.AppendString(dst, in.CorrelationID)
+	return append(dst, '}')
+}
+
+// Execute runs a process durably, whatever its trigger.
+func (a *Atom) Execute(ctx context.Context, name string, props *document.Object, doc *document.Document) (*Acknowledgement, error) {
+	d, ok := a.Process(name)
+	if !ok {
+		return nil, ErrNoSuch
+	}
+	if a.stopping.Load() {
+		return nil, ErrStopping
+	}
+	if !a.started.Load() {
+		return nil, errStarting
+	}
+	if a.queue(name).full(d.Process.Delivery.Backlog) {
+		return nil, ErrBusy
+	}
+	if doc == nil {
+		doc = document.Empty
+	}
+	correlation := derive("execute", time.Now().String())
+	in := &Arrival{Doc: doc, Received: now(), Props: props, CorrelationID: hashOf(correlation[:]), SHA256: hashBody(doc)}
+	taken, filtered, err := a.intake(ctx, d, in)
+	if err != nil {
+		return nil, err
+	}
+	ack := &Acknowledgement{Process: name, Status: ackFiltered, ReceivedAt: in.Received, CorrelationID: in.CorrelationID, SHA256: in.SHA256}
+	if filtered {
+		return ack, nil
+	}
+	r, err := a.accept(ctx, taken)
+	if err != nil {
+		return nil, err
+	}
+	ack.Status, ack.ReceivedAt = ackAccepted, r.Received
+	if r.Duplicate {
+		ack.Status = ackDuplicate
+	}
+	ack.Execution = a.ExecutionID(r.Seq, r.Received)
+	ack.Location = "/executions/" + ack.Execution
+	return ack, nil
+}
+
+// now is the time as it is stored: in UTC, to the millisecond.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// unavailable turns an error of the store into a failure that says "send again".
+func unavailable(err error) error {
+	var f *fault.Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &fault.Failure{Code: fault.CodeUnavailable, Origin: fault.FromAtom, Message: err.Error(), Cause: err, Retryable: true}
+}

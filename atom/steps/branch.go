@@ -1,0 +1,74 @@
+package steps
+
+import (
+	"valence/internal/document"
+	"valence/internal/fault"
+	"valence/internal/spec"
+	"valence/processes"
+)
+
+type branch struct {
+	Paths      []processes.Path
+	OnError    string
+	Sequential bool
+}
+
+var _ = define[branch]("branch", kind{
+	doc: "Named paths, in parallel, each with a copy of the document and the variables. The result is an object with what each path made. " +
+		"With `on_error: continue` (the default) every path runs to its end, then the step fails if one of them failed; with `stop` no further path starts.",
+	sample:        "- branch:\n    erp:\n      - call: erp.post\n    crm:\n      - call: crm.post\n",
+	flow:          processes.Parallel,
+	makesDocument: true,
+}, []spec.Field{
+	spec.Paths("branch", func(s *branch) *[]processes.Path { return &s.Paths }, "The paths.").Required(),
+	spec.Enum("on_error", func(s *branch) *string { return &s.OnError }, "What a failed path does to the others.", "continue", "stop").Or("continue"),
+	spec.Bool("sequential", func(s *branch) *bool { return &s.Sequential }, "One path after the other, in the order written."),
+}, nil)
+
+func (s *branch) Run(f *Frame) error {
+	parallel := len(s.Paths)
+	if s.Sequential {
+		parallel = 1
+	}
+	doc := f.doc
+	errs, frames := f.elements(len(s.Paths), parallel, s.OnError == "stop", func(i int) (*Frame, error) {
+		c := f.child("", doc)
+		return c, c.Run(s.Paths[i].Steps)
+	})
+	if err := left(errs); err != nil {
+		return err
+	}
+	result := &document.Object{}
+	var first error
+	failed := 0
+	for i, p := range s.Paths {
+		if errs[i] != nil && errs[i] != stopped {
+			if first == nil {
+				first = errs[i]
+			}
+			failed++
+			continue
+		}
+		if frames[i] != nil {
+			f.Happened(frames[i].env.Now)
+			result.Set(p.Name, frames[i].value)
+		}
+	}
+	if first != nil {
+		return several(first, failed, len(s.Paths), "paths")
+	}
+	f.Give(document.FromValue(result))
+	return nil
+}
+
+// several gives the failure of a step of which failed of n parts failed.
+func several(first error, failed, n int, what string) error {
+	e := fault.AsFailure(first)
+	if failed == 1 {
+		return e
+	}
+	sum := *e
+	sum.Message = plural(failed, n, what) + ", the first: " + e.Message
+	sum.Cause = e
+	return &sum
+}

@@ -1,0 +1,230 @@
+package atom
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// State is where a live execution stands in the store. Whether it runs at
+// this moment is known to the atom alone and never written.
+type State string
+
+// The states of a live execution.
+const (
+	Accepted State = "accepted" // to be run as soon as a worker is free
+	Waiting  State = "waiting"  // until Due
+	Held     State = "held"     // until something outside changes
+)
+
+// Status is how an execution ended.
+type Status string
+
+// The statuses of an ended execution.
+const (
+	Completed             Status = "completed"
+	CompletedWithWarnings Status = "completed_with_warnings"
+	Failed                Status = "failed"
+	Expired               Status = "expired"
+	Superseded            Status = "superseded"
+	Cancelled             Status = "cancelled"
+)
+
+// Errors that a caller of the store branches on.
+var (
+	// ErrUnavailable: it was not stored, or it is not known whether it was;
+	// the store refuses work until it has recovered. Callers are told 503.
+	ErrUnavailable = errors.New("the store cannot take anything now")
+	// ErrFull: the disk is nearly full. Acceptance stops first.
+	ErrFull = errors.New("the disk is nearly full")
+	// ErrEnded: the execution has an outcome already; the first commit won.
+	ErrEnded = errors.New("the execution has ended already")
+	// ErrUnknown: there is no such execution.
+	ErrUnknown = errors.New("there is no such execution")
+)
+
+// Acceptance is what is committed when a message is accepted, handed off, or
+// goes on after an early reply.
+type Acceptance struct {
+	Seq      int64 // 0: given by the store; otherwise one that Reserve gave
+	Process  string
+	Plan     string // content hash of the plan it runs on
+	Env      string // content hash of the environment values it runs with
+	Received time.Time
+	Due      time.Time // zero: at once
+	Origin   string    // "" or unique: a second acceptance with it changes nothing
+	Meta     []byte    // the atom's own, at most 64 KiB
+	Track    map[string]string
+	DocType  string // media type of Doc
+	Doc      []byte // the message; over 64 KiB it is kept as a file
+	Data     []byte // its data view, where that is not Doc itself
+	Dedupe   *Dedupe
+	Entries  []Entry // what it did before it was accepted (early reply)
+}
+
+// Dedupe makes an acceptance conditional on a key that was not seen.
+type Dedupe struct {
+	Key   string
+	Until time.Time
+}
+
+// Receipt is what became of an acceptance.
+type Receipt struct {
+	Seq       int64
+	Received  time.Time // of the first acceptance, for a duplicate
+	Duplicate bool      // the dedupe key or the origin was seen: nothing was stored
+}
+
+// Record is a live execution as the store keeps it.
+type Record struct {
+	Acceptance
+	State   State
+	Attempt int // runs that ended in a park
+	Unclean int // unclean stops of the atom while it was running
+}
+
+// Entry is one line of an execution's journal.
+type Entry struct {
+	Path string // structural step path with iteration indices, such as "3.steps.0[17]"
+	Kind string // the atom's own: call, attempt, handoff, reply, …
+	At   time.Time
+	Body []byte // the atom's own; over 64 KiB it is kept as a file
+}
+
+// Change is everything that one commit does to a live execution. With Outcome
+// it ends, with Due or State it is parked, with neither it goes on.
+type Change struct {
+	Seq      int64
+	Entries  []Entry       // added to the journal
+	Handoffs []*Acceptance // created with it, or not at all
+	Park     *Park
+	Outcome  *Outcome
+}
+
+// Park sets a live execution aside without memory or goroutine.
+type Park struct {
+	State State
+	Due   time.Time // when it is to run again; zero with Held: until told
+}
+
+// Outcome is how an execution ended.
+type Outcome struct {
+	Status      Status
+	Started     time.Time
+	Ended       time.Time
+	Fingerprint string // groups failures; "" unless failed
+	Error       []byte // JSON, as it is shown; nil without a failure
+	Trace       []byte // the atom's own: steps with times and documents
+	// DropDocuments asks that neither the message nor the journal is kept once
+	// the execution has moved to history.
+	DropDocuments bool
+	// Keep is how long the record is kept in history; zero: the store's default.
+	Keep time.Duration
+}
+
+// Finished is an execution that ran in memory, to be recorded.
+type Finished struct {
+	Record
+	Outcome
+}
+
+// Execution is one as it is listed and shown, live or ended.
+type Execution struct {
+	Record
+	Outcome *Outcome // nil while it lives
+	Journal []Entry  // only from Get
+}
+
+// Filter selects executions. Zero fields select all.
+type Filter struct {
+	Process  string
+	Statuses []string // states and statuses
+	Since    time.Time
+	Until    time.Time
+	Track    map[string]string
+	Text     string // found in id, track values or error
+}
+
+// Queue takes executions in and gives out what is ready.
+type Queue interface {
+	// Accept stores an execution and returns once it is on disk. It fails
+	// with ErrUnavailable or ErrFull if it is not known to be.
+	Accept(ctx context.Context, a *Acceptance) (Receipt, error)
+	// Ready gives live executions of a process that were never parked and
+	// have no Due, with a Seq over after, in order of Seq. Those that the
+	// atom has in hand are given too.
+	Ready(ctx context.Context, process string, after int64, limit int) ([]*Record, error)
+	// Due gives live executions of a process whose Due is not after until,
+	// in order of Due; and the next Due after that, zero if there is none.
+	Due(ctx context.Context, process string, until time.Time, limit int) ([]*Record, time.Time, error)
+}
+
+// Journal keeps what a live execution did.
+type Journal interface {
+	// Apply commits a change and returns once it is on disk. It fails with
+	// ErrEnded if the execution has an outcome, changing nothing.
+	Apply(ctx context.Context, c *Change) error
+	// Entries gives an execution's journal in the order of writing.
+	Entries(ctx context.Context, seq int64) ([]Entry, error)
+}
+
+// History answers for what ran, live and ended.
+type History interface {
+	// Record keeps an execution that ran in memory, without waiting: at most
+	// a second of them is lost in a crash. A failed one is kept with the live ones.
+	Record(f *Finished)
+	// Get gives one execution with its journal; ErrUnknown if there is none.
+	Get(ctx context.Context, seq int64, received time.Time) (*Execution, error)
+	// List gives executions newest first, from an opaque cursor ("" at first),
+	// without documents and journals, and the cursor of the next page, "" at the end.
+	List(ctx context.Context, f Filter, cursor string, limit int) ([]*Execution, string, error)
+}
+
+// Reservations claims dedupe keys for executions that run in memory.
+type Reservations interface {
+	// Reserve gives a sequence number that is never given again.
+	Reserve() int64
+	// Claim takes a key for an execution that is starting. If another has it,
+	// claimed is false, and reply is what that one settled with, nil while it
+	// runs. A claim that an atom left behind by crashing is free.
+	Claim(ctx context.Context, process, key string, seq int64, until time.Time) (claimed bool, reply []byte, err error)
+	// Settle ends a claim: with the reply that repeats get, or with nil to free the key.
+	Settle(ctx context.Context, process, key string, seq int64, reply []byte) error
+}
+
+// Contents keeps plans and environment values by their hash, as long as an
+// execution needs them.
+type Contents interface {
+	PutContent(ctx context.Context, hash string, content []byte) error
+	Content(ctx context.Context, hash string) ([]byte, error)
+}
+
+// Backlog tells what waits.
+type Backlog interface {
+	// Counts gives the number of live executions by process and state.
+	Counts(ctx context.Context) (map[string]map[State]int64, error)
+	// Oldest gives when the oldest live execution of a process was received, zero if there is none.
+	Oldest(ctx context.Context, process string) (time.Time, error)
+	// Err is nil while the store takes work, otherwise why it does not.
+	Err() error
+}
+
+// Store is what an atom needs to run durably. Package atomtest holds the
+// suite that every store passes, and an in-memory one.
+type Store interface {
+	Queue
+	Journal
+	History
+	Reservations
+	Contents
+	Backlog
+	// OnAccepted names the function that is told of every accepted execution
+	// and hand-off, in the order of commit and of Seq, before whoever waits
+	// for the commit is woken. It must not block. Acceptances with a Seq of
+	// their own or a Due are not told. It must be set before Run.
+	OnAccepted(func([]*Record))
+	// Run does the store's background work until ctx ends: commits, moving to
+	// history, purging. Everything but OnAccepted needs it running.
+	Run(ctx context.Context) error
+	Close() error
+}
