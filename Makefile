@@ -1,0 +1,180 @@
+# The targets are the way to work. On a fresh machine `make demo` and `make test` set up what they need.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?=
+LDFLAGS := -s -w $(if $(VERSION),-X valence/internal/cli.version=$(VERSION))
+
+# What `make test` and `make crash` put the atom through. ROUNDS kills of a campaign, SECONDS for each fuzz target.
+ROUNDS ?= 100
+SHORT_ROUNDS ?= 5
+SECONDS_EACH ?= 5
+
+# Packages whose code runs in many goroutines at once.
+CONCURRENT := ./atom/... ./connectors/... ./internal/authn/... ./internal/console/... ./internal/expression/... \
+	./internal/listener/... ./internal/metrics/... ./internal/sqlitedb/... ./internal/store/...
+GENERATED := connectors/all/all.go schemas/project.json docs/reference.md
+# Fuzz targets that must be there; any other one is run as well.
+FUZZED := FuzzLoad FuzzExpression FuzzXML FuzzJSON FuzzIntake
+
+SUMMARY := .cache/summary -tally .cache/tally.json
+
+.PHONY: help
+help: ## Print this.
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+.PHONY: setup
+setup: go ## Install what building and testing need: modules, a C compiler for the race detector, Node.js for one test.
+	@$(call need,cc,gcc libc6-dev,the race detector)
+	@$(call need,node,nodejs,the test with the language server for YAML)
+	@$(call need,npm,npm,the test with the language server for YAML)
+	@go mod download
+	@mkdir -p .cache && go build -o .cache/summary ./internal/summary
+
+.PHONY: go
+go:
+	@command -v go >/dev/null || { printf 'error: Go is not installed, or not on the PATH\ntry: install Go 1.26 or newer (https://go.dev/doc/install), then run this again\n' >&2; exit 3; }
+
+# $(call need,PROGRAM,PACKAGES,WHAT FOR) installs Debian packages if the program is missing, where it may.
+define need
+command -v $(1) >/dev/null || { \
+	if [[ $$(id -u) == 0 ]] && command -v apt-get >/dev/null; then \
+		echo "installing $(2) for $(3)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); \
+	else \
+		printf 'error: %s is missing; %s needs it\ntry: sudo apt-get install %s, or what your system has for it\n' '$(1)' '$(3)' '$(2)' >&2; exit 3; \
+	fi; }
+endef
+
+.PHONY: build
+build: go ## Build bin/valence; VERSION=1.2.3 names a release.
+	@mkdir -p bin && go build -trimpath -ldflags '$(LDFLAGS)' -o bin/valence ./cmd/valence
+	@[[ -z "$(VERSION)" ]] || bin/valence version | grep -qF "valence $(VERSION)" || { echo 'error: the program does not know its version' >&2; exit 1; }
+
+.PHONY: demo
+demo: build ## Show what it does on this machine: a shop, an ERP and an atom between them.
+	@bin/valence demo
+
+# -- quality
+
+.PHONY: check
+check: setup ## Formatting, vet, staticcheck, who imports whom, generated files.
+	@$(MAKE) checks floors
+
+.PHONY: checks
+checks: format vet staticcheck generated
+
+.PHONY: format
+format: go
+	@list=$$(find . -name '*.go' -not -path './.cache/*' -print0 | xargs -0 gofmt -l); [[ -z "$$list" ]] || { printf 'not formatted (gofmt -w mends it):\n%s\n' "$$list"; exit 1; }
+
+.PHONY: vet
+vet: go
+	@go vet ./...
+
+.PHONY: staticcheck
+staticcheck: go
+	@go tool staticcheck ./...
+
+.PHONY: floors
+floors: go
+	@go test ./internal/floors
+
+.PHONY: generate
+generate: go ## Write the files that follow from others: the list of connectors, the schema, the reference.
+	@go generate ./...
+
+.PHONY: generated
+generated: go
+	@mkdir -p .cache && sha256sum $(GENERATED) > .cache/generated && go generate ./... && \
+		sha256sum --quiet -c .cache/generated || { echo 'generated files were stale; they are written anew, commit them'; exit 1; }
+
+.PHONY: vulnerabilities
+vulnerabilities: go ## Look for known vulnerabilities in what the binary holds.
+	@go tool govulncheck ./...
+
+# -- tests
+
+# All packages but those that run the built program: these have stages of their own.
+unit_packages = $$(go list ./... | grep -vE '^valence/internal/(crash|e2e|examples)(/|$$)')
+
+.PHONY: race
+race: setup ## The race detector on everything that runs at once.
+	@go test -race $(CONCURRENT)
+
+.PHONY: e2e
+e2e: go ## End-to-end scripts against the built binary.
+	@go test -count=1 ./internal/e2e/...
+
+.PHONY: examples
+examples: setup ## Every example, every block of the README, the language server.
+	@go test -count=1 ./internal/examples/...
+
+.PHONY: crash
+crash: go ## The crash campaign: ROUNDS kills (100), then power cuts, failing disks and the rest.
+	@VALENCE_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -timeout 4h -v ./internal/crash/...
+
+.PHONY: fuzz
+fuzz: setup ## Every fuzz target, SECONDS_EACH (5) seconds each.
+	@rm -f .cache/tally.json; status=0; $(MAKE) stage-fuzz || status=1; $(SUMMARY) total || status=1; exit $$status
+
+.PHONY: bench
+bench: go ## Measure against the hand-written baselines; writes docs/benchmarks.md.
+	@$(call need,wrk,wrk,the benchmark)
+	@go run ./internal/bench/cmd/bench
+
+.PHONY: test
+test: setup ## Everything that CI runs, with one line at the end: N passed, N failed, N skipped.
+	@rm -f .cache/tally.json; status=0; \
+	for stage in format vet staticcheck generated unit race e2e examples crash fuzz vulnerabilities; do \
+		$(MAKE) stage-$$stage || status=1; \
+	done; \
+	$(SUMMARY) total || status=1; exit $$status
+
+.PHONY: stage-format stage-vet stage-staticcheck stage-generated
+stage-format stage-vet stage-staticcheck stage-generated: stage-%:
+	@$(SUMMARY) step $* -- $(MAKE) $*
+
+.PHONY: stage-unit
+stage-unit:
+	@$(SUMMARY) tests unit -- go test $(unit_packages)
+
+.PHONY: stage-race
+stage-race:
+	@$(SUMMARY) tests race -- go test -race -timeout 15m $(CONCURRENT)
+
+.PHONY: stage-e2e
+stage-e2e:
+	@$(SUMMARY) tests e2e -- go test -count=1 ./internal/e2e/...
+
+.PHONY: stage-examples
+stage-examples:
+	@$(SUMMARY) tests examples -- go test -count=1 ./internal/examples/...
+
+.PHONY: stage-crash
+stage-crash:
+	@VALENCE_CRASH_ROUNDS=$(SHORT_ROUNDS) $(SUMMARY) tests crash -- go test -count=1 -timeout 15m ./internal/crash/...
+
+.PHONY: stage-fuzz
+stage-fuzz:
+	@status=0; \
+	found=$$(grep -rHoE --include='*_test.go' --exclude-dir=.cache '^func Fuzz[A-Za-z0-9_]*' . | sed -E 's|/[^/]*:func |/ |' | sort -u) || :; \
+	for name in $(FUZZED); do \
+		grep -q " $$name$$" <<<"$$found" || { $(SUMMARY) step "fuzz $$name" -- bash -c 'echo "there is no such fuzz target"; exit 1' || status=1; }; \
+	done; \
+	while read -r package name; do \
+		[[ -n "$$name" ]] || continue; \
+		$(SUMMARY) tests "fuzz $$name" -- go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(SECONDS_EACH)s -fuzzminimizetime 1s "$$package" || status=1; \
+	done <<<"$$found"; \
+	exit $$status
+
+.PHONY: stage-vulnerabilities
+stage-vulnerabilities:
+	@$(SUMMARY) vulnerabilities -- go tool govulncheck ./...
+
+.PHONY: clean
+clean: ## Remove what was built and fetched here.
+	@rm -rf bin .cache

@@ -1,0 +1,148 @@
+// Package examples plays what surrounds an example project: the systems that
+// it calls, the requests that start it, and the checks of what came out. The
+// tests run every folder of examples/ with it, and the command in systems lets
+// a reader do the same by hand.
+package examples
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// Example is the example.json of a folder.
+type Example struct {
+	// Environment is the variables that the program is started with. "{shop}"
+	// stands for the address of the system of that name.
+	Environment map[string]string `json:"environment"`
+	Systems     map[string]System `json:"systems"`
+	Requests    []Request         `json:"requests"`
+	// Calls is every call that the systems get, in any order, and no other.
+	Calls []Call `json:"calls"`
+	// Executions is how many executions of each process end how.
+	Executions map[string]map[string]int `json:"executions"`
+
+	Dir string `json:"-"`
+}
+
+// System is another system that the project calls.
+type System struct {
+	Port    int      `json:"port"` // where it listens when played by hand
+	Answers []Answer `json:"answers"`
+}
+
+// Answer is what a system answers to a method and a path (as sent, still
+// encoded, without the query). The first one that fits and has not been used
+// up answers; without one it is 404.
+type Answer struct {
+	Method  string            `json:"method"`
+	Path    string            `json:"path"`
+	Status  int               `json:"status"` // 0 is 200
+	Headers map[string]string `json:"headers"`
+	Times   int               `json:"times"` // how often; 0 is always
+	Content
+}
+
+// Content is a body: JSON written in place, a text, or a file of the folder.
+type Content struct {
+	JSON json.RawMessage `json:"json"`
+	Text *string         `json:"text"`
+	File string          `json:"file"`
+}
+
+// Request is what a caller sends.
+type Request struct {
+	About   string            `json:"about"`
+	Method  string            `json:"method"`
+	Path    string            `json:"path"`
+	Headers map[string]string `json:"headers"`
+	// Sign names the variable that holds the Standard Webhooks secret to sign
+	// with; SignedAgo makes the signature that old.
+	Sign      string `json:"sign"`
+	SignedAgo string `json:"signed_ago"`
+	Expect    Expect `json:"expect"`
+	Content
+}
+
+// Expect is what the answer must be. A text "<any>" in JSON or in a header
+// stands for any value that is there, "<time>" for a time (RFC 3339), "<same>" in
+// a header for the same value in every call that says so.
+type Expect struct {
+	Status  int               `json:"status"`
+	Headers map[string]string `json:"headers"`
+	Subset  json.RawMessage   `json:"subset"` // JSON that the answer holds among other things
+	Content
+}
+
+// Call is a call that a system must get.
+type Call struct {
+	To      string            `json:"to"` // "system METHOD /path?query", as sent
+	Headers map[string]string `json:"headers"`
+	Content
+}
+
+// Load reads the example.json of a folder. Unknown keys are errors.
+func Load(dir string) (*Example, error) {
+	file := filepath.Join(dir, "example.json")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	e := &Example{Dir: dir}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(e); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for _, c := range e.Calls {
+		name, _, _ := strings.Cut(c.To, " ")
+		if _, ok := e.Systems[name]; !ok {
+			return nil, fmt.Errorf("%s: call to %q: there is no system %q", file, c.To, name)
+		}
+	}
+	return e, nil
+}
+
+// Names gives the names of the systems in alphabetical order.
+func (e *Example) Names() []string {
+	names := make([]string, 0, len(e.Systems))
+	for n := range e.Systems {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// Env gives the environment as NAME=value, sorted, with the systems at the
+// given addresses.
+func (e *Example) Env(addresses map[string]string) []string {
+	var pairs []string
+	for name, address := range addresses {
+		pairs = append(pairs, "{"+name+"}", address)
+	}
+	fill := strings.NewReplacer(pairs...)
+	env := make([]string, 0, len(e.Environment))
+	for k, v := range e.Environment {
+		env = append(env, k+"="+fill.Replace(v))
+	}
+	sort.Strings(env)
+	return env
+}
+
+// Bytes gives the body, and whether there is one.
+func (c Content) Bytes(dir string) ([]byte, bool, error) {
+	switch {
+	case c.File != "":
+		b, err := os.ReadFile(filepath.Join(dir, c.File))
+		return b, true, err
+	case c.Text != nil:
+		return []byte(*c.Text), true, nil
+	case c.JSON != nil:
+		return c.JSON, true, nil
+	}
+	return nil, false, nil
+}

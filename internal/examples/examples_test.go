@@ -1,0 +1,152 @@
+package examples
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const folder = "../../examples"
+
+// folders gives the folder of each example.
+func folders(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		if e.IsDir() {
+			all = append(all, filepath.Join(folder, e.Name()))
+		}
+	}
+	if len(all) == 0 {
+		t.Fatal("there are no examples")
+	}
+	return all
+}
+
+// TestExamples runs each example as its README describes it.
+func TestExamples(t *testing.T) {
+	for _, dir := range folders(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			e, err := Load(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.CommandContext(t.Context(), binary, "lint", dir).CombinedOutput(); err != nil {
+				t.Fatalf("lint: %v\n%s", err, out)
+			}
+			systems, err := Start(e, true, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(systems.Close)
+			a := run(t, dir, e.Env(systems.Addresses)...)
+			for i := range e.Requests {
+				send(t, a, e, &e.Requests[i])
+			}
+			a.until("all executions have ended as expected", func() string {
+				got, err := a.executions(t.Context())
+				if err != nil {
+					return err.Error()
+				}
+				if !reflect.DeepEqual(got, e.Executions) {
+					return "there are " + show(countsOf(got)) + ", want " + show(countsOf(e.Executions))
+				}
+				return ""
+			})
+			for _, problem := range e.MatchCalls(systems.Got()) {
+				t.Error(problem)
+			}
+			if t.Failed() {
+				t.Logf("the atom's output:\n%s", a.output)
+			}
+		})
+	}
+}
+
+// send sends one request and holds the answer against what is expected.
+func send(t *testing.T, a *atom, e *Example, r *Request) {
+	t.Helper()
+	req, err := r.New(t.Context(), e, a.listen, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", r.About, err, a.output)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s: %v", r.About, err)
+	}
+	if d := r.Expect.MatchAnswer(e.Dir, resp.StatusCode, resp.Header, body); d != "" {
+		t.Errorf("%s: %s", r.About, d)
+	}
+}
+
+// countsOf makes counts showable in a fixed order.
+func countsOf(counts map[string]map[string]int) any {
+	lines := []any{}
+	for _, process := range sortedKeys(counts) {
+		for _, status := range sortedKeys(counts[process]) {
+			lines = append(lines, []any{process, status, counts[process][status]})
+		}
+	}
+	return lines
+}
+
+// TestExampleTexts holds each README against the example: whoever follows it
+// by hand must find every variable, and every kind of request.
+func TestExampleTexts(t *testing.T) {
+	for _, dir := range folders(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			e, err := Load(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(filepath.Join(dir, "README.md"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := string(b)
+			addresses := map[string]string{}
+			for name, s := range e.Systems {
+				addresses[name] = "http://127.0.0.1:" + show(s.Port)
+			}
+			for _, pair := range e.Env(addresses) {
+				if !strings.Contains(text, pair) && !strings.Contains(text, strings.Replace(pair, "=", "='", 1)+"'") {
+					t.Errorf("README.md does not set %s", pair)
+				}
+			}
+			for _, r := range e.Requests {
+				path, _, _ := strings.Cut(r.Path, "?")
+				if !strings.Contains(text, path) && r.Expect.Status < 400 {
+					t.Errorf("README.md does not send to %s (%s)", path, r.About)
+				}
+			}
+			files, err := os.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range files {
+				if f.Name() != "README.md" && !strings.Contains(text, f.Name()) {
+					t.Errorf("README.md does not say what %s is", f.Name())
+				}
+			}
+			if !strings.Contains(text, "go run ./internal/examples/systems examples/"+filepath.Base(dir)) {
+				t.Error("README.md does not say how to play the other systems")
+			}
+		})
+	}
+}

@@ -1,0 +1,188 @@
+package examples
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the program under test, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "valence-examples")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "valence")
+	if out, err := exec.Command("go", "build", "-o", binary, "valence/cmd/valence").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "cannot build the program: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// atom is a running `valence run`.
+type atom struct {
+	t      *testing.T
+	listen string // URL of the web services
+	admin  string // URL of the admin plane
+	data   string
+	output *output
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when the process is gone
+}
+
+// output collects what a program prints, from its two streams.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// run starts the program on a project and waits until it is ready. It is
+// stopped when the test ends.
+func run(t *testing.T, project string, env ...string) *atom {
+	t.Helper()
+	data := t.TempDir()
+	cmd := exec.Command(binary, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", data, project)
+	cmd.Env = append(os.Environ(), env...)
+	return start(t, cmd, data)
+}
+
+// start starts a command that runs an atom on a data folder.
+func start(t *testing.T, cmd *exec.Cmd, data string) *atom {
+	t.Helper()
+	a := &atom{t: t, data: data, output: &output{}, cmd: cmd, ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = a.output, a.output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(a.ended)
+		_ = cmd.Wait() // its exit code is looked at in stop
+	}()
+	t.Cleanup(a.stop)
+	a.until("the atom is ready", func() string {
+		b, err := os.ReadFile(filepath.Join(data, "running.json"))
+		if err != nil {
+			return err.Error()
+		}
+		var running struct{ Listen, Admin string }
+		if err := json.Unmarshal(b, &running); err != nil {
+			return err.Error()
+		}
+		a.listen, a.admin = running.Listen, running.Admin
+		resp, err := http.Get(a.listen + "/readyz")
+		if err != nil {
+			return err.Error()
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return resp.Status
+		}
+		return ""
+	})
+	return a
+}
+
+// stop ends the program with SIGTERM, as a service manager does; it must end
+// well and in time.
+func (a *atom) stop() {
+	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return // it is gone, and run or until have told
+	}
+	select {
+	case <-a.ended:
+	case <-time.After(20 * time.Second):
+		_ = a.cmd.Process.Kill()
+		<-a.ended
+		a.t.Errorf("the atom does not stop on SIGTERM:\n%s", a.output)
+	}
+	if code := a.cmd.ProcessState.ExitCode(); code != 0 {
+		a.t.Errorf("the atom ends with %d after SIGTERM:\n%s", code, a.output)
+	}
+}
+
+// until asks again and again, until met says nothing more.
+func (a *atom) until(what string, met func() string) {
+	a.t.Helper()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(30 * time.Second)
+	for {
+		why := met()
+		if why == "" {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-a.ended:
+			a.t.Fatalf("the atom ended by itself, before %s:\n%s", what, a.output)
+		case <-late:
+			a.t.Fatalf("not in time: %s: %s\n%s", what, why, a.output)
+		}
+	}
+}
+
+// executions counts the executions by process and status.
+func (a *atom) executions(ctx context.Context) (map[string]map[string]int, error) {
+	token, err := os.ReadFile(filepath.Join(a.data, "admin.token"))
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.admin+"/api/v1/executions?limit=500", nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the admin plane answers %s", resp.Status)
+	}
+	var list struct {
+		Executions []struct{ Process, Status string }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		return nil, err
+	}
+	counted := map[string]map[string]int{}
+	for _, e := range list.Executions {
+		if counted[e.Process] == nil {
+			counted[e.Process] = map[string]int{}
+		}
+		counted[e.Process][e.Status]++
+	}
+	return counted, nil
+}

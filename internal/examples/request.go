@@ -1,0 +1,72 @@
+package examples
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// New makes the HTTP request, signed if it says so, to the atom at base.
+func (r *Request) New(ctx context.Context, e *Example, base string, now time.Time) (*http.Request, error) {
+	body, _, err := r.Bytes(e.Dir)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, base+r.Path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range r.Headers {
+		req.Header.Set(k, v)
+	}
+	if r.Sign == "" {
+		return req, nil
+	}
+	if r.SignedAgo != "" {
+		ago, err := time.ParseDuration(r.SignedAgo)
+		if err != nil {
+			return nil, err
+		}
+		now = now.Add(-ago)
+	}
+	hook, err := webhooks.NewWebhook(e.Environment[r.Sign])
+	if err != nil {
+		return nil, fmt.Errorf("the secret %s: %w", r.Sign, err)
+	}
+	id := req.Header.Get("Webhook-Id")
+	if id == "" {
+		id = "msg_" + strings.ToLower(req.Header.Get("X-Event-Id"))
+	}
+	signature, err := hook.Sign(id, now, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Webhook-Id", id)
+	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
+	req.Header.Set("Webhook-Signature", signature)
+	return req, nil
+}
+
+// Curl gives the request as a command for a shell in the example's folder.
+func Curl(r *http.Request, content Content) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "curl -i -X %s '%s'", r.Method, r.URL)
+	for _, k := range sortedKeys(r.Header) {
+		fmt.Fprintf(&b, " \\\n  -H '%s: %s'", k, r.Header.Get(k))
+	}
+	switch {
+	case content.File != "":
+		fmt.Fprintf(&b, " \\\n  --data-binary @%s", content.File)
+	case content.Text != nil:
+		fmt.Fprintf(&b, " \\\n  --data-binary '%s'", *content.Text)
+	case content.JSON != nil:
+		fmt.Fprintf(&b, " \\\n  --data-binary '%s'", content.JSON)
+	}
+	return b.String()
+}
