@@ -1,0 +1,426 @@
+// Package atomtest holds an in-memory store, and the suite that every store
+// passes.
+package atomtest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"valence/atom"
+)
+
+// Store is an atom.Store in memory. It forgets everything when it is dropped,
+// and commits at once.
+type Store struct {
+	mu       sync.Mutex
+	next     int64
+	live     map[int64]*atom.Execution
+	done     map[int64]*atom.Execution
+	parked   map[int64]bool
+	keys     map[[2]string]*key
+	origins  map[string]atom.Receipt
+	contents map[string][]byte
+	accepted func([]*atom.Record)
+	err      error
+	started  map[int64]int
+}
+
+type key struct {
+	seq      int64
+	received time.Time
+	until    time.Time
+	reply    []byte
+}
+
+var _ atom.Store = (*Store)(nil)
+
+// NewStore makes an empty one.
+func NewStore() *Store {
+	return &Store{next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
+		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}}
+}
+
+// Fail makes everything that writes fail with err until it is called with nil.
+func (s *Store) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// OnAccepted is atom.Store's.
+func (s *Store) OnAccepted(f func([]*atom.Record)) { s.accepted = f }
+
+// Run waits for ctx to end.
+func (s *Store) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// Close does nothing.
+func (s *Store) Close() error { return nil }
+
+// Accept is atom.Queue's.
+func (s *Store) Accept(ctx context.Context, a *atom.Acceptance) (atom.Receipt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := cmp.Or(s.err, ctx.Err()); err != nil {
+		return atom.Receipt{}, fmt.Errorf("%w: %w", atom.ErrUnavailable, err)
+	}
+	var told []*atom.Record
+	r, err := s.accept(a, &told)
+	s.tell(told)
+	return r, err
+}
+
+func (s *Store) tell(told []*atom.Record) {
+	if len(told) > 0 && s.accepted != nil {
+		s.accepted(told)
+	}
+}
+
+func (s *Store) accept(a *atom.Acceptance, told *[]*atom.Record) (atom.Receipt, error) {
+	if a.Process == "" {
+		return atom.Receipt{}, errors.New("an acceptance without a process")
+	}
+	if len(a.Meta) > 64<<10 {
+		return atom.Receipt{}, errors.New("its own data is over 64 KiB")
+	}
+	if r, ok := s.origins[a.Origin]; ok && a.Origin != "" {
+		r.Duplicate = true
+		return r, nil
+	}
+	now := time.Now()
+	if a.Dedupe != nil {
+		if k := s.keys[[2]string{a.Process, a.Dedupe.Key}]; k != nil && k.until.After(now) && k.seq != a.Seq {
+			return atom.Receipt{Seq: k.seq, Received: k.received, Duplicate: true}, nil
+		}
+	}
+	own := *a
+	if own.Seq == 0 {
+		own.Seq = s.next
+		s.next++
+	} else if x := s.live[own.Seq]; x != nil {
+		return atom.Receipt{Seq: x.Seq, Received: x.Received, Duplicate: true}, nil
+	}
+	own.Entries, own.Dedupe = nil, nil
+	r := atom.Receipt{Seq: own.Seq, Received: own.Received}
+	x := &atom.Execution{Record: atom.Record{Acceptance: own, State: atom.Accepted}, Journal: slices.Clone(a.Entries)}
+	if own.Due.After(now) {
+		x.State = atom.Waiting
+	}
+	s.live[own.Seq] = x
+	if a.Origin != "" {
+		s.origins[a.Origin] = r
+	}
+	if a.Dedupe != nil {
+		s.keys[[2]string{a.Process, a.Dedupe.Key}] = &key{seq: own.Seq, received: own.Received, until: a.Dedupe.Until}
+	}
+	if a.Seq == 0 && a.Due.IsZero() {
+		rec := x.Record
+		*told = append(*told, &rec)
+	}
+	return r, nil
+}
+
+// records gives copies of live executions that are selected, by an order.
+func (s *Store) records(limit int, want func(*atom.Execution) bool, order func(a, b *atom.Record) int) []*atom.Record {
+	var out []*atom.Record
+	for _, x := range s.live {
+		if x.Outcome == nil && want(x) {
+			rec := x.Record
+			out = append(out, &rec)
+		}
+	}
+	slices.SortFunc(out, order)
+	return out[:min(limit, len(out))]
+}
+
+func bySeq(a, b *atom.Record) int { return cmp.Compare(a.Seq, b.Seq) }
+
+// Ready is atom.Queue's.
+func (s *Store) Ready(_ context.Context, process string, after int64, limit int) ([]*atom.Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.records(limit, func(x *atom.Execution) bool {
+		return x.Process == process && x.Seq > after && x.Due.IsZero() && !s.parked[x.Seq]
+	}, bySeq), nil
+}
+
+// Due is atom.Queue's.
+func (s *Store) Due(_ context.Context, process string, until time.Time, limit int) ([]*atom.Record, time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	order := func(a, b *atom.Record) int { return cmp.Or(a.Due.Compare(b.Due), bySeq(a, b)) }
+	later := s.records(1, func(x *atom.Execution) bool { return x.Process == process && x.Due.After(until) }, order)
+	var next time.Time
+	if len(later) > 0 {
+		next = later[0].Due
+	}
+	return s.records(limit, func(x *atom.Execution) bool {
+		return x.Process == process && !x.Due.IsZero() && !x.Due.After(until)
+	}, order), next, nil
+}
+
+// Apply is atom.Journal's.
+func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := cmp.Or(s.err, ctx.Err()); err != nil {
+		return fmt.Errorf("%w: %w", atom.ErrUnavailable, err)
+	}
+	x := s.live[c.Seq]
+	switch {
+	case x == nil && s.done[c.Seq] != nil, x != nil && x.Outcome != nil:
+		return atom.ErrEnded
+	case x == nil:
+		return atom.ErrUnknown
+	}
+	var told []*atom.Record
+	for _, h := range c.Handoffs {
+		if _, err := s.accept(h, &told); err != nil {
+			return err
+		}
+	}
+	x.Journal = append(x.Journal, c.Entries...)
+	if c.Park != nil {
+		x.State, x.Due = c.Park.State, c.Park.Due
+		if x.Due.IsZero() && x.State != atom.Held {
+			x.Due = time.Unix(0, 1).UTC()
+		}
+		x.Attempt++
+		x.Unclean = 0
+		s.parked[x.Seq] = true
+		delete(s.started, x.Seq)
+	}
+	if c.Outcome != nil {
+		outcome := *c.Outcome
+		x.Outcome, x.State, x.Due = &outcome, "", time.Time{}
+		delete(s.started, x.Seq)
+		if outcome.Status != atom.Failed && outcome.Status != atom.Expired {
+			s.finish(x)
+		}
+	}
+	s.tell(told)
+	return nil
+}
+
+// finish moves an execution to the history.
+func (s *Store) finish(x *atom.Execution) {
+	delete(s.live, x.Seq)
+	if x.Outcome.DropDocuments {
+		x.Doc, x.Data, x.Journal = nil, nil, nil
+	}
+	s.done[x.Seq] = x
+}
+
+// Entries is atom.Journal's.
+func (s *Store) Entries(_ context.Context, seq int64) ([]atom.Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.live[seq]; x != nil {
+		return slices.Clone(x.Journal), nil
+	}
+	return nil, nil
+}
+
+// Record is atom.History's.
+func (s *Store) Record(f *atom.Finished) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	outcome := f.Outcome
+	x := &atom.Execution{Record: f.Record, Outcome: &outcome, Journal: f.Entries}
+	x.Entries, x.State = nil, ""
+	if outcome.Status == atom.Failed || outcome.Status == atom.Expired {
+		s.live[x.Seq] = x
+		return
+	}
+	s.finish(x)
+}
+
+func (s *Store) find(seq int64) *atom.Execution { return cmp.Or(s.live[seq], s.done[seq]) }
+
+// Get is atom.History's.
+func (s *Store) Get(_ context.Context, seq int64, _ time.Time) (*atom.Execution, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.find(seq)
+	if x == nil {
+		return nil, atom.ErrUnknown
+	}
+	out := *x
+	out.Journal = slices.Clone(x.Journal)
+	return &out, nil
+}
+
+// List is atom.History's.
+func (s *Store) List(_ context.Context, f atom.Filter, cursor string, limit int) ([]*atom.Execution, string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.next
+	if cursor != "" {
+		n, err := strconv.ParseInt(cursor, 10, 64)
+		if err != nil {
+			return nil, "", errors.New("the cursor is not one of this list")
+		}
+		before = n
+	}
+	seqs := append(slices.Collect(maps.Keys(s.live)), slices.Collect(maps.Keys(s.done))...)
+	slices.Sort(seqs)
+	var out []*atom.Execution
+	for _, seq := range slices.Backward(seqs) {
+		x := s.find(seq)
+		if seq >= before || !matches(&f, x) {
+			continue
+		}
+		if len(out) == limit {
+			return out, strconv.FormatInt(out[limit-1].Seq, 10), nil
+		}
+		listed := *x
+		listed.Doc, listed.Data, listed.Journal = nil, nil, nil
+		if x.Outcome != nil {
+			outcome := *x.Outcome
+			outcome.Trace = nil
+			listed.Outcome = &outcome
+		}
+		out = append(out, &listed)
+	}
+	return out, "", nil
+}
+
+func matches(f *atom.Filter, x *atom.Execution) bool {
+	status := string(x.State)
+	if x.Outcome != nil {
+		status = string(x.Outcome.Status)
+	}
+	if f.Process != "" && x.Process != f.Process || len(f.Statuses) > 0 && !slices.Contains(f.Statuses, status) ||
+		!f.Since.IsZero() && x.Received.Before(f.Since) || !f.Until.IsZero() && !x.Received.Before(f.Until) {
+		return false
+	}
+	for k, v := range f.Track {
+		if x.Track[k] != v {
+			return false
+		}
+	}
+	text := strings.ToLower(f.Text)
+	found := text == "" || x.Outcome != nil && strings.Contains(strings.ToLower(string(x.Outcome.Error)), text)
+	for _, v := range x.Track {
+		found = found || strings.Contains(strings.ToLower(v), text)
+	}
+	return found
+}
+
+// Reserve is atom.Reservations'.
+func (s *Store) Reserve() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next++
+	return s.next - 1
+}
+
+// Claim is atom.Reservations'.
+func (s *Store) Claim(_ context.Context, process, name string, seq int64, until time.Time) (bool, []byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false, nil, fmt.Errorf("%w: %w", atom.ErrUnavailable, s.err)
+	}
+	now := time.Now()
+	if k := s.keys[[2]string{process, name}]; k != nil && k.until.After(now) {
+		return false, k.reply, nil
+	}
+	s.keys[[2]string{process, name}] = &key{seq: seq, received: now, until: until}
+	return true, nil, nil
+}
+
+// Settle is atom.Reservations'.
+func (s *Store) Settle(_ context.Context, process, name string, seq int64, reply []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return fmt.Errorf("%w: %w", atom.ErrUnavailable, s.err)
+	}
+	k := s.keys[[2]string{process, name}]
+	switch {
+	case k == nil || k.seq != seq:
+	case reply == nil:
+		delete(s.keys, [2]string{process, name})
+	default:
+		k.reply = reply
+	}
+	return nil
+}
+
+// PutContent is atom.Contents'.
+func (s *Store) PutContent(_ context.Context, hash string, content []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return fmt.Errorf("%w: %w", atom.ErrUnavailable, s.err)
+	}
+	s.contents[hash] = content
+	return nil
+}
+
+// Content is atom.Contents'.
+func (s *Store) Content(_ context.Context, hash string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.contents[hash]
+	if !ok {
+		return nil, atom.ErrUnknown
+	}
+	return c, nil
+}
+
+// Counts is atom.Backlog's.
+func (s *Store) Counts(context.Context) (map[string]map[atom.State]int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]map[atom.State]int64{}
+	for _, x := range s.live {
+		if x.Outcome != nil {
+			continue
+		}
+		if out[x.Process] == nil {
+			out[x.Process] = map[atom.State]int64{}
+		}
+		out[x.Process][x.State]++
+	}
+	return out, nil
+}
+
+// Oldest is atom.Backlog's.
+func (s *Store) Oldest(_ context.Context, process string) (time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.records(1, func(x *atom.Execution) bool { return x.Process == process }, bySeq)
+	if len(first) == 0 {
+		return time.Time{}, nil
+	}
+	return first[0].Received, nil
+}
+
+// Err is atom.Backlog's.
+func (s *Store) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return fmt.Errorf("%w: %w", atom.ErrUnavailable, s.err)
+	}
+	return nil
+}
+
+// Started notes that an execution runs, as the durable stores do.
+func (s *Store) Started(seq int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started[seq]++
+}

@@ -1,0 +1,214 @@
+package sqlite_test
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"valence/atom"
+	"valence/internal/store/sqlite"
+)
+
+// appendLog is the physical limit: it appends each message to a file and
+// answers after a flush that is shared by all that wait.
+type appendLog struct {
+	f     *os.File
+	queue chan *appended
+}
+
+type appended struct {
+	body []byte
+	done chan error
+}
+
+func (l *appendLog) run() {
+	var buf []byte
+	for first := range l.queue {
+		batch := []*appended{first}
+		for more := true; more; {
+			select {
+			case a, ok := <-l.queue:
+				if more = ok; ok {
+					batch = append(batch, a)
+				}
+			default:
+				more = false
+			}
+		}
+		buf = buf[:0]
+		for _, a := range batch {
+			buf = fmt.Appendf(buf, "%08x%08x", len(a.body), crc32.ChecksumIEEE(a.body))
+			buf = append(buf, a.body...)
+		}
+		_, err := l.f.Write(buf)
+		if err == nil {
+			err = syscall.Fdatasync(int(l.f.Fd()))
+		}
+		for _, a := range batch {
+			a.done <- err
+		}
+	}
+}
+
+func body() []byte {
+	b := []byte(`{"order":4711,"customer":{"name":"Ada Lovelace","street":"12 St James's Square","city":"London"},"lines":[`)
+	for i := 0; len(b) < 980; i++ {
+		b = fmt.Appendf(b, `{"sku":"A-%d","quantity":%d,"price":"%d.%02d"},`, i*7919%1000, i%9+1, i*31%400, i*17%100)
+	}
+	return append(b, `{"sku":"end"}]}`...)
+}
+
+// parallel runs f b.N times on 64 goroutines and reports how many a second.
+func parallel(b *testing.B, f func() error) float64 {
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range 64 {
+		wg.Go(func() {
+			for n.Add(1) <= int64(b.N) {
+				if err := f(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return float64(b.N) / time.Since(start).Seconds()
+}
+
+func running(b testing.TB, s *sqlite.Store) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for s.PutContent(ctx, "begun", nil) != nil {
+		runtime.Gosched()
+	}
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+func message(doc []byte) *atom.Acceptance {
+	return &atom.Acceptance{
+		Process: "order-sync", Plan: "order-sync/8f0c1e5b6d3a4f21", Env: "5d41402abc4b2a76b9719d911017c592", Received: time.Now().UTC().Truncate(time.Millisecond),
+		Meta:    []byte(`{"correlation_id":"5f0c1e5b-6d3a-4f21-9b7e-0a1b2c3d4e5f","sha256":"2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"}`),
+		DocType: "application/json", Doc: doc,
+	}
+}
+
+func outcome() *atom.Outcome {
+	now := time.Now()
+	return &atom.Outcome{Status: atom.Completed, Started: now, Ended: now, Trace: []byte(`{"steps":[{"k":"0","s":"map","p":"order.yaml:12:5","a":1700000000000000,"t":31,"o":"done"},{"k":"1","s":"call","p":"order.yaml:20:5","a":1700000000000000,"t":931,"o":"done"}]}`)}
+}
+
+// BenchmarkAccept compares acknowledgements a second with the physical limit,
+// which is measured before and after, on the same disk.
+func BenchmarkAccept(b *testing.B) {
+	doc := body()
+	limit := func() float64 {
+		f, err := os.Create(filepath.Join(b.TempDir(), "log"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		l := &appendLog{f, make(chan *appended, 1024)}
+		go l.run()
+		defer close(l.queue)
+		return parallel(b, func() error {
+			a := &appended{doc, make(chan error, 1)}
+			l.queue <- a
+			return <-a.done
+		})
+	}
+	before := limit()
+	s, err := sqlite.Open(b.TempDir(), sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	stop := running(b, s)
+	b.ResetTimer()
+	rate := parallel(b, func() error {
+		_, err := s.Accept(context.Background(), message(doc))
+		return err
+	})
+	b.StopTimer()
+	stop()
+	after := limit()
+	b.ReportMetric(rate, "acks/s")
+	b.ReportMetric(rate/((before+after)/2), "of-limit")
+	b.ReportMetric((before+after)/2, "limit/s")
+}
+
+// BenchmarkEndToEnd is acceptance and outcome of each message, and its move to
+// the history.
+func BenchmarkEndToEnd(b *testing.B) {
+	doc := body()
+	s, err := sqlite.Open(b.TempDir(), sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	work := make(chan int64, b.N+64)
+	s.OnAccepted(func(rs []*atom.Record) {
+		for _, r := range rs {
+			work <- r.Seq
+		}
+	})
+	stop := running(b, s)
+	b.ResetTimer()
+	var ended sync.WaitGroup
+	start := time.Now()
+	for range 64 {
+		ended.Go(func() {
+			for seq := range work {
+				entry := atom.Entry{Path: "1", Kind: "call", At: time.Now(), Body: []byte(`{"s":200,"t":"application/json"}{"id":"ERP-1234","ok":true}`)}
+				if err := s.Apply(context.Background(), &atom.Change{Seq: seq, Entries: []atom.Entry{entry}, Outcome: outcome()}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	parallel(b, func() error {
+		_, err := s.Accept(context.Background(), message(doc))
+		return err
+	})
+	close(work)
+	ended.Wait()
+	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "done/s")
+	b.StopTimer()
+	stop()
+}
+
+// BenchmarkRecord is what an execution in memory costs to keep.
+func BenchmarkRecord(b *testing.B) {
+	doc := body()
+	s, err := sqlite.Open(b.TempDir(), sqlite.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	stop := running(b, s)
+	b.ResetTimer()
+	for range b.N {
+		f := &atom.Finished{Record: atom.Record{Acceptance: *message(doc)}, Outcome: *outcome()}
+		f.Seq = s.Reserve()
+		s.Record(f)
+	}
+	b.StopTimer()
+	stop()
+	b.ReportMetric(float64(s.Stats().Dropped), "dropped")
+	b.ReportMetric(float64(s.Stats().HistoryBytes)/float64(b.N), "bytes/execution")
+}

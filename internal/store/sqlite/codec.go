@@ -1,0 +1,327 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"time"
+
+	"valence/atom"
+)
+
+// inlineBytes is the size up to which a document is kept in the database.
+const inlineBytes = 64 << 10
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	errDamaged = errors.New("what is stored is damaged")
+)
+
+// fileRef names a document that is kept as a file.
+type fileRef struct {
+	hash [32]byte
+	size int
+}
+
+// held is an acceptance with what is kept apart. Its Doc or Data may be nil
+// where there is a reference: not read yet.
+type held struct {
+	*atom.Acceptance
+	doc, data *fileRef
+}
+
+// line is a journal entry with what is kept apart.
+type line struct {
+	atom.Entry
+	body *fileRef
+}
+
+// ending is an outcome with what is kept apart.
+type ending struct {
+	atom.Outcome
+	trace *fileRef
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendBlob(b, v []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(b, 0)
+	}
+	return binary.AppendVarint(append(b, 1), t.UnixNano())
+}
+
+func appendCRC(b []byte, from int) []byte {
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[from:], castagnoli))
+}
+
+// appendDoc writes where a document is: none, in docs, or in a file.
+func appendDoc(b, docs, v []byte, ref *fileRef) (_, _ []byte) {
+	switch {
+	case ref != nil:
+		b = append(append(b, 2), ref.hash[:]...)
+		return binary.AppendUvarint(b, uint64(ref.size)), docs
+	case v == nil:
+		return append(b, 0), docs
+	}
+	return binary.AppendUvarint(append(b, 1), uint64(len(v))), append(docs, v...)
+}
+
+// encodeHeads writes acceptances: what they say once, then each, and their
+// documents apart, so that a list need not read them.
+func encodeHeads(as []*held) (head, docs []byte) {
+	var table []string
+	index := func(s string) uint64 {
+		if i := slices.Index(table, s); i >= 0 {
+			return uint64(i)
+		}
+		table = append(table, s)
+		return uint64(len(table) - 1)
+	}
+	n, m := 16, 8
+	for _, a := range as {
+		n += 64 + len(a.Meta) + len(a.Origin)
+		m += len(a.Doc) + len(a.Data)
+	}
+	b := make([]byte, 0, n)
+	docs = make([]byte, 0, m)
+	for _, a := range as {
+		b = binary.AppendUvarint(b, index(a.Plan))
+		b = binary.AppendUvarint(b, index(a.Env))
+		b = binary.AppendUvarint(b, index(a.DocType))
+		b = appendTime(b, a.Received)
+		b = appendText(b, a.Origin)
+		b = appendBlob(b, a.Meta)
+		b = binary.AppendUvarint(b, uint64(len(a.Track)))
+		for _, k := range slices.Sorted(maps.Keys(a.Track)) {
+			b = binary.AppendUvarint(b, index(k))
+			b = appendText(b, a.Track[k])
+		}
+		b, docs = appendDoc(b, docs, a.Doc, a.doc)
+		b, docs = appendDoc(b, docs, a.Data, a.data)
+	}
+	head = make([]byte, 0, n+64)
+	head = binary.AppendUvarint(head, uint64(len(table)))
+	for _, s := range table {
+		head = appendText(head, s)
+	}
+	head = binary.AppendUvarint(head, uint64(len(as)))
+	head = append(head, b...)
+	return appendCRC(head, 0), appendCRC(docs, 0)
+}
+
+// decoder reads what the functions above wrote. After an error it gives zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+// checked starts decoding something that ends in a CRC.
+func checked(b []byte) *decoder {
+	if len(b) < 4 || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.LittleEndian.Uint32(b[len(b)-4:]) {
+		return &decoder{err: errDamaged}
+	}
+	return &decoder{b: b[:len(b)-4]}
+}
+
+func (d *decoder) fail() { d.b, d.err = nil, errDamaged }
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if n > uint64(len(d.b)) {
+		d.fail()
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) text() string { return string(d.take(d.uvarint())) }
+
+// blob gives nil for an empty one.
+func (d *decoder) blob() []byte {
+	if v := d.take(d.uvarint()); len(v) > 0 {
+		return v
+	}
+	return nil
+}
+
+func (d *decoder) time() time.Time {
+	if d.byte() == 0 {
+		return time.Time{}
+	}
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return time.Time{}
+	}
+	d.b = d.b[n:]
+	return time.Unix(0, v).UTC()
+}
+
+// doc reads where a document is; docs is nil if documents are not wanted.
+func (d *decoder) doc(docs *decoder) ([]byte, *fileRef) {
+	switch d.byte() {
+	case 1:
+		n := d.uvarint()
+		if docs == nil {
+			return nil, nil
+		}
+		v := docs.take(n)
+		if v == nil && n == 0 {
+			v = []byte{}
+		}
+		if docs.err != nil {
+			d.fail()
+		}
+		return v, nil
+	case 2:
+		ref := &fileRef{}
+		copy(ref.hash[:], d.take(32))
+		ref.size = int(d.uvarint())
+		return nil, ref
+	}
+	return nil, nil
+}
+
+// decodeHeads reads what encodeHeads wrote; without docs, documents stay nil.
+func decodeHeads(head, docs []byte, first int64, process string) ([]*held, error) {
+	d := checked(head)
+	var dd *decoder
+	if docs != nil {
+		if dd = checked(docs); dd.err != nil {
+			return nil, dd.err
+		}
+	}
+	table := make([]string, 0, 4)
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		table = append(table, d.text())
+	}
+	index := func() string {
+		if i := d.uvarint(); i < uint64(len(table)) {
+			return table[i]
+		}
+		d.fail()
+		return ""
+	}
+	n := d.uvarint()
+	if d.err != nil || n > uint64(len(d.b)) {
+		return nil, errDamaged
+	}
+	as := make([]*held, 0, n)
+	for i := range int64(n) {
+		a := &held{Acceptance: &atom.Acceptance{Seq: first + i, Process: process, Plan: index(), Env: index(), DocType: index()}}
+		a.Received, a.Origin, a.Meta = d.time(), d.text(), d.blob()
+		if k := d.uvarint(); k > 0 && k <= uint64(len(d.b)) {
+			a.Track = make(map[string]string, k)
+			for ; k > 0; k-- {
+				name := index()
+				a.Track[name] = d.text()
+			}
+		}
+		a.Doc, a.doc = d.doc(dd)
+		a.Data, a.data = d.doc(dd)
+		if d.err != nil {
+			return nil, d.err
+		}
+		as = append(as, a)
+	}
+	return as, nil
+}
+
+func appendLines(b []byte, lines []line) []byte {
+	b = binary.AppendUvarint(b, uint64(len(lines)))
+	var docs []byte
+	for i := range lines {
+		l := &lines[i]
+		b = appendText(b, l.Path)
+		b = appendText(b, l.Kind)
+		b = appendTime(b, l.At)
+		b, docs = appendDoc(b, docs[:0], l.Body, l.body)
+		b = append(b, docs...)
+	}
+	return b
+}
+
+func (d *decoder) lines() []line {
+	n := d.uvarint()
+	if d.err != nil || n == 0 || n > uint64(len(d.b)) {
+		return nil
+	}
+	lines := make([]line, n)
+	for i := range lines {
+		l := &lines[i]
+		l.Path, l.Kind, l.At = d.text(), d.text(), d.time()
+		l.Body, l.body = d.doc(d)
+	}
+	return lines
+}
+
+// appendEnding writes an outcome; without the trace for what is listed.
+func appendEnding(b []byte, e *ending, trace bool) []byte {
+	b = append(b, number(string(e.Status)))
+	b = appendTime(b, e.Started)
+	b = appendTime(b, e.Ended)
+	b = appendText(b, e.Fingerprint)
+	b = appendBlob(b, e.Error)
+	drop := byte(0)
+	if e.DropDocuments {
+		drop = 1
+	}
+	b = append(b, drop)
+	b = binary.AppendUvarint(b, uint64(e.Keep))
+	if !trace {
+		return append(b, 0)
+	}
+	b, docs := appendDoc(b, nil, e.Trace, e.trace)
+	return append(b, docs...)
+}
+
+func (d *decoder) ending() *ending {
+	e := &ending{}
+	e.Status = atom.Status(words[d.byte()])
+	e.Started, e.Ended, e.Fingerprint, e.Error = d.time(), d.time(), d.text(), d.blob()
+	e.DropDocuments = d.byte() == 1
+	e.Keep = time.Duration(d.uvarint())
+	e.Trace, e.trace = d.doc(d)
+	return e
+}
+
+func entriesOf(lines []line) []atom.Entry {
+	if len(lines) == 0 {
+		return nil
+	}
+	out := make([]atom.Entry, len(lines))
+	for i := range lines {
+		out[i] = lines[i].Entry
+	}
+	return out
+}

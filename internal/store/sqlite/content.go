@@ -1,0 +1,35 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+
+	"valence/atom"
+	"valence/internal/sqlitedb"
+)
+
+// PutContent keeps a content under its name; see atom.Contents. It writes
+// nothing that is there already.
+func (s *Store) PutContent(ctx context.Context, hash string, content []byte) error {
+	have, err := s.Content(ctx, hash)
+	if err == nil && bytes.Equal(have, content) {
+		return nil
+	}
+	return s.refuse(s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+		_, err := tx.Exec("INSERT OR REPLACE INTO content(hash, body) VALUES(?,?)", hash, orEmpty(content))
+		return err
+	})))
+}
+
+// Content gives what was put; atom.ErrUnknown if nothing was.
+func (s *Store) Content(ctx context.Context, hash string) (content []byte, err error) {
+	found := false
+	err = s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+		found, err = tx.One("SELECT body FROM content WHERE hash = ?", []any{hash}, func(r sqlitedb.Row) { content = r.Bytes(0) })
+		return err
+	})
+	if err == nil && !found {
+		err = atom.ErrUnknown
+	}
+	return content, err
+}

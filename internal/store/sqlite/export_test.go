@@ -1,0 +1,32 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"valence/internal/sqlitedb"
+)
+
+// Hurry makes the keeper do in moments what it does in seconds.
+func (s *Store) Hurry(tick, young time.Duration) { s.keeper.tick, s.keeper.young = tick, young }
+
+// Jump moves the wall clock. It is for before Run.
+func (s *Store) Jump(d time.Duration) {
+	wall := s.clock.wall
+	s.clock.wall = func() time.Time { return wall().Add(d) }
+}
+
+// Purge purges now.
+func (s *Store) Purge() error { return s.purge(s.clock.steady()) }
+
+// Count gives how many rows a table has.
+func (s *Store) Count(table string) (n int64, err error) {
+	err = s.db.Read(context.Background(), func(tx *sqlitedb.Tx) error {
+		_, err := tx.One("SELECT count(*) FROM "+table, nil, func(r sqlitedb.Row) { n = r.Int(0) })
+		return err
+	})
+	return n, err
+}
+
+// Move moves what ended to the history.
+func (s *Store) Move() error { return s.keeper.move() }

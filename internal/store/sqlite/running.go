@@ -1,0 +1,93 @@
+package sqlite
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"sync"
+)
+
+// running notes which executions run, in a file that is written and never
+// flushed: it outlives the process, which is what a message that kills it
+// needs, and it costs no commit. Each execution has a slot of eight bytes; a
+// slot that is not reused may name one that has ended, which does no harm.
+type running struct {
+	mu    sync.Mutex
+	f     *os.File
+	slots map[int64]int64
+	free  []int64
+	next  int64
+}
+
+// openRunning opens the file and gives what it names: what ran when the last
+// process stopped.
+func openRunning(path string) (*running, []int64, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := io.ReadAll(f)
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	var seqs []int64
+	for ; len(b) >= 8; b = b[8:] {
+		if seq := int64(binary.LittleEndian.Uint64(b)); seq > 0 {
+			seqs = append(seqs, seq)
+		}
+	}
+	return &running{f: f, slots: map[int64]int64{}}, seqs, nil
+}
+
+func (r *running) started(seq int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slot, ok := r.slots[seq]
+	if ok {
+		return nil
+	}
+	if n := len(r.free); n > 0 {
+		slot = r.free[n-1]
+		r.free = r.free[:n-1]
+	} else {
+		slot = r.next
+		r.next++
+	}
+	r.slots[seq] = slot
+	return r.put(slot, seq)
+}
+
+// stopped frees the slot of one that ended or was parked.
+func (r *running) stopped(seq int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slot, ok := r.slots[seq]
+	if !ok {
+		return nil
+	}
+	delete(r.slots, seq)
+	r.free = append(r.free, slot)
+	return r.put(slot, 0)
+}
+
+func (r *running) put(slot, seq int64) error {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(seq))
+	_, err := r.f.WriteAt(b[:], slot*8)
+	return err
+}
+
+func (r *running) close() error { return r.f.Close() }
+
+// Started notes that an execution begins to run, until it ends or is parked.
+// Whatever is noted when the process dies counts an unclean stop. It writes a
+// few bytes and waits for no disk.
+func (s *Store) Started(seq int64) {
+	if err := s.running.started(seq); err != nil {
+		s.log.Error("what runs cannot be noted", "error", err)
+	}
+}

@@ -1,0 +1,74 @@
+package sqlite
+
+import (
+	"valence/atom"
+	"valence/internal/sqlitedb"
+)
+
+// The schema keeps young executions in packs and older ones in rows. What one
+// commit accepts for one process is one row of intake; what it does to young
+// executions is one row of change. So an execution that is accepted and ends
+// within seconds, as nearly all do, costs a share of two inserts and two
+// deletes. One that is parked, fails, or lives longer gets a row of its own in
+// execution, and from then on rows in journal.
+var migrations = []sqlitedb.Migration{{
+	Name: "packs, rows, keys",
+	SQL: `
+CREATE TABLE setting(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE content(hash TEXT PRIMARY KEY, body BLOB NOT NULL);
+
+CREATE TABLE intake(first INTEGER PRIMARY KEY, last INTEGER NOT NULL, process TEXT NOT NULL, head BLOB NOT NULL, docs BLOB NOT NULL);
+CREATE INDEX intake_process ON intake(process, first, last);
+CREATE TABLE change(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+
+CREATE TABLE execution(seq INTEGER PRIMARY KEY, process TEXT NOT NULL, state INTEGER NOT NULL, due INTEGER,
+  received INTEGER NOT NULL, attempt INTEGER NOT NULL, unclean INTEGER NOT NULL, head BLOB NOT NULL, outcome BLOB, docs BLOB NOT NULL);
+CREATE INDEX execution_ready ON execution(process, seq) WHERE state = 1 AND due IS NULL;
+CREATE INDEX execution_due ON execution(process, due, seq) WHERE due IS NOT NULL AND state < 4;
+CREATE INDEX execution_state ON execution(state, seq, process);
+CREATE TABLE journal(id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+
+CREATE TABLE dedupe(process TEXT NOT NULL, key BLOB NOT NULL, until INTEGER NOT NULL, seq INTEGER NOT NULL, received INTEGER NOT NULL,
+  reply BLOB, PRIMARY KEY(process, key)) WITHOUT ROWID;
+CREATE TABLE origin(key BLOB PRIMARY KEY, seq INTEGER NOT NULL, received INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE file(seq INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(seq, hash)) WITHOUT ROWID;
+CREATE INDEX file_hash ON file(hash);
+`,
+}}
+
+// How states and statuses are stored. Those under live are executions that
+// have not ended; failed and expired ones stay in the database.
+const (
+	stAccepted = 1 + iota
+	stWaiting
+	stHeld
+	live
+)
+
+const (
+	stFailed = live + iota
+	stExpired
+	stCompleted
+	stWarnings
+	stSuperseded
+	stCancelled
+)
+
+var words = map[uint8]string{
+	stAccepted: string(atom.Accepted), stWaiting: string(atom.Waiting), stHeld: string(atom.Held),
+	stFailed: string(atom.Failed), stExpired: string(atom.Expired), stCompleted: string(atom.Completed),
+	stWarnings: string(atom.CompletedWithWarnings), stSuperseded: string(atom.Superseded), stCancelled: string(atom.Cancelled),
+}
+
+// number is how a state or status is stored, 0 for one that is not known.
+func number(word string) uint8 {
+	for n, w := range words {
+		if w == word {
+			return n
+		}
+	}
+	return 0
+}
+
+// journalBits is the room for the rows of one execution's journal.
+const journalBits = 16
