@@ -1,0 +1,12 @@
+// Command valence runs integration processes. `valence --help` tells how.
+package main
+
+import (
+	"os"
+
+	"valence/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
