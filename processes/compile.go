@@ -20,6 +20,7 @@ type building struct {
 	needs    []Need
 	profiles []string // used by it
 
+	steps          int
 	reads, writes  []use
 	unknownResults []result
 	names          map[string]fault.Pos
@@ -234,6 +235,12 @@ func (c *compiler) block(d *spec.Decoder, what string, n *yaml.Node, prefix stri
 			hint = "add a step below it, or write [] for none"
 		}
 		d.Problem(n, spec.CodeWrongType, what+" must be a list of steps, not "+spec.DescribeNode(n), hint)
+		return nil
+	}
+	if c.b.steps += len(n.Content); c.b.steps > MaxSteps {
+		if c.b.steps-len(n.Content) <= MaxSteps {
+			d.Problem(n, CodeTooLarge, "the process has more than "+strconv.Itoa(MaxSteps)+" steps", "make processes of its parts, and call them with `process:`")
+		}
 		return nil
 	}
 	block := make(Block, 0, len(n.Content))

@@ -118,7 +118,7 @@ var processFields = []spec.Field{
 func retentionField[T any](ptr func(*T) **retentionDecl) spec.Field {
 	return spec.Optional("retention", ptr, "How long finished executions are kept: a duration for everything, or one each.",
 		spec.Duration("records", func(r *retentionDecl) *time.Duration { return &r.Records }, "Records of executions.").Or(keptRecords).Max(longest),
-		spec.Duration("documents", func(r *retentionDecl) *time.Duration { return &r.Documents }, "Their documents; `0d` keeps none once an execution has ended.").OrAs(asRecords, "as records").Max(longest),
+		spec.Duration("documents", func(r *retentionDecl) *time.Duration { return &r.Documents }, "Their documents; `0d` keeps none once an execution has ended.").OrAs(asRecords, "as long as records").Max(longest),
 	).Short("records")
 }
 
@@ -128,12 +128,12 @@ func redactField[T any](ptr func(*T) *[]string) spec.Field {
 
 var listenFields = []spec.Field{
 	spec.String("path", func(l *listenDecl) *string { return &l.Path }, "URL path; `{name}` captures a segment, a literal beats a capture. `/ws/simple/<operation><Object>` by default.").Eg("/orders/{id}"),
-	spec.String("operation", func(l *listenDecl) *string { return &l.Operation }, "Only with the default path: its operation, lower-cased there.").OrAs("", "execute"),
+	spec.String("operation", func(l *listenDecl) *string { return &l.Operation }, "Only with the default path: its operation, lower-cased there.").OrAs("", "`execute`"),
 	spec.String("object", func(l *listenDecl) *string { return &l.Object }, "Only with the default path: its object, as written.").OrAs("", "the process' name"),
 	spec.Strings("method", func(l *listenDecl) *[]string { return &l.Method }, "One method or a list.").
 		Enum("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE").Or([]string{"POST"}),
 	spec.Enum("input", func(l *listenDecl) *string { return &l.Input }, "What is received.", "none", "json", "xml", "text", "binary", "form", "multipart").
-		Later("soap").OrAs("", "json; none for GET, HEAD and DELETE"),
+		Later("soap").OrAs("", "`json`; `none` for GET, HEAD and DELETE"),
 	spec.Enum("output", func(l *listenDecl) *string { return &l.Output }, "What is answered. With it the listener is request/reply, without it fire-and-forget.", "json", "xml", "text", "binary"),
 	spec.Ref("auth", func(l *listenDecl) *string { return &l.Auth }, "auth", "Who may call: an `auth:` component, or `none` for anybody.").Besides("none"),
 	spec.Optional("ack", func(l *listenDecl) **Ack { return &l.Ack }, "Fire-and-forget: the answer in place of the receipt.",

@@ -21,7 +21,8 @@ const (
 	MaxFile  = 4 << 20 // bytes of one file
 	MaxFiles = 20_000  // files of one project
 	MaxTotal = 256 << 20
-	MaxDepth = 64 // levels of one YAML document
+	MaxDepth = 64     // levels of one YAML document
+	MaxSteps = 10_000 // of one process
 )
 
 // source is one file while it is loaded.

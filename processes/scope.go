@@ -60,18 +60,6 @@ type apart struct {
 	line int
 }
 
-func (a *apart) within(b *apart) bool {
-	if b == nil {
-		return true
-	}
-	for ; a != nil; a = a.up {
-		if a == b {
-			return true
-		}
-	}
-	return false
-}
-
 func (s *scope) child() *scope {
 	c := &scope{up: s}
 	if s != nil {
@@ -285,6 +273,9 @@ func suggestion(name string, known []string) string {
 // nearest is spec.Suggest over names in an order of their own, so that the
 // same files always give the same hint.
 func nearest(name string, known []string) string {
+	if len(known) > 5000 {
+		return "" // it would take too long for a hint
+	}
 	sorted := append([]string(nil), known...)
 	sort.Strings(sorted)
 	return spec.Suggest(name, sorted)

@@ -16,39 +16,33 @@ type result struct {
 // variables checks, once a whole process is compiled, what is read against
 // what is set.
 func (b *building) variables() {
+	setIn, readIn := map[string]apartSet{}, map[string]apartSet{}
+	for i := range b.writes {
+		add(setIn, &b.writes[i])
+	}
+	for i := range b.reads {
+		add(readIn, &b.reads[i])
+	}
 	for _, r := range b.reads {
-		if r.name == "" {
+		if r.name == "" || r.apart.withinAny(setIn[r.name]) {
 			continue
 		}
-		var lost *use
-		seen := false
-		for i := range b.writes {
-			w := &b.writes[i]
-			if w.name != r.name {
-				continue
-			}
-			if r.apart.within(w.apart) {
-				seen = true
-				break
-			}
-			lost = w
+		lost := b.written(r.name)
+		if lost == nil {
+			b.problem(r.at, CodeUnknownVariable, "no step sets `vars."+cut(r.name)+"`", b.variableHint(r.name, setIn))
+			continue
 		}
-		switch {
-		case seen:
-		case lost != nil:
-			b.problem(r.at, CodeUnknownVariable, fmt.Sprintf("`vars.%s` is set only inside `%s` (line %d), and lost behind it", r.name, lost.apart.what, lost.apart.line),
-				"use `collect: true` or the results of the paths, or set it outside")
-		default:
-			b.problem(r.at, CodeUnknownVariable, "no step sets `vars."+cut(r.name)+"`", b.variableHint(r.name))
-		}
+		b.problem(r.at, CodeUnknownVariable, fmt.Sprintf("`vars.%s` is set only inside `%s` (line %d), and lost behind it", r.name, lost.apart.what, lost.apart.line),
+			"use `collect: true` or the results of the paths, or set it outside")
 	}
+	all := readIn[""] // ${vars}
 	for _, w := range b.writes {
-		if w.apart != nil && !b.readWithin(w) {
-			p := &fault.Problem{Pos: w.at, Severity: fault.Warning, Code: CodeLostVariable,
-				Msg:  fmt.Sprintf("`vars.%s` is set inside `%s` (line %d) and not read there: it is lost behind it", w.name, w.apart.what, w.apart.line),
-				Hint: "elements and paths have copies of the variables; use `collect: true`, or the results of the paths"}
-			b.problems = append(b.problems, p)
+		if w.apart == nil || readIn[w.name].anyWithin(w.apart) || all.anyWithin(w.apart) {
+			continue
 		}
+		b.problems = append(b.problems, &fault.Problem{Pos: w.at, Severity: fault.Warning, Code: CodeLostVariable,
+			Msg:  fmt.Sprintf("`vars.%s` is set inside `%s` (line %d) and not read there: it is lost behind it", w.name, w.apart.what, w.apart.line),
+			Hint: "elements and paths have copies of the variables; use `collect: true`, or the results of the paths"})
 	}
 	for _, r := range b.unknownResults {
 		hint := suggestion(r.name, r.scope.results())
@@ -61,19 +55,53 @@ func (b *building) variables() {
 	}
 }
 
-func (b *building) readWithin(w use) bool {
-	for _, r := range b.reads {
-		if (r.name == w.name || r.name == "") && r.apart.within(w.apart) {
+// apartSet are the elements and paths in which something is done; nil among
+// them stands for the process itself.
+type apartSet map[*apart]bool
+
+func add(m map[string]apartSet, u *use) {
+	if m[u.name] == nil {
+		m[u.name] = apartSet{}
+	}
+	m[u.name][u.apart] = true
+}
+
+// withinAny reports whether a is one of those in set, or inside of one.
+func (a *apart) withinAny(set apartSet) bool {
+	for ; a != nil; a = a.up {
+		if set[a] {
 			return true
+		}
+	}
+	return set[nil]
+}
+
+// anyWithin reports whether one of the set is a, or inside of it.
+func (set apartSet) anyWithin(a *apart) bool {
+	for e := range set {
+		for ; e != nil; e = e.up {
+			if e == a {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-func (b *building) variableHint(name string) string {
-	var known []string
-	for _, w := range b.writes {
-		known = append(known, w.name)
+// written finds where a variable is set, the last place of several.
+func (b *building) written(name string) *use {
+	for i := len(b.writes) - 1; i >= 0; i-- {
+		if b.writes[i].name == name {
+			return &b.writes[i]
+		}
+	}
+	return nil
+}
+
+func (b *building) variableHint(name string, set map[string]apartSet) string {
+	known := make([]string, 0, len(set))
+	for w := range set {
+		known = append(known, w)
 	}
 	if near := nearest(name, known); near != "" {
 		return "did you mean `vars." + near + "`?"

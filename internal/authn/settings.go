@@ -90,10 +90,11 @@ func (s *settings) duration(key string, otherwise time.Duration) time.Duration {
 	if !s.has(key) {
 		return otherwise
 	}
-	if d, ok := s.values[key].(time.Duration); ok {
-		return d
+	var err error
+	d, ok := s.values[key].(time.Duration)
+	if !ok {
+		d, err = time.ParseDuration(s.text(key))
 	}
-	d, err := time.ParseDuration(s.text(key))
 	if err != nil || d < 0 || d > 24*time.Hour {
 		s.problem("%s: must be a length of time up to 24h, such as 5m", key)
 		return otherwise

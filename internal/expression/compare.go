@@ -49,17 +49,17 @@ func (m *machine) isText(s *site, p *path, want string) (bool, error) {
 		return false, err
 	}
 	var v any
-	switch {
+	switch raw := len(text) - 2; {
 	case text == "":
 		if v, err = m.missing(p, cell); err != nil {
 			return false, err
 		}
-	case text[0] != '"':
+	case text[0] != '"' || raw < len(want): // an escape is longer than what it stands for
 		return false, nil
-	case strings.IndexByte(text, '\\') < 0:
-		return text[1:len(text)-1] == want, nil
+	case raw == len(want):
+		return text[1:len(text)-1] == want && strings.IndexByte(want, '\\') < 0, nil
 	default:
-		if v, err = m.fromText(s, text); err != nil {
+		if v, err = p.value(m); err != nil {
 			return false, err
 		}
 	}
@@ -121,6 +121,9 @@ func (c *compiler) ordering(t *ast.BinaryNode) *node {
 		if err != nil {
 			return nil, err
 		}
+		if err := m.spend(&s, 1); err != nil {
+			return nil, err
+		}
 		order, err := m.compare(&s, x, y)
 		return holds(order), err
 	}}
@@ -156,7 +159,7 @@ func (m *machine) in(s *site, x, y any, fold bool) (any, error) {
 	}
 	if ok {
 		for i, e := range list {
-			if i&15 == 0 {
+			if i&3 == 0 {
 				if err := m.spend(s, 1); err != nil {
 					return nil, err
 				}

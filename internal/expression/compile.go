@@ -52,7 +52,9 @@ func (u *unit) machine() *machine {
 	for _, s := range u.sources {
 		places += s.places
 	}
-	return &machine{cells: make([]cell, len(u.sources)), places: make([]string, places), vars: make([]any, u.vars)}
+	return &machine{
+		cells: make([]cell, len(u.sources)), places: make([]string, places), values: make([]any, places), vars: make([]any, u.vars),
+	}
 }
 
 // layout gives each source its places.
@@ -78,6 +80,7 @@ type compiler struct {
 	locals   []local
 	loops    []loop // predicates around what is compiled
 	visits   int
+	found    int // problems before this expression
 	depth    int
 	hidden   int  // inside so many hmac() calls
 	uuids    int  // calls of uuid() so far
@@ -124,7 +127,12 @@ var standardNames = []string{
 	"error", "state", "env", "secret", "execution",
 }
 
-const maxVisits = 10_000
+// Compiling an expression stops after so many nodes (the parser shares the
+// middle of a < b < c, which compiles it twice) and so many problems.
+const (
+	maxVisits   = 10_000
+	maxProblems = 20
+)
 
 func (c *compiler) problem(pos fault.Pos, code fault.Code, hint, format string, args ...any) {
 	c.problems = append(c.problems, &fault.Problem{Pos: pos, Code: code, Msg: fmt.Sprintf(format, args...), Hint: hint})
@@ -157,13 +165,12 @@ func (c *compiler) expression(n *Node, whole string, p part, tail bool) *node {
 		c.problemAt(bad.Location, CodeSyntax, hint, "%s", msg)
 		return c.broken()
 	}
-	c.visits, c.depth, c.tail = 0, 0, tail
+	c.visits, c.depth, c.tail, c.found = 0, 0, tail, len(c.problems)
 	c.impure = false
-	before := len(c.problems)
 	out := c.compile(tree)
 	if c.visits > maxVisits {
 		c.problem(c.src.start, CodeTooLarge, "split it with set: into smaller ones", "the expression is too large")
-	} else if len(c.problems) == before {
+	} else if len(c.problems) == c.found {
 		c.fold(out)
 	}
 	return out
@@ -185,7 +192,7 @@ func (c *compiler) fold(n *node) {
 		}
 		return
 	}
-	if tooNested(v, MaxDepth) {
+	if m.leaves(&n.site, v) != nil {
 		return
 	}
 	n.fixed, n.value, n.typ = true, v, TypeOf(v)
@@ -200,7 +207,7 @@ func (c *compiler) fold(n *node) {
 // compile turns one node of the tree, and what is below it, into code.
 func (c *compiler) compile(t ast.Node) *node {
 	c.visits++
-	if c.visits > maxVisits {
+	if c.visits > maxVisits || len(c.problems)-c.found > maxProblems {
 		return c.broken()
 	}
 	if c.depth++; c.depth > MaxDepth {

@@ -60,8 +60,8 @@ func (e *Expr) eval(m *machine) (any, error) {
 	if err != nil {
 		return nil, e.scalar.site.at(err)
 	}
-	if tooNested(v, maxNesting) {
-		return nil, e.scalar.site.failure(fault.CodeLimit, "the value is nested deeper than 512 levels", nil)
+	if err := m.leaves(&e.scalar.site, v); err != nil {
+		return nil, err
 	}
 	if e.text {
 		if _, err := Text(v); err != nil {

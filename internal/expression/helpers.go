@@ -2,6 +2,7 @@ package expression
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -278,10 +279,14 @@ func (h *Helper) code(args []*node, kinds string, least int, s site, made any) c
 	}
 }
 
-// sortWith sorts by a comparison that may fail and costs steps.
-func sortWith[T any](run func(func(a, b T) int), descending bool, compare func(a, b T) (int, error)) error {
+// sortStable sorts by a comparison that may fail.
+func sortStable[T any](m *machine, s *site, list []T, descending bool, compare func(a, b T) (int, error)) error {
+	n := int64(len(list))
+	if err := m.spend(s, n*int64(bits.Len64(uint64(n)))>>2); err != nil {
+		return err
+	}
 	var failed error
-	run(func(a, b T) int {
+	slices.SortStableFunc(list, func(a, b T) int {
 		if failed != nil {
 			return 0
 		}

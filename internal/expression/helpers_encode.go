@@ -40,13 +40,14 @@ func (c *call) json(v any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := c.making(n); err != nil {
+	if err := c.making(2 * n); err != nil {
 		return "", err
 	}
 	return string(document.AppendJSON(make([]byte, 0, n), v)), nil
 }
 
-// jsonSize is about how long a value's JSON text is.
+// jsonSize is about how long a value's JSON text is. A value may hold another
+// many times over, so this takes steps for each time.
 func (m *machine) jsonSize(s *site, v any, depth int) (int, error) {
 	if depth > maxNesting {
 		return 0, limitError("the value is nested deeper than 512 levels")
@@ -60,6 +61,9 @@ func (m *machine) jsonSize(s *site, v any, depth int) (int, error) {
 	case document.Raw:
 		return len(v), nil
 	case []any:
+		if err := m.spend(s, int64(len(v))>>2+1); err != nil {
+			return 0, err
+		}
 		for _, e := range v {
 			size, err := m.jsonSize(s, e, depth+1)
 			if err != nil {
@@ -67,8 +71,11 @@ func (m *machine) jsonSize(s *site, v any, depth int) (int, error) {
 			}
 			n += size + 1
 		}
-		return n, m.spend(s, int64(len(v))>>2)
+		return n, nil
 	case *document.Object:
+		if err := m.spend(s, int64(v.Len())>>2+1); err != nil {
+			return 0, err
+		}
 		for i := range v.Len() {
 			k, e := v.At(i)
 			size, err := m.jsonSize(s, e, depth+1)
@@ -77,7 +84,7 @@ func (m *machine) jsonSize(s *site, v any, depth int) (int, error) {
 			}
 			n += len(k) + size + 4
 		}
-		return n, m.spend(s, int64(v.Len())>>2)
+		return n, nil
 	}
 	return 5, nil
 }

@@ -199,9 +199,7 @@ func sortList(c *call) (any, error) {
 		return nil, err
 	}
 	out := slices.Clone(list)
-	err = sortWith(func(f func(a, b any) int) { slices.SortStableFunc(out, f) }, descending,
-		func(a, b any) (int, error) { return c.m.compare(c.site, a, b) })
-	return out, err
+	return out, sortStable(c.m, c.site, out, descending, func(a, b any) (int, error) { return c.m.compare(c.site, a, b) })
 }
 
 func asList(c *call) (any, error) {

@@ -222,7 +222,7 @@ func (c *compiler) matches(t *ast.BinaryNode) *node {
 
 // match takes the steps that the worst pattern of that size could need.
 func (m *machine) match(s *site, re *regexp.Regexp, size int64, text string) (any, error) {
-	if err := m.spend(s, 1+int64(len(text))*size>>7); err != nil {
+	if err := m.spend(s, 1+int64(len(text))*size>>6); err != nil {
 		return nil, err
 	}
 	return re.MatchString(text), nil

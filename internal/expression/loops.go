@@ -1,8 +1,6 @@
 package expression
 
 import (
-	"slices"
-
 	"github.com/expr-lang/expr/ast"
 
 	"valence/internal/document"
@@ -323,8 +321,9 @@ func sortBy(l *looping) code {
 		if err != nil {
 			return nil, err
 		}
-		err = sortWith(func(f func(a, b entry) int) { slices.SortStableFunc(entries, f) }, descending,
-			func(a, b entry) (int, error) { return m.compare(&l.pred.site, a.key, b.key) })
+		err = sortStable(m, &l.site, entries, descending, func(a, b entry) (int, error) {
+			return m.compare(&l.pred.site, a.key, b.key)
+		})
 		if err != nil {
 			return nil, err
 		}

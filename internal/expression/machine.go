@@ -57,6 +57,7 @@ type machine struct {
 	look   int64 // steps until the context is looked at
 	cells  []cell
 	places []string // what the cells' tries found
+	values []any    // the values of places that were asked for, nil: not yet
 	vars   []any    // values of let
 	stack  []any    // arguments of calls under way
 	uuids  map[string]int
@@ -109,6 +110,7 @@ func (m *machine) finish() {
 	m.env = nil
 	clear(m.cells)
 	clear(m.places)
+	clear(m.values)
 	clear(m.vars)
 	clear(m.stack[:cap(m.stack)])
 	m.stack = m.stack[:0]
@@ -231,8 +233,10 @@ func (m *machine) find(p *path) (string, *cell, error) {
 	}
 	if !c.walked {
 		src := p.source
-		clear(m.places[src.first : src.first+src.places])
-		end := src.trie.walk(c.text, 0, false, m.places[src.first:src.first+src.places])
+		places := m.places[src.first : src.first+src.places]
+		clear(places)
+		clear(m.values[src.first : src.first+src.places])
+		end := src.trie.walk(c.text, 0, false, places)
 		if end < 0 {
 			end = len(c.text)
 		}

@@ -252,7 +252,8 @@ func explain(msg string) (text, hint string) {
 		return "`:` cannot stand here", "an object as what a function like map makes of each element needs two braces: map(list, {{key: .value}})"
 	case unexpected:
 		if i := strings.IndexByte(token, '('); i >= 0 {
-			token = strings.Trim(token[i:], `()"`)
+			token = strings.TrimSuffix(token[i+1:], ")")
+			token = strings.TrimSuffix(strings.TrimPrefix(token, `"`), `"`)
 		}
 		return "`" + token + "` cannot stand here", ""
 	case strings.Contains(msg, "coalesce expressions"):

@@ -13,10 +13,16 @@ func (p *path) value(m *machine) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if text != "" {
-		return m.fromText(&p.site, text)
+	if text == "" {
+		return m.missing(p, cell)
 	}
-	return m.missing(p, cell)
+	known := &m.values[p.source.first+p.place]
+	if *known == nil {
+		if *known, err = m.fromText(&p.site, text); err != nil {
+			return nil, err
+		}
+	}
+	return *known, nil
 }
 
 // missing reads what the walk has not found: it is nil, or an error, or does
@@ -55,8 +61,13 @@ func (p *path) number(m *machine) (num, error) {
 // fromText is the value of JSON text; what it allocates is charged.
 func (m *machine) fromText(s *site, text string) (any, error) {
 	n := int64(boxBytes)
-	if text[0] == '"' && strings.IndexByte(text, '\\') >= 0 {
-		n += int64(len(text))
+	if text[0] == '"' {
+		if err := m.spend(s, int64(len(text))>>7); err != nil {
+			return nil, err
+		}
+		if strings.IndexByte(text, '\\') >= 0 {
+			n += int64(len(text))
+		}
 	}
 	if err := m.alloc(s, n); err != nil {
 		return nil, err

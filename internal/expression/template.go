@@ -102,10 +102,7 @@ func (t *Template) Value(env *Env) (any, error) {
 	if _, ok := v.(omitted); ok {
 		return nil, nil
 	}
-	if tooNested(v, maxNesting) {
-		return nil, t.scalar.site.failure(fault.CodeLimit, "the value is nested deeper than 512 levels", nil)
-	}
-	return v, nil
+	return v, m.leaves(&t.scalar.site, v)
 }
 
 // Refs are the names that the template reads, but for those it binds itself,

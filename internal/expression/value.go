@@ -40,24 +40,19 @@ func Text(v any) (string, error) {
 // maxNesting is how deep a value may be that an expression builds.
 const maxNesting = 512
 
-// tooNested reports whether lists and objects that an expression has built lie
-// deeper in each other than so many levels.
-func tooNested(v any, levels int) bool {
-	switch v := v.(type) {
-	case []any:
-		for _, e := range v {
-			if levels == 0 || tooNested(e, levels-1) {
-				return true
-			}
+// leaves charges for a value that leaves the expression. Whoever gets it will
+// write it out, however often it holds the same list, so it must not be larger
+// than the budget, nor deeper than a document may be.
+func (m *machine) leaves(s *site, v any) error {
+	switch v.(type) {
+	case []any, *document.Object:
+		n, err := m.jsonSize(s, v, 0)
+		if err != nil {
+			return s.at(err)
 		}
-	case *document.Object:
-		for i := range v.Len() {
-			if _, e := v.At(i); levels == 0 || tooNested(e, levels-1) {
-				return true
-			}
-		}
+		return m.alloc(s, int64(n))
 	}
-	return false
+	return nil
 }
 
 // list gives the elements of a list; ok is false for anything else. The slice
@@ -247,7 +242,8 @@ func (m *machine) equalObjects(s *site, a, b any, depth int) (bool, error) {
 	return true, nil
 }
 
-// compare orders two numbers or two texts, text by code points.
+// compare orders two numbers or two texts, text by code points. The step of
+// comparing is taken by the caller.
 func (m *machine) compare(s *site, a, b any) (int, error) {
 	switch x := a.(type) {
 	case document.Number:
@@ -260,11 +256,11 @@ func (m *machine) compare(s *site, a, b any) (int, error) {
 			if err != nil {
 				return 0, err
 			}
-			return compareNum(p, q), m.spend(s, cost(p, q))
+			return compareNum(p, q), m.spend(s, cost(p, q)-1)
 		}
 	case string:
 		if y, ok := b.(string); ok {
-			return strings.Compare(x, y), m.read(s, min(len(x), len(y)))
+			return strings.Compare(x, y), m.spend(s, int64(min(len(x), len(y)))>>7)
 		}
 	}
 	return 0, s.unordered(TypeOf(a), TypeOf(b))
@@ -312,6 +308,9 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 		return nil, err
 	}
 	if ok {
+		if err := m.spend(s, int64(len(list))>>2+1); err != nil {
+			return nil, err
+		}
 		dst = append(dst, '[')
 		for _, e := range list {
 			if dst, err = m.canonical(s, dst, e, depth+1); err != nil {
@@ -319,10 +318,13 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 			}
 			dst = append(dst, ',')
 		}
-		return append(dst, ']'), m.spend(s, int64(len(list))>>2+1)
+		return append(dst, ']'), nil
 	}
 	o, _, err := m.object(s, v)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.spend(s, int64(o.Len())>>2+1); err != nil {
 		return nil, err
 	}
 	order := make([]int, o.Len())
@@ -343,7 +345,7 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 		}
 		dst = append(dst, ',')
 	}
-	return append(dst, '}'), m.spend(s, int64(o.Len())>>2+1)
+	return append(dst, '}'), nil
 }
 
 // cost is the steps of one arithmetic operation.

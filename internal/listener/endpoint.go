@@ -9,7 +9,6 @@ import (
 
 	"valence/atom"
 	"valence/internal/authn"
-	"valence/internal/convert"
 	"valence/internal/metrics"
 	"valence/processes"
 )
@@ -22,7 +21,6 @@ type endpoint struct {
 	process  string
 	listen   *processes.Listen
 	params   []string // names of the path's captures
-	shape    *convert.Shape
 	metrics  *metrics.ProcessMetrics
 	body     int64 // the most that a body may hold, before and after decompression
 
@@ -115,7 +113,7 @@ func (s *Server) Deploy(deployed []*atom.Deployed) {
 func (s *Server) endpoint(d *atom.Deployed) *endpoint {
 	p := d.Process
 	e := &endpoint{
-		deployed: d, process: p.Name, listen: p.Listen, shape: shapeOf(p), metrics: s.options.Metrics.Process(p.Name),
+		deployed: d, process: p.Name, listen: p.Listen, metrics: s.options.Metrics.Process(p.Name),
 		body: p.Listen.Limits.Body, load: newLoad(p.Listen.Limits), scheme: "none",
 	}
 	if e.body <= 0 {

@@ -35,8 +35,9 @@ const statusGone = 499
 
 // Header values that never differ.
 var (
-	closing = []string{"close"}
-	noStore = []string{"no-store"}
+	closing  = []string{"close"}
+	noStore  = []string{"no-store"}
+	jsonBody = []string{"application/json"}
 )
 
 func (x *exchange) serve() {
@@ -227,10 +228,13 @@ func (x *exchange) accept() {
 // write sends an answer in one piece.
 func (x *exchange) write(status int, media string, body []byte) {
 	h := x.w.Header()
-	if media != "" {
+	switch media {
+	case "":
+	case "application/json":
+		h["Content-Type"] = jsonBody
+	default:
 		h["Content-Type"] = []string{media}
 	}
-	h["Cache-Control"] = noStore
 	if x.server.draining.Load() {
 		h["Connection"] = closing
 	}

@@ -81,7 +81,7 @@ func TestReplies(t *testing.T) {
 		{"status", "/json", atom.Reply{Doc: doc(`1`), Status: 201}, 201, "application/json", `1`},
 		{"XML to a JSON caller", "/json", atom.Reply{Doc: document.New([]byte("<a>1</a>"), "text/xml", `{"a":"1"}`)}, 200, "application/json", `{"a":"1"}`},
 		{"bytes to a JSON caller", "/json", atom.Reply{Doc: document.New([]byte{0}, "image/png", "")}, 200, "application/json", `null`},
-		{"media type of the author", "/json", atom.Reply{Doc: doc(`{}`), Headers: []atom.KV{{Name: "Content-Type", Value: "application/vnd.a+json"}}}, 200, "application/vnd.a+json", `{}`},
+		{"media type of the author", "/json", atom.Reply{Doc: doc(`{}`), Headers: []atom.KV{{Name: "Content-Type", Value: "application/vnd.a+json"}, {Name: "Cache-Control", Value: "max-age=60"}}}, 200, "application/vnd.a+json", `{}`},
 		{"no content", "/json", atom.Reply{Doc: doc(`{}`), Status: 204}, 204, "application/json", ``},
 		{"no reply on the path", "/json", atom.Reply{None: true}, 200, "", ``},
 		{"long", "/text", atom.Reply{Doc: document.FromText(long)}, 200, "text/plain; charset=utf-8", long},
@@ -105,6 +105,9 @@ func TestReplies(t *testing.T) {
 			}
 			if c.status == 204 && w.Body.Len() > 0 {
 				t.Error("a body with 204")
+			}
+			if got := w.Header().Get("Cache-Control"); (got == "max-age=60") != (len(c.reply.Headers) > 1) || (got == "no-store") != (c.status == 500) {
+				t.Errorf("Cache-Control: %s", got)
 			}
 			if w.Header().Get("X-Execution-Id") != "x1" || w.Header().Get("Correlation-Id") != "c-1" {
 				t.Errorf("headers %v", w.Header())

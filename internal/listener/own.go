@@ -14,8 +14,10 @@ import (
 func (x *exchange) own() bool {
 	path := x.r.URL.Path
 	switch {
+	case len(path) < 7 || path[1] != 'h' && path[1] != 'r' && path[1] != 'e':
+		return false
 	case path == "/healthz":
-		x.only(func() { x.write(http.StatusOK, "application/json", []byte(`{"status":"ok"}`+"\n")) })
+		x.only(func() { x.fresh([]byte(`{"status":"ok"}` + "\n")) })
 	case path == "/readyz":
 		x.only(x.readiness)
 	case strings.HasPrefix(path, "/executions/"):
@@ -37,6 +39,12 @@ func (x *exchange) only(f func()) {
 		detail: "This path takes GET, HEAD."})
 }
 
+// fresh answers with JSON that is true now alone.
+func (x *exchange) fresh(body []byte) {
+	x.w.Header()["Cache-Control"] = noStore
+	x.write(http.StatusOK, "application/json", body)
+}
+
 // readiness is 200 only while messages are taken.
 func (x *exchange) readiness() {
 	state := "ready"
@@ -51,7 +59,7 @@ func (x *exchange) readiness() {
 		}
 	}
 	if state == "ready" {
-		x.write(http.StatusOK, "application/json", []byte(`{"status":"ready"}`+"\n"))
+		x.fresh([]byte(`{"status":"ready"}` + "\n"))
 		return
 	}
 	x.refuse(&problem{status: http.StatusServiceUnavailable, kind: "not_ready", title: "Not ready", detail: state, retry: time.Second})
@@ -88,7 +96,7 @@ func (x *exchange) follow() {
 	switch {
 	case err == nil:
 		x.execution = found.Execution
-		x.write(http.StatusOK, "application/json", progress(found))
+		x.fresh(progress(found))
 	case errors.Is(err, atom.ErrUnknown):
 		x.refuse(&problem{status: http.StatusNotFound, kind: "not_found", title: "There is nothing here", detail: "There is no such execution."})
 	case x.r.Context().Err() != nil:

@@ -10,7 +10,6 @@ import (
 
 	"valence/internal/convert"
 	"valence/internal/document"
-	"valence/processes"
 )
 
 // content is what a Content-Type says.
@@ -116,7 +115,7 @@ func (e *endpoint) parse(c content, body []byte) (*document.Document, *problem) 
 		if c.latin1() && !declares(body) {
 			body = fromLatin1(body)
 		}
-		data, err := convert.XMLToJSON(body, e.shape)
+		data, err := convert.XMLToJSON(body, nil)
 		if err != nil {
 			return nil, badInput("XML", err)
 		}
@@ -200,9 +199,4 @@ func invalidUTF8(b []byte) int {
 		i += n
 	}
 	return -1
-}
-
-// shapeOf is how the process' profile wants XML read; nil without one.
-func shapeOf(p *processes.Process) *convert.Shape {
-	return nil
 }

@@ -114,6 +114,7 @@ func (p *problem) xml() []byte {
 // refuse answers with a problem, in XML where the listener speaks it.
 func (x *exchange) refuse(p *problem) {
 	h := x.w.Header()
+	h["Cache-Control"] = noStore
 	if p.retry > 0 {
 		h["Retry-After"] = []string{strconv.FormatInt(int64(math.Ceil(p.retry.Seconds())), 10)}
 	}

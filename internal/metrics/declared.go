@@ -50,6 +50,8 @@ var (
 		"Writes that shared one transaction of the store."}, prometheus.ExponentialBuckets(1, 2, 11)}
 	commitDuration = declared{Doc{"valence_commit_duration_seconds", "histogram", nil,
 		"Time of one transaction of the store, flush to disk included."}, commitBuckets}
+	historyBytes = declared{Doc{"valence_history_bytes", "gauge", nil,
+		"Size of the history of finished executions."}, nil}
 	recordsDropped = declared{Doc{"valence_records_dropped_total", "counter", nil,
 		"Records of finished request/reply executions that were not kept because the recorder was behind."}, nil}
 	clockJumps = declared{Doc{"valence_clock_jumps_total", "counter", nil,
@@ -73,7 +75,7 @@ func Documented() []Doc {
 	for _, d := range []declared{
 		requestsTotal, requestDuration, authDenied, executionsTotal, executionDuration, stepDuration,
 		callDuration, callsInFlight, connectionUp, queueDepth, queueOldest, storeUp,
-		commitBatch, commitDuration, recordsDropped, clockJumps, info,
+		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, info,
 	} {
 		docs = append(docs, d.Doc)
 	}
@@ -99,43 +101,52 @@ func (d declared) desc() *prometheus.Desc {
 	return prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)
 }
 
-// queueCollector reads what waits when it is scraped, not when it changes.
-type queueCollector struct {
-	source               atomic.Pointer[func() ([]Backlog, error)]
-	depth, oldest, store *prometheus.Desc
+// storeCollector reads how the store fares when it is scraped, not when it changes.
+type storeCollector struct {
+	source                                          atomic.Pointer[func() Store]
+	depth, oldest, up, dropped, jumps, historyBytes *prometheus.Desc
 }
 
-func newQueueCollector() *queueCollector {
-	return &queueCollector{depth: queueDepth.desc(), oldest: queueOldest.desc(), store: storeUp.desc()}
+func newStoreCollector() *storeCollector {
+	return &storeCollector{
+		depth: queueDepth.desc(), oldest: queueOldest.desc(), up: storeUp.desc(),
+		dropped: recordsDropped.desc(), jumps: clockJumps.desc(), historyBytes: historyBytes.desc(),
+	}
 }
 
 // Describe implements prometheus.Collector.
-func (q *queueCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- q.depth
-	ch <- q.oldest
-	ch <- q.store
+func (c *storeCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.up, c.dropped, c.jumps, c.historyBytes} {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector.
-func (q *queueCollector) Collect(ch chan<- prometheus.Metric) {
-	f := q.source.Load()
+func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
+	f := c.source.Load()
 	if f == nil {
 		return
 	}
-	backlog, err := (*f)()
+	s := (*f)()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
 	up := 1.0
-	if err != nil {
+	if s.Err != nil {
 		up = 0
 	}
-	ch <- prometheus.MustNewConstMetric(q.store, prometheus.GaugeValue, up)
-	for _, b := range backlog {
+	gauge(c.up, up)
+	gauge(c.historyBytes, float64(s.HistoryBytes))
+	ch <- prometheus.MustNewConstMetric(c.dropped, prometheus.CounterValue, float64(s.RecordsDropped))
+	ch <- prometheus.MustNewConstMetric(c.jumps, prometheus.CounterValue, float64(s.ClockJumps))
+	for _, b := range s.Backlog {
 		for state, n := range b.States {
-			ch <- prometheus.MustNewConstMetric(q.depth, prometheus.GaugeValue, float64(n), b.Process, state)
+			gauge(c.depth, float64(n), b.Process, state)
 		}
 		age := 0.0
 		if !b.Oldest.IsZero() {
 			age = max(0, time.Since(b.Oldest).Seconds())
 		}
-		ch <- prometheus.MustNewConstMetric(q.oldest, prometheus.GaugeValue, age, b.Process)
+		gauge(c.oldest, age, b.Process)
 	}
 }

@@ -29,10 +29,8 @@ type Metrics struct {
 	connectionUp   *prometheus.GaugeVec
 	commitBatch    prometheus.Histogram
 	commitSeconds  prometheus.Histogram
-	recordsDropped prometheus.Counter
-	clockJumps     prometheus.Counter
 	info           *prometheus.GaugeVec
-	queue          *queueCollector
+	store          *storeCollector
 	processes      children[string, *ProcessMetrics]
 	connections    children[string, *ConnectionMetrics]
 }
@@ -52,15 +50,13 @@ func New() *Metrics {
 		connectionUp:   connectionUp.gauges(),
 		commitBatch:    commitBatch.histograms().WithLabelValues().(prometheus.Histogram),
 		commitSeconds:  commitDuration.histograms().WithLabelValues().(prometheus.Histogram),
-		recordsDropped: recordsDropped.counters().WithLabelValues(),
-		clockJumps:     clockJumps.counters().WithLabelValues(),
 		info:           info.gauges(),
-		queue:          newQueueCollector(),
+		store:          newStoreCollector(),
 	}
 	m.registry.MustRegister(
 		m.requests, m.requestSeconds, m.denied, m.executions, m.executionSecs, m.stepSeconds,
 		m.callSeconds, m.callsInFlight, m.connectionUp, m.commitBatch, m.commitSeconds,
-		m.recordsDropped, m.clockJumps, m.info, m.queue,
+		m.info, m.store,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -115,34 +111,27 @@ func (m *Metrics) Commit(writes int, took time.Duration) {
 	}
 }
 
-// RecordsDropped counts records of finished in-memory executions that were
-// not kept because the recorder was behind.
-func (m *Metrics) RecordsDropped(n int) {
-	if m != nil {
-		m.recordsDropped.Add(float64(n))
-	}
+// Store is how a store fares, as a scrape shows it.
+type Store struct {
+	Err            error // nil while it takes work
+	Backlog        []Backlog
+	HistoryBytes   int64
+	RecordsDropped int64 // since the start
+	ClockJumps     int64 // since the start
 }
 
-// ClockJump counts one jump of the wall clock by more than 5 s.
-func (m *Metrics) ClockJump() {
-	if m != nil {
-		m.clockJumps.Inc()
-	}
-}
-
-// Backlog is what the store holds of one process, as a scrape shows it.
+// Backlog is what a store holds of one process.
 type Backlog struct {
 	Process string
 	States  map[string]int64 // live executions by state
 	Oldest  time.Time        // when the oldest of them was received; zero if there is none
 }
 
-// OnScrape names the function that tells what waits and whether the store
-// takes work. It runs once per scrape and must not block for long. A later
-// call replaces it.
-func (m *Metrics) OnScrape(f func() (backlog []Backlog, store error)) {
+// OnScrape names the function that tells how the store fares. It runs once
+// per scrape and must not block for long. A later call replaces it.
+func (m *Metrics) OnScrape(f func() Store) {
 	if m != nil {
-		m.queue.source.Store(&f)
+		m.store.source.Store(&f)
 	}
 }
 

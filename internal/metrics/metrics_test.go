@@ -39,13 +39,14 @@ func used() *metrics.Metrics {
 	c.Start()
 	c.Done("post", metrics.CallOK, true, 40*time.Millisecond)
 	m.Commit(17, 2*time.Millisecond)
-	m.RecordsDropped(3)
-	m.ClockJump()
-	m.OnScrape(func() ([]metrics.Backlog, error) {
-		return []metrics.Backlog{
-			{Process: "order-sync", States: map[string]int64{"accepted": 5, "waiting": 2}, Oldest: time.Now().Add(-time.Minute)},
-			{Process: "idle"},
-		}, nil
+	m.OnScrape(func() metrics.Store {
+		return metrics.Store{
+			RecordsDropped: 3, ClockJumps: 1, HistoryBytes: 4096,
+			Backlog: []metrics.Backlog{
+				{Process: "order-sync", States: map[string]int64{"accepted": 5, "waiting": 2}, Oldest: time.Now().Add(-time.Minute)},
+				{Process: "idle"},
+			},
+		}
 	})
 	return m
 }
@@ -70,6 +71,7 @@ func TestWhatIsShown(t *testing.T) {
 		`valence_store_up 1`,
 		`valence_records_dropped_total 3`,
 		`valence_clock_jumps_total 1`,
+		`valence_history_bytes 4096`,
 		`valence_info{version="1.2.3"} 1`,
 	} {
 		if !strings.Contains(got, want+"\n") {
@@ -113,7 +115,7 @@ func TestEverythingShownIsDocumentedAndBack(t *testing.T) {
 
 func TestStoreThatRefuses(t *testing.T) {
 	m := metrics.New()
-	m.OnScrape(func() ([]metrics.Backlog, error) { return nil, errors.New("disk full") })
+	m.OnScrape(func() metrics.Store { return metrics.Store{Err: errors.New("disk full")} })
 	if got := scrape(t, m); !strings.Contains(got, "valence_store_up 0\n") {
 		t.Errorf("store is not shown as down:\n%s", grep(got, "store_up"))
 	}
@@ -131,8 +133,6 @@ func TestNilCountsNothing(t *testing.T) {
 	c.Start()
 	c.Done("get", metrics.CallOK, true, 1)
 	m.Commit(1, 1)
-	m.RecordsDropped(1)
-	m.ClockJump()
 	m.OnScrape(nil)
 	rec := httptest.NewRecorder()
 	m.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))

@@ -71,6 +71,7 @@ type Info struct {
 	Doc      string
 	Required bool
 	Default  string // as an author would write it; "" for none
+	Spoken   bool   // Default is a description, not what an author would write
 	Sample   string // a value, as an author would write it; "" for the kind's
 	Enum     []string
 	Later    []string // values of the language that this version does not have

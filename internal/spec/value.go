@@ -35,9 +35,9 @@ func (f *Value[T, V]) Or(v V) *Value[T, V] {
 // Eg sets the value that hints and documents show.
 func (f *Value[T, V]) Eg(sample string) *Value[T, V] { f.info.Sample = sample; return f }
 
-// OrAs sets a default that prints as text.
+// OrAs sets a default that documents describe with words.
 func (f *Value[T, V]) OrAs(v V, text string) *Value[T, V] {
-	f.fallback, f.info.Default = &v, text
+	f.fallback, f.info.Default, f.info.Spoken = &v, text, true
 	return f
 }
 

@@ -41,6 +41,9 @@ func noun(info *Info) string {
 	case info.Kind == KindEnum:
 		return "one of " + strings.Join(info.Enum, ", ")
 	case info.Kind == KindRef && info.Of != "":
+		if strings.ContainsRune("aeiou", rune(info.Of[0])) {
+			return "the name of an " + info.Of
+		}
 		return "the name of a " + info.Of
 	case info.Kind == KindExpr:
 		switch info.Want {

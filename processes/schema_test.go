@@ -1,0 +1,120 @@
+package processes
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"valence/internal/profile"
+)
+
+// The schema takes what loads, and marks what an editor can know to be wrong.
+func TestSchema(t *testing.T) {
+	schema, err := profile.Compile(Schema(testCatalog()), "project")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(text string) []string {
+		roots, failed := parse(text)
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		var wrong []string
+		for _, r := range roots {
+			for _, v := range schema.Validate(string(appendJSON(nil, r))) {
+				wrong = append(wrong, v.Pointer+": "+v.Detail)
+			}
+		}
+		return wrong
+	}
+	good, err := filepath.Glob("testdata/good/all/*.yaml")
+	if err != nil || len(good) == 0 {
+		t.Fatal(err)
+	}
+	for _, name := range good {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong := check(string(text)); wrong != nil {
+			t.Errorf("%s:\n%s", name, strings.Join(wrong, "\n"))
+		}
+	}
+	for text, pointer := range map[string]string{
+		"proces: p\nsteps: []\n":                                              "/proces",
+		"process: p\nstepps: []\n":                                            "/stepps",
+		"process: p\nsteps: [{ log: x, whn: true }]\n":                        "/steps/0/whn",
+		"process: p\nsteps: [{ lgo: x }]\n":                                   "/steps/0/lgo",
+		"process: p\nsteps: [{ if: true, then: [{ log: x, into: X }] }]\n":    "/steps/0/then/0/into",
+		"process: p\nlisten: { pth: /x }\nsteps: []\n":                        "/listen/pth",
+		"process: p\nworkers: many\nsteps: []\n":                              "/workers",
+		"process: p\nschedule: {}\nsteps: []\n":                               "/schedule",
+		"connection: c\nconnector: web\nurl: x\nulr: y\n":                     "/ulr",
+		"connection: c\nconnector: none\n":                                    "/connector",
+		"auth: a\nscheme: hmac\nsecret: ${secret.X}\ntokn: x\n":               "/tokn",
+		"environment: e\nsecrets: { A: plain }\n":                             "/secrets/A",
+		"project: x\non_failure: p\n":                                         "/on_failure",
+		"profile: p\nschma: {}\n":                                             "/schma",
+		"process: p\nsteps: [{ try: [], catch: { steps: [], handeld: no } }]": "/steps/0/catch",
+	} {
+		wrong := strings.Join(check(text), "\n")
+		if !strings.Contains(wrong, pointer+":") && !strings.Contains(wrong, strings.TrimPrefix(filepath.Base(pointer), "/")) {
+			t.Errorf("%q: %s is not marked, but %q", text, pointer, wrong)
+		}
+	}
+}
+
+// The reference names everything that there is.
+func TestReference(t *testing.T) {
+	cat := testCatalog()
+	text := string(Reference(cat))
+	for _, k := range cat.Steps {
+		if !strings.Contains(text, "### `"+k.Kind+":`") {
+			t.Errorf("the step %s is missing", k.Kind)
+		}
+	}
+	for _, want := range []string{"`listen.limits.body`", "`scheme: jwt`", "`connector: web`", "| `missing-reply` |", "| `catch.handled` |", "`sortBy("} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if strings.Contains(text, "schedule") {
+		t.Error("it names what is not available")
+	}
+}
+
+// Every code that lint gives is explained, and shown by some file in testdata/bad.
+func TestCodes(t *testing.T) {
+	explained := map[string]bool{}
+	for _, c := range Codes() {
+		if c.Doc == "" || explained[string(c.Code)] {
+			t.Errorf("%s is not explained once", c.Code)
+		}
+		explained[string(c.Code)] = false
+	}
+	goldens, err := filepath.Glob("testdata/bad/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := regexp.MustCompile(`(?m)\[([a-z_-]+)\]$`)
+	for _, g := range goldens {
+		text, err := os.ReadFile(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range code.FindAllStringSubmatch(string(text), -1) {
+			if _, ok := explained[m[1]]; !ok {
+				t.Errorf("%s: the code %s is not explained", g, m[1])
+			}
+			explained[m[1]] = true
+		}
+	}
+	elsewhere := map[string]bool{string(CodeTooLarge): true, "expression_value": true, "expression_size": true}
+	for c, shown := range explained {
+		if !shown && !elsewhere[c] {
+			t.Errorf("no file in testdata/bad shows %s", c)
+		}
+	}
+}
