@@ -15,6 +15,7 @@ import (
 var (
 	ErrBusy     = errors.New("the process has as many messages waiting as its backlog allows")
 	ErrStopping = errors.New("the atom is stopping")
+	ErrStarting = errors.New("the atom is starting")
 	ErrPaused   = errors.New("the process is paused")
 	ErrNoSuch   = errors.New("there is no such process")
 )

@@ -159,7 +159,7 @@ func (a *Atom) Ready() error {
 	case a.stopping.Load():
 		return ErrStopping
 	case !a.started.Load():
-		return errStarting
+		return ErrStarting
 	}
 	return a.store.Err()
 }

@@ -10,14 +10,13 @@ import (
 	"sort"
 	"strings"
 
+	"valence/internal/authn"
 	"valence/internal/document"
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/metrics"
 	"valence/processes"
 )
-
-var errStarting = errors.New("the atom is starting")
 
 // Release is what is deployed: a checked project, the files it was made of,
 // and the values of the place it runs in.
@@ -110,6 +109,9 @@ func (a *Atom) Deploy(ctx context.Context, r Release) error {
 		if p.Listen != nil && p.Listen.Auth != "" && p.Listen.Auth != "none" {
 			d.Auth = r.Project.Auths[p.Listen.Auth]
 			settings, err := d.Auth.Resolve(env)
+			if err == nil {
+				_, err = authn.New(d.Auth.Scheme, settings)
+			}
 			if err != nil {
 				wrong = append(wrong, &fault.Problem{Pos: d.Auth.Pos, Code: "auth", Msg: err.Error(), Hint: "correct its settings, or the values and secrets they are made of"})
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"valence/atom"
+	"valence/atom/atomtest"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -92,7 +93,7 @@ func TestAnswersThatRetryingDoesNotMendFailAtOnce(t *testing.T) {
 func TestStopInterruptsAndTheNextRunGoesOnWithWhatIsDone(t *testing.T) {
 	sys := newSystem()
 	sys.answers["get /orders/1"] = json(`{"number":7}`)
-	store := newMem()
+	store := atomtest.NewStore()
 	r := start(t, sys, store, twoCalls+"  - call: sys.post\n    with: { path: /last }\n")
 	sys.entered, sys.block = make(chan string, 10), make(chan struct{})
 	ack := r.accept("two", `{"id":1}`)
@@ -125,7 +126,7 @@ func TestStopInterruptsAndTheNextRunGoesOnWithWhatIsDone(t *testing.T) {
 
 func TestAnExecutionFinishesOnTheVersionItStartedWith(t *testing.T) {
 	sys := newSystem()
-	store := newMem()
+	store := atomtest.NewStore()
 	r := start(t, sys, store, twoCalls)
 	sys.entered, sys.block = make(chan string, 10), make(chan struct{})
 	ack := r.accept("two", `{"id":1}`)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"valence/atom"
+	"valence/atom/atomtest"
 	"valence/connectors"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -131,7 +132,7 @@ const connection = "---\nconnection: sys\nconnector: fake\n"
 func start(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
 	t.Helper()
 	if store == nil {
-		store = newMem()
+		store = atomtest.NewStore()
 	}
 	registry := connectors.Registry{"fake": sys.connector()}
 	files := []processes.File{{Name: "p.yaml", Content: []byte(yaml + connection)}}

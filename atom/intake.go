@@ -25,7 +25,7 @@ func (a *Atom) open(d *Deployed) error {
 	case a.stopping.Load():
 		return ErrStopping
 	case !a.started.Load():
-		return errStarting
+		return ErrStarting
 	case d.Paused():
 		return ErrPaused
 	}
@@ -248,7 +248,7 @@ func (a *Atom) Execute(ctx context.Context, name string, props *document.Object,
 		return nil, ErrStopping
 	}
 	if !a.started.Load() {
-		return nil, errStarting
+		return nil, ErrStarting
 	}
 	if a.queue(name).full(d.Process.Delivery.Backlog) {
 		return nil, ErrBusy

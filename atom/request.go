@@ -16,7 +16,7 @@ import (
 const settleTime = 30 * time.Second
 
 // Request runs a request/reply process in memory, on the caller's time, and
-// gives its reply. With steps after the reply, everything is committed before
+// gives its reply; of one that failed, only its id. With steps after the reply, everything is committed before
 // it returns, and they run durably. What it did is recorded off its path.
 func (a *Atom) Request(ctx context.Context, d *Deployed, in *Arrival) (*Reply, error) {
 	if err := a.open(d); err != nil {
@@ -113,7 +113,7 @@ func (e *execution) run(f *steps.Frame) (*Reply, error) {
 	}
 	e.record(f, fail)
 	if fail != nil {
-		return nil, fail
+		return &Reply{Execution: e.id, None: true}, fail // so that the caller can name it
 	}
 	return reply, nil
 }

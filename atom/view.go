@@ -221,7 +221,7 @@ func IsUnavailable(err error) bool {
 	if errors.As(err, &f) && f.Code == fault.CodeUnavailable && f.Origin == fault.FromAtom {
 		return true
 	}
-	for _, e := range []error{ErrUnavailable, ErrFull, ErrBusy, ErrStopping, ErrPaused, errStarting} {
+	for _, e := range []error{ErrUnavailable, ErrFull, ErrBusy, ErrStopping, ErrPaused, ErrStarting} {
 		if errors.Is(err, e) {
 			return true
 		}

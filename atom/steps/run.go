@@ -130,13 +130,15 @@ func (f *Frame) fail(s *processes.Step, start time.Time, err error) error {
 	if e.Pos == (fault.Pos{}) {
 		e.Pos = s.Pos
 	}
-	if f.ctx.Err() != nil && e.Code != fault.CodeCancelled && e.Code != fault.CodeDeadline {
+	if f.ctx.Err() != nil {
 		cause, ended := interruption(f.ctx).(*fault.Failure)
 		if !ended {
 			return Interrupted
 		}
-		e = &fault.Failure{Code: cause.Code, Origin: cause.Origin, Step: e.Step, Pos: e.Pos, Cause: e,
-			Message: cause.Message + " during this step, whose outcome is not known"}
+		if e.Code != cause.Code {
+			e = &fault.Failure{Code: cause.Code, Origin: cause.Origin, Step: e.Step, Pos: e.Pos, Cause: e,
+				Message: cause.Message + " during this step, whose outcome is not known"}
+		}
 	}
 	f.rt.Trace(Traced{Key: f.Key(), Step: s, Start: start, Took: time.Since(start), Outcome: "failed", Err: e})
 	return e

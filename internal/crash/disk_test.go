@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestFullDisk(t *testing.T) {
 	fill(t, ballast)
 	refused := false
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline) && !refused; pause(50 * time.Millisecond) {
-		resp, err := http.Post("http://"+a.listen+"/events", "application/json", strings.NewReader(`{"id":0}`))
+		resp, err := http.Post("http://"+a.listen+"/events", "application/json", strings.NewReader(`{"id":`+strconv.FormatInt(l.next.Add(1), 10)+`}`))
 		if err != nil {
 			continue
 		}

@@ -83,8 +83,26 @@ func serve(t *testing.T, dir, command string) *atom {
 	return start(t, cmd, filepath.Join(dir, "data"))
 }
 
-// follow types one command and compares what it prints.
+// follow types one command and compares what it prints. What lists executions
+// is typed again, as a reader would, until they have gone as far as it says.
 func follow(t *testing.T, dir string, s session, running *atom) {
+	t.Helper()
+	if !strings.HasPrefix(s.command, "bin/valence executions") {
+		if got := typed(t, dir, s, running); !pattern(s.prints).MatchString(got) {
+			t.Errorf("README.md:%d: $ %s\nprints\n%s\nand the README says\n%s", s.line, s.command, got, s.prints)
+		}
+		return
+	}
+	running.until("README.md prints what $ "+s.command+" does", func() string {
+		if got := typed(t, dir, s, running); !pattern(s.prints).MatchString(got) {
+			return got
+		}
+		return ""
+	})
+}
+
+// typed gives what a command prints.
+func typed(t *testing.T, dir string, s session, running *atom) string {
 	t.Helper()
 	command := s.command
 	if running != nil {
@@ -102,9 +120,7 @@ func follow(t *testing.T, dir string, s session, running *atom) {
 	if running != nil {
 		got = strings.ReplaceAll(got, running.listen, "http://127.0.0.1:9090")
 	}
-	if !pattern(s.prints).MatchString(got) {
-		t.Errorf("README.md:%d: $ %s\nprints\n%s\nand the README says\n%s", s.line, s.command, got, s.prints)
-	}
+	return got
 }
 
 // pattern makes an expression of what a session prints.

@@ -86,6 +86,8 @@ var table = []row{
 
 	{tooling, "internal/bench", []string{"*"}, nil},
 	{tooling, "internal/bench/*", []string{"*"}, nil},
+	{tooling, "internal/bench/cmd/*", []string{"*"}, nil},
+	{tooling, "internal/bench/cmd/*", []string{"*"}, nil},
 	{tooling, "internal/bench/baseline/*", nil, []string{mux, gjson}},
 	{tooling, "internal/crash", []string{"*"}, nil},
 	{tooling, "internal/e2e", []string{"*"}, nil},
