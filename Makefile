@@ -16,6 +16,9 @@ SECONDS_EACH ?= 5
 # Packages whose code runs in many goroutines at once.
 CONCURRENT := ./atom/... ./connectors/... ./internal/authn/... ./internal/console/... ./internal/expression/... \
 	./internal/listener/... ./internal/metrics/... ./internal/sqlitedb/... ./internal/store/...
+# Scripts against the built binary.
+SCRIPTS := ./internal/cli/...
+
 GENERATED := connectors/all/all.go schemas/project.json docs/reference.md
 # Fuzz targets that must be there; any other one is run as well.
 FUZZED := FuzzLoad FuzzExpression FuzzXML FuzzJSON FuzzIntake
@@ -99,7 +102,7 @@ vulnerabilities: go ## Look for known vulnerabilities in what the binary holds.
 # -- tests
 
 # All packages but those that run the built program: these have stages of their own.
-unit_packages = $$(go list ./... | grep -vE '^valence/internal/(crash|e2e|examples)(/|$$)')
+unit_packages = $$(go list ./... | grep -vE '^valence/internal/(crash|cli|examples)(/|$$)')
 
 .PHONY: race
 race: setup ## The race detector on everything that runs at once.
@@ -107,7 +110,7 @@ race: setup ## The race detector on everything that runs at once.
 
 .PHONY: e2e
 e2e: go ## End-to-end scripts against the built binary.
-	@go test -count=1 ./internal/e2e/...
+	@go test -count=1 $(SCRIPTS)
 
 .PHONY: examples
 examples: setup ## Every example, every block of the README, the language server.
@@ -148,7 +151,7 @@ stage-race:
 
 .PHONY: stage-e2e
 stage-e2e:
-	@$(SUMMARY) tests e2e -- go test -count=1 ./internal/e2e/...
+	@$(SUMMARY) tests e2e -- go test -count=1 $(SCRIPTS)
 
 .PHONY: stage-examples
 stage-examples:

@@ -167,7 +167,7 @@ func (c *compiler) below(key string) *scope {
 		s.element = true
 		s.apart = &apart{up: c.scope.apartOf(), what: c.kind.Kind, line: c.step.Pos.Line}
 		if as := valueAt(c.node, "as"); as != nil && spec.IsName(as.Value) {
-			s.as = as.Value
+			s.as, s.bound = as.Value, true
 		}
 	case c.kind.Flow == Parallel:
 		s.apart = &apart{up: c.scope.apartOf(), what: c.kind.Kind, line: c.step.Pos.Line}

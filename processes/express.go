@@ -67,7 +67,7 @@ func fieldOf(fields []spec.Field, key string) *spec.Info {
 var plainScope = &expression.Scope{Names: (*scope)(nil).types(special)}
 
 func (c *compiler) names() *expression.Scope {
-	if c.scope == nil || len(c.scope.bindings()) == 0 {
+	if c.scope == nil || !c.scope.bound {
 		return plainScope
 	}
 	return &expression.Scope{Names: c.scope.types(special)}

@@ -18,15 +18,28 @@ import (
 // may be run only if the problems have no errors.
 func Load(files []File, cat *Catalog) (*Project, fault.Problems) {
 	l := newLoader(files, cat)
-	if !l.bounded(files) {
+	if !l.fits(files) {
 		return l.project, l.problems
 	}
 	l.read(files)
 	l.declare()
 	l.compile()
 	l.relate()
-	l.problems.Sort()
-	return l.project, l.problems
+	return l.project, bounded(l.problems)
+}
+
+// bounded sorts the problems and keeps the first MaxProblems. What is left out
+// still counts: the last one is an error if any of them is.
+func bounded(ps fault.Problems) fault.Problems {
+	ps.Sort()
+	if len(ps) <= MaxProblems {
+		return ps
+	}
+	rest := &fault.Problem{Severity: fault.Warning, Code: CodeTooLarge, Msg: fmt.Sprintf("there are %d more problems", len(ps)-MaxProblems), Hint: "correct these first"}
+	if ps[MaxProblems:].HasErrors() {
+		rest.Severity = fault.Error
+	}
+	return append(ps[:MaxProblems:MaxProblems], rest)
 }
 
 // loader is a project while it is loaded.
@@ -71,7 +84,7 @@ func isYAML(name string) bool {
 	return ext == ".yaml" || ext == ".yml"
 }
 
-func (l *loader) bounded(files []File) bool {
+func (l *loader) fits(files []File) bool {
 	total := 0
 	for _, f := range files {
 		total += len(f.Content)

@@ -53,6 +53,9 @@ func scanLines(s *source) *scanned {
 	} else if len(st.flow) > 0 {
 		out.open = st.flow[len(st.flow)-1]
 	}
+	if at := out.open[1]; out.open[0] > 0 {
+		out.open[1] = utf8.RuneCountInString(s.line(out.open[0])[:at]) + 1
+	}
 	return out
 }
 
@@ -60,7 +63,7 @@ func scanLines(s *source) *scanned {
 type lineState struct {
 	line    int
 	quote   byte     // ' or " while inside of one
-	quoteAt [2]int   // line and column of it
+	quoteAt [2]int   // line and offset of it
 	flow    [][2]int // likewise of each bracket that is open
 	block   int      // indentation of the line that began a block text, -1 outside
 }
@@ -103,10 +106,10 @@ func (st *lineState) advance(line string) int {
 		case c == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
 			return tab
 		case fresh && (c == '"' || c == '\''):
-			st.quote, st.quoteAt = c, [2]int{st.line, utf8.RuneCountInString(line[:i]) + 1}
+			st.quote, st.quoteAt = c, [2]int{st.line, i}
 		case c == '{' || c == '[':
 			if len(st.flow) > 0 || fresh {
-				st.flow = append(st.flow, [2]int{st.line, utf8.RuneCountInString(line[:i]) + 1})
+				st.flow = append(st.flow, [2]int{st.line, i})
 				fresh = true
 			}
 		case c == '}' || c == ']':

@@ -21,8 +21,10 @@ const (
 	MaxFile  = 4 << 20 // bytes of one file
 	MaxFiles = 20_000  // files of one project
 	MaxTotal = 256 << 20
-	MaxDepth = 64     // levels of one YAML document
-	MaxSteps = 10_000 // of one process
+	MaxDepth = 64    // levels of one YAML document
+	MaxSteps = 5_000 // of one process
+	// MaxProblems is how many are reported; a further one tells how many there are.
+	MaxProblems = 1_000
 )
 
 // source is one file while it is loaded.

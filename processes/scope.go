@@ -49,6 +49,7 @@ type scope struct {
 	element bool // item and index are known
 	caught  bool // error is known
 	as      string
+	bound   bool   // some name is bound by `as:`, here or further up
 	apart   *apart // the element or path whose variables are its own; nil outside
 }
 
@@ -63,7 +64,7 @@ type apart struct {
 func (s *scope) child() *scope {
 	c := &scope{up: s}
 	if s != nil {
-		c.element, c.caught, c.apart = s.element, s.caught, s.apart
+		c.element, c.caught, c.apart, c.bound = s.element, s.caught, s.apart, s.bound
 	}
 	return c
 }
@@ -89,7 +90,7 @@ func (s *scope) results() (names []string) {
 
 // bindings are the names that `as:` gives.
 func (s *scope) bindings() (names []string) {
-	for ; s != nil; s = s.up {
+	for ; s != nil && s.bound; s = s.up {
 		if s.as != "" {
 			names = append(names, s.as)
 		}
@@ -266,6 +267,9 @@ func contains(list []string, s string) bool {
 func suggestion(name string, known []string) string {
 	if near := nearest(name, known); near != "" {
 		return "did you mean `" + near + "`?"
+	}
+	if len(known) > 20 {
+		known = append(known[:20:20], "…")
 	}
 	return "known here: " + strings.Join(known, ", ")
 }

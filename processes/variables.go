@@ -45,10 +45,11 @@ func (b *building) variables() {
 			Hint: "elements and paths have copies of the variables; use `collect: true`, or the results of the paths"})
 	}
 	for _, r := range b.unknownResults {
-		hint := suggestion(r.name, r.scope.results())
+		known := r.scope.results()
+		hint := suggestion(r.name, known)
 		if at, ok := b.names[r.name]; ok {
 			hint = "the step of that name (line " + fmt.Sprint(at.Line) + ") is not above this one in the same list or around it; use `into:` and `vars." + r.name + "`"
-		} else if len(r.scope.results()) == 0 {
+		} else if len(known) == 0 {
 			hint = "give the step above `name: " + cut(r.name) + "`"
 		}
 		b.problem(r.at, CodeUnknownResult, "there is no step `"+cut(r.name)+"` above", hint)

@@ -99,7 +99,7 @@ func (c *call) when(i int, zone *time.Location) (time.Time, error) {
 		if err != nil {
 			return time.Time{}, err
 		}
-		if millis, err = round(millis, 0, "floor"); err != nil {
+		if millis, err = round(millis, 0, downwards); err != nil {
 			return time.Time{}, err
 		}
 		if ms, ok := millis.integer(); ok && ms < 1<<53 && ms > -1<<53 {

@@ -6,17 +6,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cockroachdb/apd/v3"
-
 	"valence/internal/document"
 )
 
 // numberHelpers compute. round goes away from zero at a half, as people do.
 var numberHelpers = []*Helper{
 	{Name: "abs", Usage: "abs(number)", Doc: "Without its sign.", args: "n", result: TypeNumber, call: abs},
-	{Name: "floor", Usage: "floor(number[, digits])", Doc: "The next lower integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(apd.RoundFloor)},
-	{Name: "ceil", Usage: "ceil(number[, digits])", Doc: "The next higher integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(apd.RoundCeiling)},
-	{Name: "round", Usage: "round(number[, digits])", Doc: "The nearest integer, or number with so many digits after the point; a half goes away from zero.", args: "n?n", result: TypeNumber, call: rounded(apd.RoundHalfUp)},
+	{Name: "floor", Usage: "floor(number[, digits])", Doc: "The next lower integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(downwards)},
+	{Name: "ceil", Usage: "ceil(number[, digits])", Doc: "The next higher integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(upwards)},
+	{Name: "round", Usage: "round(number[, digits])", Doc: "The nearest integer, or number with so many digits after the point; a half goes away from zero.", args: "n?n", result: TypeNumber, call: rounded(halfAway)},
 	{Name: "min", Usage: "min(number, …) or min(list)", Doc: "The least number.", args: "v", anyCount: true, result: TypeNumber, call: extreme(-1)},
 	{Name: "max", Usage: "max(number, …) or max(list)", Doc: "The greatest number.", args: "v", anyCount: true, result: TypeNumber, call: extreme(1)},
 	{Name: "mean", Usage: "mean(list)", Doc: "The arithmetic mean of numbers.", args: "l", result: TypeNumber, call: mean},
@@ -37,7 +35,7 @@ func abs(c *call) (any, error) {
 	return n.number(), err
 }
 
-func rounded(how apd.Rounder) func(c *call) (any, error) {
+func rounded(how mode) func(c *call) (any, error) {
 	return func(c *call) (any, error) {
 		n, err := c.num(0)
 		if err != nil {
@@ -166,7 +164,7 @@ func toInteger(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n, err = round(n, 0, apd.RoundDown); err != nil {
+	if n, err = round(n, 0, towardsZero); err != nil {
 		return nil, err
 	}
 	return n.number(), c.m.charge(c.site, n, n)

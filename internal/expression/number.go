@@ -14,7 +14,7 @@ import (
 // 34 digits, half to even (IEEE 754 decimal128).
 const (
 	precision   = 34
-	maxExponent = 6144   // of a number as it is written
+	maxExponent = 20_000 // of a number as it is written
 	maxDigits   = 20_000 // of a number that is computed with
 )
 
@@ -67,7 +67,7 @@ func parseBig(s string) (num, error) {
 	if e := strings.IndexAny(s, "eE"); e >= 0 {
 		exp, err := strconv.Atoi(s[e+1:])
 		if err != nil || exp > maxExponent || exp < -maxExponent {
-			return num{}, rangeError("the number's exponent is beyond ±6144, too far to compute with")
+			return num{}, rangeError("the number's exponent is beyond ±20,000, too far to compute with")
 		}
 	}
 	if len(s) > maxDigits {
@@ -249,7 +249,7 @@ func compareNum(a, b num) int {
 	return a.wide().Cmp(b.wide())
 }
 
-// The contexts of apd: exact, and rounding.
+// exactly and rounding are the contexts of apd.
 func exactly() *apd.Context { c := apd.BaseContext; return &c }
 
 func rounding() *apd.Context {
@@ -270,6 +270,9 @@ func settle(d *apd.Decimal, err error) (num, error) {
 		if _, err := rounding().Round(d, d); err != nil {
 			return num{}, rangeError("the result is out of range")
 		}
+	}
+	if int64(d.Exponent)+d.NumDigits() < -maxExponent {
+		return num{}, rangeError("the result is out of range")
 	}
 	if n := d.NumDigits() + max(int64(d.Exponent), 0); n > maxDigits {
 		return num{}, limitError("the result has more than 20,000 digits")
@@ -399,21 +402,52 @@ func compareAbs(a, b num) int {
 	return x.Cmp(y)
 }
 
+// mode is a way of rounding.
+type mode int
+
+const (
+	towardsZero mode = iota
+	downwards
+	upwards
+	halfAway // to the nearest, a half away from zero
+)
+
+// up reports whether what is left of a magnitude after cutting off rest must
+// be one more.
+func (how mode) up(negative bool, rest, unit *apd.BigInt) bool {
+	switch how {
+	case downwards:
+		return negative && rest.Sign() != 0
+	case upwards:
+		return !negative && rest.Sign() != 0
+	case halfAway:
+		return new(apd.BigInt).Lsh(rest, 1).Cmp(unit) >= 0
+	}
+	return false
+}
+
 // round rounds to so many digits after the point, fewer than zero before it.
-func round(a num, digits int64, how apd.Rounder) (num, error) {
+func round(a num, digits int64, how mode) (num, error) {
 	if digits > maxExponent || digits < -maxExponent {
 		return num{}, rangeError("cannot round to so many digits")
 	}
 	if a.big == nil && int64(-a.exp) <= digits {
 		return a, nil
 	}
-	d := a.wide()
-	if int64(-d.Exponent) <= digits {
+	d := a.decimal()
+	drop := -int64(d.Exponent) - digits
+	if drop <= 0 {
 		return a, nil
 	}
-	ctx := apd.BaseContext.WithPrecision(uint32(d.NumDigits() + max(digits, -digits) + max(int64(d.Exponent), 0) + 2))
-	ctx.Rounding = how
-	out := new(apd.Decimal)
-	_, err := ctx.Quantize(out, d, int32(-digits))
-	return settle(out, err)
+	var unit, rest apd.BigInt
+	unit.Exp(apd.NewBigInt(10), apd.NewBigInt(drop), nil)
+	d.Coeff.QuoRem(&d.Coeff, &unit, &rest)
+	if how.up(d.Negative, &rest, &unit) {
+		d.Coeff.Add(&d.Coeff, apd.NewBigInt(1))
+	}
+	d.Exponent = int32(-digits)
+	if d.Coeff.Sign() == 0 {
+		d.Exponent = 0
+	}
+	return settle(d, nil)
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/apd/v3"
 	"pgregory.net/rapid"
 )
 
@@ -25,7 +24,7 @@ func TestNumberForms(t *testing.T) {
 			t.Errorf("%s: got %s %v, want %s", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"1e6145", "1e-6145", "1e99999999999", strings.Repeat("9", maxDigits+1)} {
+	for _, in := range []string{"1e20001", "1e-20001", "1e99999999999", strings.Repeat("9", maxDigits+1)} {
 		if _, err := parseNum(in); err == nil {
 			t.Errorf("%.20s is accepted", in)
 		}
@@ -172,7 +171,7 @@ func TestRoundIsExact(t *testing.T) {
 		if n.wide().NumDigits() > precision {
 			t.Skip("more digits than a decimal keeps")
 		}
-		for name, how := range map[string]apd.Rounder{"floor": apd.RoundFloor, "ceil": apd.RoundCeiling, "round": apd.RoundHalfUp} {
+		for name, how := range map[string]mode{"floor": downwards, "ceil": upwards, "round": halfAway} {
 			r, err := round(n, digits, how)
 			if err != nil {
 				t.Fatal(err)

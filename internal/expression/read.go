@@ -61,7 +61,7 @@ func (p *path) number(m *machine) (num, error) {
 // fromText is the value of JSON text; what it allocates is charged.
 func (m *machine) fromText(s *site, text string) (any, error) {
 	n := int64(boxBytes)
-	if text[0] == '"' {
+	if strings.HasPrefix(text, `"`) {
 		if err := m.spend(s, int64(len(text))>>7); err != nil {
 			return nil, err
 		}

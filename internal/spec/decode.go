@@ -123,8 +123,12 @@ func (d *Decoder) field(n node, k *Keys, f Field, target any) int {
 	return found
 }
 
+// maxUnknown is how many unknown keys of one mapping are reported.
+const maxUnknown = 50
+
 // unknown reports the keys that nobody declared.
 func (d *Decoder) unknown(n node, k *Keys) {
+	told := 0
 next:
 	for i := range n.len() {
 		key, at, _ := n.at(i)
@@ -144,6 +148,9 @@ next:
 		}
 		if d.Dynamic && strings.HasPrefix(key, "$") {
 			continue
+		}
+		if told++; told > maxUnknown {
+			return
 		}
 		d.UnknownKey(at, key, k)
 	}
