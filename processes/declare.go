@@ -190,6 +190,7 @@ var authFields = []spec.Field{
 type profileDecl struct {
 	Description, File string
 	Schema            any
+	Namespaces        []spec.KV
 }
 
 var profileFields = []spec.Field{
@@ -197,6 +198,7 @@ var profileFields = []spec.Field{
 	descriptionField(func(p *profileDecl) *string { return &p.Description }),
 	spec.Any("schema", func(p *profileDecl) *any { return &p.Schema }, "The JSON Schema, in place."),
 	spec.String("file", func(p *profileDecl) *string { return &p.File }, "The JSON Schema as a file of the project, relative to this one.").Eg("schemas/order.json"),
+	spec.StringMap("namespaces", func(p *profileDecl) *[]spec.KV { return &p.Namespaces }, "XML: prefixes for namespaces, as the schema writes them before a name: `o:order`. Other prefixes are dropped."),
 }
 
 type environmentDecl struct {

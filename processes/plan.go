@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"valence/connectors"
+	"valence/internal/convert"
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/profile"
@@ -204,6 +205,7 @@ type Profile struct {
 	Pos    fault.Pos
 	Hash   string
 	Schema *profile.Schema
+	Shape  *convert.Shape // of the data view of XML messages
 }
 
 // ConnectionLimits bound the use of one connection. Zero is unlimited.

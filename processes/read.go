@@ -300,7 +300,11 @@ func (w *walker) tag(n *yaml.Node) {
 		if i := strings.Index(line, n.Tag); i >= 0 {
 			quoted = strings.TrimSpace(line[:i]) + " " + quoted
 		}
-		w.bad(n, CodeTag, "`"+cut(word)+"` is a tag for YAML, not an expression", "write `"+strings.TrimSpace(quoted)+"`")
+		hint := "write `" + strings.TrimSpace(quoted) + "`"
+		if strings.ContainsAny(word, "\r\n") {
+			hint = "put the expression in quotes, on one line"
+		}
+		w.bad(n, CodeTag, "`"+cut(word)+"` is a tag for YAML, not an expression", hint)
 		return
 	}
 	w.bad(n, CodeTag, "tags (`"+cut(n.Tag)+"`) are not part of the language", "remove the tag; text goes in quotes")
@@ -318,9 +322,4 @@ func (w *walker) scalar(n *yaml.Node) {
 	w.bad(n, CodeUnquoted, "YAML ends this expression too early: unquoted, ` #` begins a comment", hint)
 }
 
-func cut(s string) string {
-	if r := []rune(s); len(r) > 40 {
-		return string(r[:40]) + "…"
-	}
-	return s
-}
+func cut(s string) string { return spec.Clip(s) }

@@ -1,6 +1,7 @@
 package processes
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"path"
@@ -62,7 +63,11 @@ func (l *loader) profile(c *component) {
 		return
 	}
 	sum := digestOf(where)
+	for _, n := range decl.Namespaces {
+		sum = sha256.Sum256(append(sum[:], n.Name+"="+n.Value+"\n"...))
+	}
 	p.Hash = hex.EncodeToString(sum[:16])
+	p.Shape = xmlShape(text, decl.Namespaces)
 	var err error
 	if p.Schema, err = profile.Compile(text, p.Name); err != nil {
 		at, msg := c.pos(where), err.Error()

@@ -210,7 +210,7 @@ func element(s string, n int) (text string, ok bool) {
 
 // fromText gives the value of JSON text without space around it.
 func fromText(s string) any {
-	if s == "" {
+	if s == "" || s == `"` {
 		return nil
 	}
 	switch s[0] {

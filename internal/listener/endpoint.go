@@ -9,6 +9,7 @@ import (
 
 	"valence/atom"
 	"valence/internal/authn"
+	"valence/internal/convert"
 	"valence/internal/metrics"
 	"valence/processes"
 )
@@ -22,7 +23,8 @@ type endpoint struct {
 	listen   *processes.Listen
 	params   []string // names of the path's captures
 	metrics  *metrics.ProcessMetrics
-	body     int64 // the most that a body may hold, before and after decompression
+	shape    *convert.Shape // of XML bodies; nil: as they are
+	body     int64          // the most that a body may hold, before and after decompression
 
 	auth      authn.Authenticator // nil: it could not be made, so nobody is let in
 	authName  string              // "" where nobody is asked
@@ -118,6 +120,9 @@ func (s *Server) endpoint(d *atom.Deployed) *endpoint {
 	}
 	if e.body <= 0 {
 		e.body = defaultBody
+	}
+	if profile := p.Delivery.Profile; profile != nil {
+		e.shape = profile.Shape
 	}
 	var settings map[string]any
 	if d.Auth != nil && d.Auth.Scheme != "none" {

@@ -140,6 +140,7 @@ func TestFailures(t *testing.T) {
 		{"disk full", fmt.Errorf("accept: %w", atom.ErrFull), 503, "30", again},
 		{"backlog", atom.ErrBusy, 503, "5", again},
 		{"stopping", atom.ErrStopping, 503, "2", again},
+		{"starting", atom.ErrStarting, 503, "2", again},
 		{"paused", atom.ErrPaused, 503, "30", again},
 		{"gone", atom.ErrNoSuch, 404, "", problemDoc("not_found", "There is nothing here", "404", "Nothing listens at this path.", "")},
 		{"an error nobody expected", errors.New(secret), 500, "", inside},

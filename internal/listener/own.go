@@ -101,7 +101,7 @@ func (x *exchange) follow() {
 		x.refuse(&problem{status: http.StatusNotFound, kind: "not_found", title: "There is nothing here", detail: "There is no such execution."})
 	case x.r.Context().Err() != nil:
 		x.status = statusGone
-	case errors.Is(err, atom.ErrUnavailable), errors.Is(err, atom.ErrStopping):
+	case errors.Is(err, atom.ErrUnavailable), errors.Is(err, atom.ErrStopping), errors.Is(err, atom.ErrStarting):
 		x.refuse(unavailableProblem(2 * time.Second))
 	default:
 		x.server.log.Error("an execution cannot be followed", "error", err)

@@ -115,7 +115,7 @@ func (e *endpoint) parse(c content, body []byte) (*document.Document, *problem) 
 		if c.latin1() && !declares(body) {
 			body = fromLatin1(body)
 		}
-		data, err := convert.XMLToJSON(body, nil)
+		data, err := convert.XMLToJSON(body, e.shape)
 		if err != nil {
 			return nil, badInput("XML", err)
 		}

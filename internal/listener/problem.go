@@ -144,7 +144,7 @@ func (x *exchange) problemOf(ctx context.Context, err error, execution string) *
 
 func (x *exchange) classify(ctx context.Context, err error) *problem {
 	switch {
-	case errors.Is(err, atom.ErrStopping), errors.Is(err, atom.ErrUnavailable):
+	case errors.Is(err, atom.ErrStopping), errors.Is(err, atom.ErrStarting), errors.Is(err, atom.ErrUnavailable):
 		return unavailableProblem(2 * time.Second)
 	case errors.Is(err, atom.ErrBusy):
 		return unavailableProblem(5 * time.Second)

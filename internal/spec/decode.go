@@ -182,7 +182,7 @@ func (d *Decoder) UnknownKey(at *yaml.Node, key string, k *Keys) {
 	} else if len(known) == 0 {
 		hint = "remove it: nothing can be set here"
 	}
-	d.problem(at, CodeUnknownKey, k.What+" has no key `"+clip(key)+"`", hint)
+	d.problem(at, CodeUnknownKey, k.What+" has no key `"+Clip(key)+"`", hint)
 }
 
 // describe says what a value is, as far as it is safe to print.
@@ -192,7 +192,7 @@ func describe(n node) string {
 		return s.String()
 	}
 	if s == NumberShape || s == BoolShape {
-		return s.String() + " (" + clip(n.text()) + ")"
+		return s.String() + " (" + Clip(n.text()) + ")"
 	}
 	return s.String()
 }
@@ -200,11 +200,18 @@ func describe(n node) string {
 // DescribeNode says what a YAML value is.
 func DescribeNode(n *yaml.Node) string { return describe(node{y: n}) }
 
-func clip(s string) string {
-	if r := []rune(s); len(r) > 40 {
-		return string(r[:40]) + "…"
+// Clip makes a text fit to be shown in a message: on one line, and not long.
+func Clip(s string) string {
+	r := []rune(s)
+	if len(r) > 40 {
+		r = append(r[:40:40], '…')
 	}
-	return s
+	for i, c := range r {
+		if c < ' ' || c == 0x7f || c == 0x85 || c == 0x2028 || c == 0x2029 {
+			r[i] = '␣'
+		}
+	}
+	return string(r)
 }
 
 // Bind decodes an evaluated object into target by the rules of its

@@ -203,7 +203,7 @@ func readStringMap(d *Decoder, info *Info, n node) ([]KV, bool) {
 		case s == TextShape, s == NumberShape, s == BoolShape:
 			list = append(list, KV{key, v.text()})
 		default:
-			d.problem(v.y, CodeWrongType, "`"+info.Key+"."+clip(key)+":` must be text, not "+describe(v), "give it a text, a number or a boolean")
+			d.problem(v.y, CodeWrongType, "`"+info.Key+"."+Clip(key)+":` must be text, not "+describe(v), "give it a text, a number or a boolean")
 			all = false
 		}
 	}

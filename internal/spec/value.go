@@ -111,7 +111,7 @@ func (d *Decoder) shown(info *Info, n node) string {
 	if n.y == nil {
 		return "`" + info.Key + ":`"
 	}
-	return "`" + info.Key + ": " + clip(n.text()) + "`"
+	return "`" + info.Key + ": " + Clip(n.text()) + "`"
 }
 
 func (d *Decoder) wrongValue(n node, info *Info, why string) {
@@ -141,7 +141,7 @@ func readText(d *Decoder, info *Info, n node) (string, bool) {
 	case s == TextShape, d.lax && (s == NumberShape || s == BoolShape):
 		return n.text(), true
 	case s == NumberShape || s == BoolShape:
-		d.problem(n.y, CodeWrongType, "`"+info.Key+":` must be text, not "+describe(n), "put it in quotes: `"+info.Key+": \""+clip(n.text())+"\"`")
+		d.problem(n.y, CodeWrongType, "`"+info.Key+":` must be text, not "+describe(n), "put it in quotes: `"+info.Key+": \""+Clip(n.text())+"\"`")
 		return "", false
 	}
 	d.wrongType(n, info)

@@ -108,7 +108,7 @@ func (d *Decoder) BadName(n *yaml.Node, name string) {
 	if fixed := nameLike(name, '_'); fixed != "" {
 		hint = "write `" + fixed + "`"
 	}
-	d.problem(n, CodeBadName, "`"+clip(name)+"` cannot be a name: expressions could not read it", hint)
+	d.problem(n, CodeBadName, "`"+Clip(name)+"` cannot be a name: expressions could not read it", hint)
 }
 
 // BadComponentName reports a name that no component may have.
@@ -117,7 +117,7 @@ func (d *Decoder) BadComponentName(n *yaml.Node, name string) {
 	if fixed := nameLike(name, '-'); fixed != "" {
 		hint = "write `" + fixed + "`"
 	}
-	d.problem(n, CodeBadName, "`"+clip(name)+"` cannot name a component", hint)
+	d.problem(n, CodeBadName, "`"+Clip(name)+"` cannot name a component", hint)
 }
 
 // nameLike makes the nearest allowed name, "" if nothing is left of it.
