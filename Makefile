@@ -14,7 +14,7 @@ SHORT_ROUNDS ?= 5
 SECONDS_EACH ?= 5
 
 # Packages whose code runs in many goroutines at once.
-CONCURRENT := ./atom/... ./connectors/... ./internal/authn/... ./internal/console/... ./internal/expression/... \
+CONCURRENT := ./atom/... ./connectors/... ./internal/authn/... ./internal/console/... \
 	./internal/listener/... ./internal/metrics/... ./internal/sqlitedb/... ./internal/store/...
 # Scripts against the built binary.
 SCRIPTS := ./internal/cli/...
@@ -143,7 +143,7 @@ stage-format stage-vet stage-staticcheck stage-generated: stage-%:
 
 .PHONY: stage-unit
 stage-unit:
-	@$(SUMMARY) tests unit -- go test $(unit_packages)
+	@$(SUMMARY) tests unit -- go test -timeout 5m $(unit_packages)
 
 .PHONY: stage-race
 stage-race:
@@ -151,11 +151,11 @@ stage-race:
 
 .PHONY: stage-e2e
 stage-e2e:
-	@$(SUMMARY) tests e2e -- go test -count=1 $(SCRIPTS)
+	@$(SUMMARY) tests e2e -- go test -count=1 -timeout 10m $(SCRIPTS)
 
 .PHONY: stage-examples
 stage-examples:
-	@$(SUMMARY) tests examples -- go test -count=1 ./internal/examples/...
+	@$(SUMMARY) tests examples -- go test -count=1 -timeout 10m ./internal/examples/...
 
 .PHONY: stage-crash
 stage-crash:

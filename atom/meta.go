@@ -1,7 +1,7 @@
 package atom
 
 import (
-	"encoding/json"
+	"errors"
 	"time"
 
 	"valence/internal/document"
@@ -9,24 +9,24 @@ import (
 
 // meta is what a record carries beside its message; it is the atom's own.
 type meta struct {
-	Request     json.RawMessage `json:"request,omitempty"` // as `request` reads
-	Props       json.RawMessage `json:"props,omitempty"`
-	Correlation string          `json:"correlation_id,omitempty"`
-	Trace       string          `json:"traceparent,omitempty"`
-	Principal   string          `json:"principal,omitempty"`
-	SHA256      string          `json:"sha256,omitempty"`
-	Parent      string          `json:"parent,omitempty"` // id of the execution that handed this off
-	Root        string          `json:"root,omitempty"`   // id that idempotency keys derive from, where it is not the execution's own
-	Call        *metaCall       `json:"call,omitempty"`   // a hand-off of one call
-	Replied     bool            `json:"replied,omitempty"`
+	Request     []byte // as `request` reads
+	Props       []byte
+	Correlation string
+	Trace       string
+	Principal   string
+	SHA256      string
+	Parent      string    // id of the execution that handed this off
+	Root        string    // id that idempotency keys derive from, where it is not the execution's own
+	Call        *metaCall // a hand-off of one call
+	Replied     bool
 }
 
 // metaCall is a call that was handed off: its step is in the plan, its
 // settings are as they were computed.
 type metaCall struct {
-	Path string          `json:"path"`
-	With json.RawMessage `json:"with,omitempty"`
-	Key  string          `json:"key"` // occurrence in the execution that handed it off
+	Path string
+	With []byte
+	Key  string // occurrence in the execution that handed it off
 }
 
 // append writes the meta as JSON. It is written for each message, so by hand.
@@ -79,12 +79,53 @@ func member(dst []byte, name string) []byte {
 	return append(dst, ':')
 }
 
+// parseMeta reads what append wrote; what it does not know is left out.
 func parseMeta(b []byte) (*meta, error) {
 	m := &meta{}
 	if len(b) == 0 {
 		return m, nil
 	}
-	return m, json.Unmarshal(b, m)
+	o, ok := document.Decode(document.Parse(string(b))).(*document.Object)
+	if !ok {
+		return nil, errMeta
+	}
+	for i := range o.Len() {
+		name, v := o.At(i)
+		switch name {
+		case "request":
+			m.Request = rawOf(v)
+		case "props":
+			m.Props = rawOf(v)
+		case "call":
+			c, _ := document.Decode(v).(*document.Object)
+			if c == nil {
+				return nil, errMeta
+			}
+			with, _ := c.Get("with")
+			m.Call = &metaCall{Path: textOf(c, "path"), Key: textOf(c, "key"), With: rawOf(with)}
+		case "replied":
+			m.Replied = v == true
+		}
+	}
+	m.Correlation, m.Trace = textOf(o, "correlation_id"), textOf(o, "traceparent")
+	m.Principal, m.SHA256 = textOf(o, "principal"), textOf(o, "sha256")
+	m.Parent, m.Root = textOf(o, "parent"), textOf(o, "root")
+	return m, nil
+}
+
+var errMeta = errors.New("the data that the atom keeps beside the message cannot be read")
+
+func textOf(o *document.Object, key string) string {
+	v, _ := o.Get(key)
+	s, _ := v.(string)
+	return s
+}
+
+func rawOf(v any) []byte {
+	if v == nil {
+		return nil
+	}
+	return document.AppendJSON(nil, v)
 }
 
 // timeText is how times are shown to processes and people.

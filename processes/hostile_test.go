@@ -4,59 +4,89 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
+
+	"valence/internal/fault"
 )
 
-func TestZHostile(t *testing.T) {
-	n := 1 << 20
-	for name, text := range map[string]string{
-		"dashes":     strings.Repeat("- ", n/2),
-		"brackets":   strings.Repeat("[", n),
-		"braces":     strings.Repeat("{a: ", n/4),
-		"questions":  strings.Repeat("? ", n/2),
-		"comments":   "process: p\n" + strings.Repeat("# x\n", n/4),
-		"commentseq": "a:\n" + strings.Repeat("- x # c\n", n/8),
-		"keys": func() string {
-			var b strings.Builder
-			for i := range n / 16 {
-				fmt.Fprintf(&b, "k%08d: v\n", i)
-			}
-			return b.String()
-		}(),
-		"quotes":        strings.Repeat("'", n),
-		"dq":            strings.Repeat("\"a\" ", n/4),
-		"exprs":         "a: " + strings.Repeat("${x} ", n/5),
-		"openexprs":     "a: " + strings.Repeat("${x ", n/4),
-		"openexprsflow": "a: [" + strings.Repeat("${x ", n/4),
-		"anchors":       strings.Repeat("&a ", n/3),
-		"longline":      "process: p\ndescription: " + strings.Repeat("x ", n/2),
-		"newlines":      strings.Repeat("\n", n),
-		"cr":            strings.Repeat("\r", n),
-		"colons":        strings.Repeat(": ", n/2),
-		"colons2":       strings.Repeat("a: ", n/3),
-		"docs":          strings.Repeat("---\n", n/4),
-		"docs2":         strings.Repeat("a: b\n---\n", n/9),
-		"unk":           "process: p\nsteps:\n" + strings.Repeat(" - xyzzy: b\n", n/12),
-		"tabs":          "process: p\nsteps:\n" + strings.Repeat(" - \txyzzy: b\n", n/12),
-		"vars":          "process: p\nsteps:\n" + strings.Repeat(" - log: ${vars.a}\n", n/18),
-		"names": "process: p\nsteps:\n" + func() string {
-			var b strings.Builder
-			for i := range n / 20 {
-				fmt.Fprintf(&b, "- { log: x, name: n%d }\n", i)
-			}
-			return b.String()
-		}(),
+// numbered repeats a format with the numbers below n.
+func numbered(format string, n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, format, i)
+	}
+	return b.String()
+}
+
+// What somebody writes to bring the loader down ends soon, with a problem that says what it is.
+func TestHostile(t *testing.T) {
+	const n = 1 << 18
+	steps := "process: p\nsteps:\n"
+	for _, c := range []struct {
+		name, text string
+		want       fault.Code
+	}{
+		{"dashes", strings.Repeat("- ", n), CodeSyntax},
+		{"brackets", strings.Repeat("[", n), CodeSyntax},
+		{"braces", strings.Repeat("{a: ", n), CodeSyntax},
+		{"question marks", strings.Repeat("? ", n), CodeSyntax},
+		{"colons", strings.Repeat("a: ", n), CodeSyntax},
+		{"quotes", strings.Repeat("'", n), CodeNotComponent},
+		{"quoted", strings.Repeat(`"a" `, n), CodeSyntax},
+		{"comments", steps + strings.Repeat("# x\n", n), wrongType},
+		{"new lines", strings.Repeat("\n", n), CodeEmptyFile},
+		{"documents", strings.Repeat("---\n", n/8), CodeEmptyFile},
+		{"components", strings.Repeat("a: b\n---\n", n/8), CodeTooLarge},
+		{"open expressions", "process: p\ndescription: " + strings.Repeat("${x ", n), CodeUnquoted},
+		{"open expressions in brackets", "a: [" + strings.Repeat("${x ", n), CodeSyntax},
+		{"keys", "process: p\n" + numbered("k%d: v\n", n/8), "unknown-key"},
+		{"steps", steps + numbered(" - { log: x, name: n%d }\n", n/8), CodeTooLarge},
+		{"named steps", steps + numbered(" - { log: '${steps.x%[1]d}', name: n%[1]d }\n", MaxSteps), CodeUnknownResult},
+		{"unknown steps", steps + numbered(" - xyzzy%d: b\n", MaxSteps), CodeUnknownStep},
+		{"reads", steps + " - map:\n" + numbered("     k%d: ${vars.a}\n", n/32) + " - set:\n" + numbered("     k%d: 1\n", n/32), CodeUnknownVariable},
+		{"a deep choice", steps + nested(20), CodeTooDeep},
 	} {
-		start := time.Now()
-		fmt.Println(name)
-		_, ps := Load([]File{{"f.yaml", []byte(text)}}, testCatalog())
-		first := ""
-		if len(ps) > 0 {
-			first = ps[0].Error()
-		}
-		if len(first) > 150 {
-			first = first[:150]
-		}
-		t.Logf("%-12s %8v %d %s", name, time.Since(start).Round(time.Millisecond), len(ps), first)
+		t.Run(c.name, func(t *testing.T) {
+			_, problems := Load([]File{{"f.yaml", []byte(c.text)}}, testCatalog())
+			if len(problems) > MaxProblems+1 {
+				t.Errorf("%d problems", len(problems))
+			}
+			for _, p := range problems {
+				if p.Code == c.want {
+					return
+				}
+			}
+			if len(problems) == 0 {
+				t.Fatal("nothing is wrong with it")
+			}
+			t.Errorf("no %s, but %v", c.want, problems[0])
+		})
+	}
+}
+
+const wrongType fault.Code = "wrong-type"
+
+// nested nests ifs n deep, both ways.
+func nested(n int) string {
+	text := "[]"
+	for range n {
+		text = "[{ if: '${doc.a}', then: " + text + ", else: [{ log: x }] }, { log: y }]"
+	}
+	return "  - if: ${doc.a}\n    then: " + text + "\n  - map: " + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "\n"
+}
+
+// Problems beyond the bound are counted, and an error among them stays one.
+func TestManyProblems(t *testing.T) {
+	text := numbered("process: p%d\nsteps:\n - for_each: ${doc.x}\n   steps: [{ set: { a: 1 } }]\n---\n", MaxProblems+5) + "process: z\n"
+	_, problems := Load([]File{{"f.yaml", []byte(text)}}, testCatalog())
+	last := problems[len(problems)-1]
+	if len(problems) != MaxProblems+1 || last.Error() != "error: there are 6 more problems [too-large]\n    try: correct these first" {
+		t.Errorf("%d problems, the last: %v", len(problems), last)
+	}
+}
+
+func TestManyFiles(t *testing.T) {
+	_, problems := Load(make([]File, MaxFiles+1), testCatalog())
+	if got := problems.Error(); got != "error: the project has 20001 files with 0B [too-large]\n    try: split it: the most is 20000 files with 256MiB" {
+		t.Error(got)
 	}
 }

@@ -235,13 +235,26 @@ func (l *loader) unknown(d *spec.Decoder, n *yaml.Node, kind, name string) {
 	d.Problem(n, CodeUnknownComponent, "there is no "+kind+" `"+cut(name)+"`", hint)
 }
 
-// compile compiles the processes, each on its own.
+// compile compiles the processes, those of one file after the other. A file is
+// parsed once more for that: its documents were let go of after the first
+// time, because those of a large project take more memory than its plans.
 func (l *loader) compile() {
-	spread(len(l.processes), func(i int) {
-		b := l.processes[i]
-		if b.comp.root != nil {
-			b.compile(l)
-			b.comp.root = nil
+	var groups [][]*building
+	for i, b := range l.processes {
+		if i > 0 && b.comp.src == l.processes[i-1].comp.src {
+			groups[len(groups)-1] = append(groups[len(groups)-1], b)
+		} else {
+			groups = append(groups, []*building{b})
+		}
+	}
+	spread(len(groups), func(i int) {
+		roots, _ := parse(groups[i][0].comp.src.text)
+		for _, b := range groups[i] {
+			if !b.comp.bad {
+				b.comp.root = roots[b.comp.nth]
+				b.compile(l)
+				b.comp.root = nil
+			}
 		}
 	})
 	for _, b := range l.processes {

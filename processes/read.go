@@ -38,8 +38,10 @@ type source struct {
 // component is one YAML document of a file.
 type component struct {
 	src  *source
-	root *yaml.Node
-	kind string // the first key
+	root *yaml.Node // nil if it is broken, and for a process until it is compiled
+	nth  int        // of the file's documents
+	bad  bool       // broken
+	kind string     // the first key
 	key  *yaml.Node
 	val  *yaml.Node // of the first key
 }
@@ -75,8 +77,12 @@ func read(f File) (*source, []*component) {
 		src.explain(failed, scan)
 	}
 	var out []*component
-	for _, root := range roots {
+	for i, root := range roots {
 		if c := src.component(root); c != nil {
+			c.nth, c.bad = i, c.root == nil
+			if c.kind == "process" {
+				c.root = nil
+			}
 			out = append(out, c)
 		}
 	}

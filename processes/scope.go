@@ -21,7 +21,6 @@ var (
 	inSteps      = &place{what: "a step", roots: []string{"doc", "raw", "input", "request", "response", "props", "vars", "steps", "env", "execution"}}
 	inWith       = &place{what: "`with:`", roots: inSteps.roots, secret: true}
 	inIntake     = &place{what: "the intake of a process", roots: []string{"doc", "raw", "input", "request", "props", "env"}}
-	inAck        = &place{what: "`ack:`", roots: []string{"doc", "raw", "input", "request", "props", "env", "execution"}}
 	inConnection = &place{what: "a connection or an auth", roots: []string{"env", "secret"}, secret: true}
 )
 

@@ -13,6 +13,10 @@ type result struct {
 	scope *scope
 }
 
+// maxHints is for how many unknown names of a process it is found out what was
+// meant.
+const maxHints = 100
+
 // variables checks, once a whole process is compiled, what is read against
 // what is set.
 func (b *building) variables() {
@@ -23,15 +27,20 @@ func (b *building) variables() {
 	for i := range b.reads {
 		add(readIn, &b.reads[i])
 	}
+	unknown := 0
 	for _, r := range b.reads {
 		if r.name == "" || r.apart.withinAny(setIn[r.name]) {
 			continue
 		}
-		lost := b.written(r.name)
-		if lost == nil {
-			b.problem(r.at, CodeUnknownVariable, "no step sets `vars."+cut(r.name)+"`", b.variableHint(r.name, setIn))
+		if setIn[r.name] == nil {
+			hint := ""
+			if unknown++; unknown <= maxHints {
+				hint = b.variableHint(r.name, setIn)
+			}
+			b.problem(r.at, CodeUnknownVariable, "no step sets `vars."+cut(r.name)+"`", hint)
 			continue
 		}
+		lost := b.written(r.name)
 		b.problem(r.at, CodeUnknownVariable, fmt.Sprintf("`vars.%s` is set only inside `%s` (line %d), and lost behind it", r.name, lost.apart.what, lost.apart.line),
 			"use `collect: true` or the results of the paths, or set it outside")
 	}
@@ -44,7 +53,11 @@ func (b *building) variables() {
 			Msg:  fmt.Sprintf("`vars.%s` is set inside `%s` (line %d) and not read there: it is lost behind it", w.name, w.apart.what, w.apart.line),
 			Hint: "elements and paths have copies of the variables; use `collect: true`, or the results of the paths"})
 	}
-	for _, r := range b.unknownResults {
+	for i, r := range b.unknownResults {
+		if i >= maxHints {
+			b.problem(r.at, CodeUnknownResult, "there is no step `"+cut(r.name)+"` above", "")
+			continue
+		}
 		known := r.scope.results()
 		hint := suggestion(r.name, known)
 		if at, ok := b.names[r.name]; ok {

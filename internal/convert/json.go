@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 	"unsafe"
@@ -368,8 +369,9 @@ func charAt(b []byte, i int) string {
 	return string(r)
 }
 
-// clip shortens what a message quotes.
+// clip makes what a message quotes short, and UTF-8.
 func clip(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if utf8.RuneCountInString(s) <= 60 {
 		return s
 	}

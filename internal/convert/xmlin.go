@@ -196,7 +196,7 @@ func (r *xmlReader) fail(at int, format string, args ...any) *SyntaxError {
 func (r *xmlReader) broken(at int, err error) error {
 	var syntax *xml.SyntaxError
 	if errors.As(err, &syntax) {
-		return r.fail(max(at, int(r.d.InputOffset())), "%s", syntax.Msg)
+		return r.fail(max(at, int(r.d.InputOffset())), "%s", clip(syntax.Msg))
 	}
 	var charset *SyntaxError
 	if errors.As(err, &charset) {

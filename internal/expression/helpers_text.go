@@ -19,8 +19,8 @@ var textHelpers = []*Helper{
 	{Name: "trimSuffix", Usage: "trimSuffix(text, end)", Doc: "Without that end, if it has it.", args: "tt", result: TypeText, call: trimmed(strings.TrimSuffix)},
 	{Name: "hasPrefix", Usage: "hasPrefix(text, start)", Doc: "Whether it starts so.", args: "tt", result: TypeBoolean, call: tested(strings.HasPrefix)},
 	{Name: "hasSuffix", Usage: "hasSuffix(text, end)", Doc: "Whether it ends so.", args: "tt", result: TypeBoolean, call: tested(strings.HasSuffix)},
-	{Name: "split", Usage: "split(text, separator[, n])", Doc: "The parts between separators; the n-th takes the rest.", args: "tt?n", result: TypeList, call: split2(strings.SplitN)},
-	{Name: "splitAfter", Usage: "splitAfter(text, separator[, n])", Doc: "Likewise, each part with its separator.", args: "tt?n", result: TypeList, call: split2(strings.SplitAfterN)},
+	{Name: "split", Usage: "split(text, separator[, n])", Doc: "The parts between separators; the n-th takes the rest.", args: "tt?n", result: TypeList, call: splitting(strings.SplitN)},
+	{Name: "splitAfter", Usage: "splitAfter(text, separator[, n])", Doc: "Likewise, each part with its separator.", args: "tt?n", result: TypeList, call: splitting(strings.SplitAfterN)},
 	{Name: "join", Usage: "join(list[, separator])", Doc: "The elements as one text.", args: "l?t", result: TypeText, call: join},
 	{Name: "replace", Usage: "replace(text, old, new[, n])", Doc: "With new in place of old, of the first n only if n is given.", args: "ttt?n", result: TypeText, call: replace},
 	{Name: "repeat", Usage: "repeat(text, n)", Doc: "The text n times.", args: "tn", result: TypeText, call: repeat},
@@ -59,7 +59,7 @@ func trim(c *call) (any, error) {
 	return strings.TrimSpace(c.text(0)), c.making(0)
 }
 
-func split2(f func(s, sep string, n int) []string) func(c *call) (any, error) {
+func splitting(f func(s, sep string, n int) []string) func(c *call) (any, error) {
 	return func(c *call) (any, error) {
 		text, sep, n := c.text(0), c.text(1), -1
 		if c.has(2) {
@@ -222,7 +222,7 @@ func (c *compiler) matches(t *ast.BinaryNode) *node {
 
 // match takes the steps that the worst pattern of that size could need.
 func (m *machine) match(s *site, re *regexp.Regexp, size int64, text string) (any, error) {
-	if err := m.spend(s, 1+int64(len(text))*size>>6); err != nil {
+	if err := m.spend(s, 1+int64(len(text))*size>>5); err != nil {
 		return nil, err
 	}
 	return re.MatchString(text), nil
@@ -273,7 +273,7 @@ func (c *compiler) slice(t *ast.SliceNode) *node {
 	if v.typ != TypeUnknown && v.typ != TypeList && v.typ != TypeText {
 		c.problem(v.site.pos, CodeType, "", "only lists and texts have slices, not %s", article(v.typ))
 	}
-	from, to := c.bound64(t.From, 0), c.bound64(t.To, 1<<62)
+	from, to := c.end(t.From, 0), c.end(t.To, 1<<62)
 	s := c.src.site(t.Node.Location())
 	return &node{typ: v.typ, run: func(m *machine) (any, error) {
 		x, err := v.run(m)
@@ -292,8 +292,8 @@ func (c *compiler) slice(t *ast.SliceNode) *node {
 	}}
 }
 
-// bound64 compiles one end of a slice.
-func (c *compiler) bound64(t ast.Node, absent int64) func(m *machine) (int64, error) {
+// end compiles one end of a slice.
+func (c *compiler) end(t ast.Node, absent int64) func(m *machine) (int64, error) {
 	if t == nil {
 		return func(*machine) (int64, error) { return absent, nil }
 	}

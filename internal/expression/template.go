@@ -27,7 +27,6 @@ type Template struct {
 	u      *unit
 	root   *writer
 	scalar *scalar // the root, if it is a scalar
-	pos    fault.Pos
 	keys   []string
 }
 
@@ -48,7 +47,7 @@ type writer struct {
 func CompileTemplate(n *Node, sc *Scope) (*Template, fault.Problems) {
 	c := newCompiler(sc)
 	c.template = true
-	t := &Template{u: c.u, pos: n.Pos}
+	t := &Template{u: c.u}
 	if n.Kind == Scalar {
 		t.scalar = c.scalar(n)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -44,8 +45,9 @@ var retryAfter = [maxFailures]time.Duration{0, 50 * time.Millisecond, 250 * time
 // batchLimit bounds one transaction, and so how long its first operation waits.
 const batchLimit = 4096
 
-// checkpointPages is the size of the log of writes at which it is folded back.
-const checkpointPages = 1000
+// checkpointBytes is the size of the log of writes at which it is folded back.
+// Larger ones only make the worst commit slower.
+const checkpointBytes = 4 << 20
 
 const (
 	queued int32 = iota
@@ -141,9 +143,31 @@ func (db *DB) Run(ctx context.Context) error {
 	return err
 }
 
+// gatherTime is how long a commit waits at most for those that the one before
+// answered to come again: much shorter than the flush that they share then.
+const gatherTime = 100 * time.Microsecond
+
+// gather gives way to those who were just answered, if they were several. Who
+// is alone waits for nobody.
+func (db *DB) gather() {
+	if db.last < 4 {
+		return
+	}
+	for start := time.Now(); time.Since(start) < gatherTime; {
+		runtime.Gosched()
+		db.mu.Lock()
+		n := len(db.queue)
+		db.mu.Unlock()
+		if n == 0 || n >= db.last {
+			return
+		}
+	}
+}
+
 // drain commits until nothing is waiting.
 func (db *DB) drain() error {
 	for {
+		db.gather()
 		db.mu.Lock()
 		batch := db.queue
 		if len(batch) == 0 {
@@ -160,6 +184,7 @@ func (db *DB) drain() error {
 		if err := db.commit(batch); err != nil {
 			return err
 		}
+		db.last = len(batch)
 		clear(batch)
 		db.spare = batch[:0]
 	}
@@ -346,7 +371,7 @@ func (db *DB) checkpoint() error {
 	if err := db.writer.query(ctx, "PRAGMA wal_checkpoint(NOOP)", nil, size); err != nil {
 		return err
 	}
-	if pages < checkpointPages+db.left {
+	if pages < int64(checkpointBytes/db.o.PageSize)+db.left {
 		db.left = min(db.left, pages)
 		return nil
 	}

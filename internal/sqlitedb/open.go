@@ -81,9 +81,10 @@ type DB struct {
 	closed  bool
 
 	failing  atomic.Pointer[failure]
-	failures int // in a row; the committer's
-	unfolded int // failed checkpoints in a row; likewise
-	left     int64
+	failures int   // in a row; the committer's
+	unfolded int   // failed checkpoints in a row; likewise
+	left     int64 // pages that the last one had to leave
+	last     int   // operations in the last batch
 }
 
 type failure struct{ err error }

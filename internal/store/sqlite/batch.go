@@ -232,9 +232,9 @@ func (b *batch) settle(t *touch) {
 		}
 	}
 	if t.becomes != t.state {
-		m.count(t.process, atom.State(words[t.state]), -1)
+		m.count(t.process, atom.State(word(t.state)), -1)
 		if t.becomes < live {
-			m.count(t.process, atom.State(words[t.becomes]), 1)
+			m.count(t.process, atom.State(word(t.becomes)), 1)
 		}
 	}
 	if t.becomes >= live || t.parked {

@@ -1,9 +1,15 @@
 package sqlite_test
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -131,43 +137,93 @@ func outcome() *atom.Outcome {
 const slices = 10
 
 // BenchmarkAccept compares acknowledgements a second with the physical limit,
-// in turns on the same disk.
+// in turns on the same disk: called directly, and as a caller sees it, behind
+// the same HTTP server.
 func BenchmarkAccept(b *testing.B) {
-	doc := body()
-	f, err := os.Create(filepath.Join(b.TempDir(), "log"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	l := &appendLog{f, make(chan *appended, 1024)}
-	go l.run()
-	defer close(l.queue)
-	s, err := sqlite.Open(b.TempDir(), sqlite.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer running(b, s)()
-	var limits, rates, ratios []float64
-	var used time.Duration
-	b.ResetTimer()
-	for range slices {
-		limit := parallel(b, b.N/slices, func() error {
-			a := &appended{doc, make(chan error, 1)}
-			l.queue <- a
-			return <-a.done
+	for _, front := range []string{"direct", "http"} {
+		b.Run(front, func(b *testing.B) {
+			f, err := os.Create(filepath.Join(b.TempDir(), "log"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer f.Close()
+			l := &appendLog{f, make(chan *appended, 1024)}
+			go l.run()
+			defer close(l.queue)
+			s, err := sqlite.Open(b.TempDir(), sqlite.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer running(b, s)()
+			bare := func(doc []byte) error {
+				a := &appended{doc, make(chan error, 1)}
+				l.queue <- a
+				return <-a.done
+			}
+			stored := func(doc []byte) error {
+				_, err := s.Accept(context.Background(), message(doc))
+				return err
+			}
+			if front == "http" {
+				bare, stored = behindHTTP(b, bare), behindHTTP(b, stored)
+			}
+			doc := body()
+			var limits, rates, ratios []float64
+			var used time.Duration
+			b.ResetTimer()
+			for range slices {
+				limit := parallel(b, b.N/slices, func() error { return bare(doc) })
+				before := cpu()
+				rate := parallel(b, b.N/slices, func() error { return stored(doc) })
+				used += cpu() - before
+				limits, rates, ratios = append(limits, limit), append(rates, rate), append(ratios, rate/limit)
+			}
+			b.ReportMetric(median(rates), "acks/s")
+			b.ReportMetric(median(limits), "limit/s")
+			b.ReportMetric(median(ratios), "of-limit")
+			b.ReportMetric(float64(used.Nanoseconds())/float64(b.N), "cpu-ns/op")
 		})
-		before := cpu()
-		rate := parallel(b, b.N/slices, func() error {
-			_, err := s.Accept(context.Background(), message(doc))
+	}
+}
+
+// behindHTTP puts a server, and 64 connections to it, before f.
+func behindHTTP(b *testing.B, f func([]byte) error) func([]byte) error {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		doc := make([]byte, r.ContentLength)
+		_, err := io.ReadFull(r.Body, doc)
+		if err == nil {
+			err = f(doc)
+		}
+		if err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	b.Cleanup(server.Close)
+	conns := make(chan *bufio.ReadWriter, 64)
+	for range cap(conns) {
+		c, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		conns <- bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c))
+	}
+	return func(doc []byte) error {
+		c := <-conns
+		defer func() { conns <- c }()
+		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", len(doc))
+		c.Write(doc)
+		if err := c.Flush(); err != nil {
 			return err
-		})
-		used += cpu() - before
-		limits, rates, ratios = append(limits, limit), append(rates, rate), append(ratios, rate/limit)
+		}
+		r, err := http.ReadResponse(c.Reader, nil)
+		if err != nil {
+			return err
+		}
+		if r.Body.Close(); r.StatusCode != http.StatusOK {
+			return errors.New(r.Status)
+		}
+		return nil
 	}
-	b.ReportMetric(median(rates), "acks/s")
-	b.ReportMetric(median(limits), "limit/s")
-	b.ReportMetric(median(ratios), "of-limit")
-	b.ReportMetric(float64(used.Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 func median(v []float64) float64 {

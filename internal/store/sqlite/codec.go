@@ -307,7 +307,7 @@ func appendEnding(b []byte, e *ending, trace bool) []byte {
 
 func (d *decoder) ending() *ending {
 	e := &ending{}
-	e.Status = atom.Status(words[d.byte()])
+	e.Status = atom.Status(word(d.byte()))
 	e.Started, e.Ended, e.Fingerprint, e.Error = d.time(), d.time(), d.text(), d.blob()
 	e.DropDocuments = d.byte() == 1
 	e.Keep = time.Duration(d.uvarint())

@@ -46,7 +46,7 @@ func scanRow(r sqlitedb.Row) (*row, error) {
 }
 
 func (x *row) record() *atom.Record {
-	return &atom.Record{Acceptance: *x.Acceptance, State: atom.State(words[x.state]), Attempt: x.attempt, Unclean: x.unclean}
+	return &atom.Record{Acceptance: *x.Acceptance, State: atom.State(word(x.state)), Attempt: x.attempt, Unclean: x.unclean}
 }
 
 func readRow(tx *sqlitedb.Tx, seq int64) (x *row, err error) {

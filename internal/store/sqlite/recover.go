@@ -61,7 +61,7 @@ func (s *Store) restoreCounts(tx *sqlitedb.Tx) error {
 		return err
 	}
 	return tx.Rows("SELECT process, state, count(*) FROM execution WHERE state < 4 GROUP BY process, state", nil, func(r sqlitedb.Row) (bool, error) {
-		s.mem.count(r.Text(0), atom.State(words[uint8(r.Int(1))]), r.Int(2))
+		s.mem.count(r.Text(0), atom.State(word(uint8(r.Int(1)))), r.Int(2))
 		return true, nil
 	})
 }
@@ -147,7 +147,7 @@ func (s *Store) restoreRow(tx *sqlitedb.Tx, id, seq int64, lines []line, end *en
 	}
 	s.mem.young[seq] = y
 	s.mem.refs[id]++
-	s.mem.count(y.process, atom.State(words[state]), -1)
+	s.mem.count(y.process, atom.State(word(state)), -1)
 	return nil
 }
 

@@ -54,16 +54,35 @@ const (
 	stCancelled
 )
 
-var words = map[uint8]string{
-	stAccepted: string(atom.Accepted), stWaiting: string(atom.Waiting), stHeld: string(atom.Held),
-	stFailed: string(atom.Failed), stExpired: string(atom.Expired), stCompleted: string(atom.Completed),
-	stWarnings: string(atom.CompletedWithWarnings), stSuperseded: string(atom.Superseded), stCancelled: string(atom.Cancelled),
+// word gives a state or status as it is stored, "" for one that is not known.
+func word(n uint8) string {
+	switch n {
+	case stAccepted:
+		return string(atom.Accepted)
+	case stWaiting:
+		return string(atom.Waiting)
+	case stHeld:
+		return string(atom.Held)
+	case stFailed:
+		return string(atom.Failed)
+	case stExpired:
+		return string(atom.Expired)
+	case stCompleted:
+		return string(atom.Completed)
+	case stWarnings:
+		return string(atom.CompletedWithWarnings)
+	case stSuperseded:
+		return string(atom.Superseded)
+	case stCancelled:
+		return string(atom.Cancelled)
+	}
+	return ""
 }
 
-// number is how a state or status is stored, 0 for one that is not known.
-func number(word string) uint8 {
-	for n, w := range words {
-		if w == word {
+// number is the reverse of word, 0 for what is not known.
+func number(w string) uint8 {
+	for n := uint8(stAccepted); n <= stCancelled; n++ {
+		if word(n) == w && w != "" {
 			return n
 		}
 	}
