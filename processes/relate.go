@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"hash"
 	"sort"
 	"strings"
 
@@ -18,13 +17,7 @@ import (
 type digest [sha256.Size]byte
 
 // digestOf names what a YAML value says, not how it is written.
-func digestOf(n *yaml.Node) digest {
-	h := sha256.New()
-	write(h, n)
-	var d digest
-	h.Sum(d[:0])
-	return d
-}
+func digestOf(n *yaml.Node) digest { return sha256.Sum256(appendContent(make([]byte, 0, 1<<10), n)) }
 
 // fingerprint names a step as written.
 func fingerprint(n *yaml.Node) string {
@@ -32,34 +25,30 @@ func fingerprint(n *yaml.Node) string {
 	return hex.EncodeToString(d[:16])
 }
 
-// write feeds a value in a form that no other value has.
-func write(h hash.Hash, n *yaml.Node) {
+// appendContent writes a value in a form that no other value has.
+func appendContent(dst []byte, n *yaml.Node) []byte {
 	switch shape := spec.ShapeOf(n); shape {
 	case spec.MapShape:
+		dst = append(dst, '{')
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			writeText(h, 'k', n.Content[i].Value)
-			write(h, n.Content[i+1])
+			dst = appendContent(appendText(dst, 'k', n.Content[i].Value), n.Content[i+1])
 		}
-		h.Write([]byte{'}'})
+		return append(dst, '}')
 	case spec.ListShape:
-		h.Write([]byte{'['})
+		dst = append(dst, '[')
 		for _, e := range n.Content {
-			write(h, e)
+			dst = appendContent(dst, e)
 		}
-		h.Write([]byte{']'})
+		return append(dst, ']')
 	case spec.NullShape:
-		h.Write([]byte{'0'})
+		return append(dst, '0')
 	default:
-		writeText(h, byte(shape), n.Value)
+		return appendText(dst, byte(shape), n.Value)
 	}
 }
 
-func writeText(h hash.Hash, kind byte, s string) {
-	var head [9]byte
-	head[0] = kind
-	binary.BigEndian.PutUint64(head[1:], uint64(len(s)))
-	h.Write(head[:])
-	h.Write([]byte(s))
+func appendText(dst []byte, kind byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint64(append(dst, kind), uint64(len(s))), s...)
 }
 
 // hashes names the content of every process: its own, what it waits for, and
@@ -73,23 +62,21 @@ func (l *loader) hashes() {
 			names = append(names, name)
 		}
 		sort.Strings(names)
-		h := sha256.New()
-		h.Write(b.content[:])
+		content := append([]byte(nil), b.content[:]...)
 		var profiles []string
 		for _, name := range names {
 			r := reached[name]
-			writeText(h, 'p', name)
-			h.Write(r.content[:])
+			content = append(appendText(content, 'p', name), r.content[:]...)
 			profiles = append(profiles, r.profiles...)
 		}
 		sort.Strings(profiles)
 		for i, name := range profiles {
 			if p := l.project.Profiles[name]; p != nil && (i == 0 || profiles[i-1] != name) {
-				writeText(h, 's', p.Name)
-				writeText(h, 'h', p.Hash)
+				content = appendText(appendText(content, 's', p.Name), 'h', p.Hash)
 			}
 		}
-		b.proc.Hash = hex.EncodeToString(h.Sum(nil)[:16])
+		sum := sha256.Sum256(content)
+		b.proc.Hash = hex.EncodeToString(sum[:16])
 	}
 }
 

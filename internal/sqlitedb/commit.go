@@ -363,7 +363,8 @@ func (db *DB) mark() error {
 // checkpoint folds the log of writes back into the file once it is long
 // enough. It runs between transactions, when everybody has been answered, so
 // it delays no acknowledgement but the next. What it fails to fold back is
-// safe in the log; it gives up when it fails three times in a row.
+// safe in the log; it gives up when it fails three times in a row, unless the
+// disk is only full.
 func (db *DB) checkpoint() error {
 	ctx := context.Background()
 	var pages int64 // in the log and not folded back
@@ -382,6 +383,11 @@ func (db *DB) checkpoint() error {
 	}
 	db.unfolded++
 	db.log.Error("the log of writes cannot be folded back", "path", db.path, "error", err, "failures", db.unfolded)
+	if code(err) == sqlite3.SQLITE_FULL { // nothing more is taken on until there is room
+		db.unfolded = 0
+		db.fail(fmt.Errorf("%w: fold back the log of writes: %w", ErrFull, err))
+		return nil
+	}
 	if db.unfolded < maxFailures {
 		return nil
 	}

@@ -101,13 +101,18 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// begun waits until the store takes something.
+func begun(s *sqlite.Store) {
+	for n := 0; s.PutContent(ctx, "begun", fmt.Append(nil, os.Getpid(), s.Reserve(), n)) != nil; n++ {
+		runtime.Gosched()
+	}
+}
+
 func running(b testing.TB, s *sqlite.Store) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	for s.PutContent(ctx, "begun", nil) != nil {
-		runtime.Gosched()
-	}
+	begun(s)
 	return func() {
 		cancel()
 		if err := <-done; err != nil {

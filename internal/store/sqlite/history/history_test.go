@@ -92,7 +92,7 @@ func has(t *testing.T, h *history.History, seq int64, received time.Time, want b
 
 func TestNewestFirst(t *testing.T) {
 	dir := t.TempDir()
-	h := open(t, dir, history.Options{SegmentBytes: 4 << 10})
+	h := open(t, dir, history.Options{SegmentBytes: 500})
 	// Stragglers, an execution recorded twice, a gap, several days and segments.
 	add(t, h, day, span(1, 300)...)
 	add(t, h, day, 500, 310, 301)
