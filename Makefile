@@ -19,7 +19,7 @@ CONCURRENT := ./atom/... ./connectors/... ./internal/authn/... ./internal/consol
 # Scripts against the built binary.
 SCRIPTS := ./internal/cli/...
 
-GENERATED := connectors/all/all.go schemas/project.json docs/reference.md
+GENERATED := connectors/all/all.go schemas/project.json docs/reference.md docs/metrics.md
 # Fuzz targets that must be there; any other one is run as well.
 FUZZED := FuzzLoad FuzzExpression FuzzXML FuzzJSON FuzzIntake
 
