@@ -91,12 +91,6 @@ func (q *queue) add(r *Record) {
 
 // schedule makes sure that the queue looks for due executions at a time.
 func (q *queue) schedule(at time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.scheduleLocked(at)
-}
-
-func (q *queue) scheduleLocked(at time.Time) {
 	if at.IsZero() || q.closed || !q.nextDue.IsZero() && !at.Before(q.nextDue) {
 		return
 	}
@@ -196,7 +190,7 @@ func (q *queue) fill() {
 		}
 	}
 	q.more = due && len(late) == limit
-	q.scheduleLocked(next)
+	q.schedule(next)
 	for _, r := range accepted {
 		if r.Seq > q.high {
 			q.high = r.Seq
@@ -231,7 +225,7 @@ func (q *queue) done(r *Record, what afterRun) {
 	if what.ended {
 		q.waiting--
 	}
-	q.scheduleLocked(what.due)
+	q.schedule(what.due)
 }
 
 // take removes an execution from the window if it is there, so that it never

@@ -164,6 +164,10 @@ type Journal interface {
 	// Apply commits a change and returns once it is on disk. It fails with
 	// ErrEnded if the execution has an outcome, changing nothing.
 	Apply(ctx context.Context, c *Change) error
+	// Started notes that an execution runs from now on, without waiting for
+	// the disk: after an unclean stop, that is held against it in Unclean.
+	// Apply with a Park or an Outcome ends it.
+	Started(seq int64)
 	// Entries gives an execution's journal in the order of writing.
 	Entries(ctx context.Context, seq int64) ([]Entry, error)
 }

@@ -43,6 +43,7 @@ func (a *Atom) runRecord(q *queue, r *Record) afterRun {
 	}
 	e.cancel = cancel
 	a.running.Store(r.Seq, e)
+	a.store.Started(r.Seq)
 	defer a.running.Delete(r.Seq)
 	if err == nil {
 		if e.meta.Call != nil {

@@ -165,7 +165,8 @@ func (db *DB) script(ctx context.Context, text string) error {
 	}
 	s, err := db.writer.raw.Prepare(text)
 	if err == nil {
-		_, err = s.Exec(nil) //nolint:staticcheck // the driver's only way to run a script
+		//lint:ignore SA1019 the driver's only way to run a script
+		_, err = s.Exec(nil)
 		err = errors.Join(err, s.Close())
 	}
 	if err == nil {

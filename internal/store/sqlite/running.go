@@ -46,10 +46,10 @@ func openRunning(path string) (*running, []int64, error) {
 func (r *running) started(seq int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	slot, ok := r.slots[seq]
-	if ok {
+	if _, ok := r.slots[seq]; ok {
 		return nil
 	}
+	var slot int64
 	if n := len(r.free); n > 0 {
 		slot = r.free[n-1]
 		r.free = r.free[:n-1]
