@@ -51,7 +51,6 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
 			go func() { done <- s.Store.Run(ctx) }()
-			s.begun()
 			c.run(s)
 			cancel()
 			if err := errors.Join(<-done, s.Close()); err != nil {
@@ -71,20 +70,9 @@ type suite struct {
 
 var ctx = context.Background()
 
-// At is the time that the suite's messages are received at: today.
+// at is the time that the suite's messages are received at: today.
 func at(n int) time.Time {
 	return time.Now().UTC().Truncate(24 * time.Hour).Add(time.Duration(n) * time.Millisecond)
-}
-
-// begun waits until the store takes something.
-func (s *suite) begun() {
-	s.Helper()
-	for range 100_000 {
-		if s.PutContent(ctx, "begun", []byte("x")) == nil {
-			return
-		}
-	}
-	s.Fatal("the store takes nothing")
 }
 
 func (s *suite) message(process string) *atom.Acceptance {

@@ -64,7 +64,8 @@ type request struct {
 // Do has an operation written and returns when it is on disk. Errors of the
 // operation come back as they are. An error that Is ErrUnavailable means that
 // it was not written or that this is not known; one that Is ErrFull that it
-// was not. If ctx ends first the error Is ErrUnavailable, too.
+// was not. If ctx ends first the error Is ErrUnavailable, too. Before Run it
+// waits for Run.
 func (db *DB) Do(ctx context.Context, op Op) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -74,7 +75,7 @@ func (db *DB) Do(ctx context.Context, op Op) error {
 	}
 	r := &request{op: op, done: make(chan error, 1)}
 	db.mu.Lock()
-	if !db.running {
+	if db.ended {
 		db.mu.Unlock()
 		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 	}
@@ -99,18 +100,18 @@ func (db *DB) Do(ctx context.Context, op Op) error {
 	}
 }
 
-// Run commits until ctx ends, then commits what is queued and returns. It
-// returns an error when writing failed three times in a row: what was
+// Run commits until ctx ends, then commits what is queued and returns; it runs
+// once. It returns an error when writing failed three times in a row: what was
 // committed is safe, the program should exit and start again.
 func (db *DB) Run(ctx context.Context) error {
 	db.mu.Lock()
-	if db.running || db.closed {
+	if db.running || db.ended {
 		db.mu.Unlock()
 		return ErrClosed
 	}
 	db.running = true
 	db.mu.Unlock()
-	var err error
+	err := db.drain()
 	for err == nil && ctx.Err() == nil {
 		var again <-chan time.Time
 		if db.Err() != nil {
@@ -128,7 +129,7 @@ func (db *DB) Run(ctx context.Context) error {
 		err = db.drain()
 	}
 	db.mu.Lock()
-	db.running = false
+	db.running, db.ended = false, true
 	rest := db.queue
 	db.queue = nil
 	db.mu.Unlock()

@@ -78,6 +78,7 @@ type DB struct {
 	spare   []*request // the committer's other queue
 	wake    chan struct{}
 	running bool
+	ended   bool // Run has returned
 	closed  bool
 
 	failing  atomic.Pointer[failure]
@@ -182,7 +183,8 @@ func (db *DB) script(ctx context.Context, text string) error {
 	return nil
 }
 
-// Setup runs f in a transaction of its own. It is for the time before Run.
+// Setup runs f in a transaction of its own. It is for the time before Run and
+// after it.
 func (db *DB) Setup(f func(*Tx) error) error {
 	db.mu.Lock()
 	running := db.running
@@ -302,7 +304,7 @@ func (db *DB) Close() error {
 		db.mu.Unlock()
 		return nil
 	}
-	db.closed = true
+	db.closed, db.ended = true, true
 	db.mu.Unlock()
 	return errors.Join(db.closeReaders(), db.writer.close())
 }

@@ -13,7 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sort"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -101,18 +103,10 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// begun waits until the store takes something.
-func begun(s *sqlite.Store) {
-	for n := 0; s.PutContent(ctx, "begun", fmt.Append(nil, os.Getpid(), s.Reserve(), n)) != nil; n++ {
-		runtime.Gosched()
-	}
-}
-
 func running(b testing.TB, s *sqlite.Store) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	begun(s)
 	return func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -231,6 +225,34 @@ func behindHTTP(b *testing.B, f func([]byte) error) func([]byte) error {
 	}
 }
 
+// BenchmarkAlone compares the acknowledgement of a message that nobody else
+// waits beside with one append and flush.
+func BenchmarkAlone(b *testing.B) {
+	f, err := os.Create(filepath.Join(b.TempDir(), "log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	s := open(b, b.TempDir(), sqlite.Options{})
+	defer running(b, s)()
+	doc := body()
+	var flush, accept []float64
+	for b.Loop() {
+		start := time.Now()
+		f.Write(doc)
+		syscall.Fdatasync(int(f.Fd()))
+		between := time.Now()
+		if _, err := s.Accept(ctx, message(doc)); err != nil {
+			b.Fatal(err)
+		}
+		flush = append(flush, float64(between.Sub(start).Microseconds()))
+		accept = append(accept, float64(time.Since(between).Microseconds()))
+	}
+	b.ReportMetric(median(flush), "flush-p50-µs")
+	b.ReportMetric(median(accept), "accept-p50-µs")
+	b.ReportMetric(median(accept)/median(flush), "of-flush")
+}
+
 func median(v []float64) float64 {
 	sort.Float64s(v)
 	return v[len(v)/2]
@@ -295,4 +317,87 @@ func BenchmarkRecord(b *testing.B) {
 	stop()
 	b.ReportMetric(float64(s.Stats().Dropped), "dropped")
 	b.ReportMetric(float64(s.Stats().HistoryBytes)/float64(b.N), "bytes/execution")
+}
+
+// scale is how many rows the benchmarks of a full store put there;
+// VALENCE_SCALE sets it.
+func scale(few int) int {
+	if n, err := strconv.Atoi(os.Getenv("VALENCE_SCALE")); err == nil {
+		return n
+	}
+	return few
+}
+
+// BenchmarkFull compares acknowledgements a second, and finished executions,
+// of a store that has much waiting, or a long history, with those of an empty
+// one, in turns.
+func BenchmarkFull(b *testing.B) {
+	doc := body()
+	fill := map[string]func(s *sqlite.Store){
+		"waiting": func(s *sqlite.Store) {
+			parallel(b, scale(100_000), func() error {
+				a := message(doc)
+				a.Process = "backlog"
+				_, err := s.Accept(ctx, a)
+				return err
+			})
+		},
+		"history": func(s *sqlite.Store) {
+			for range scale(100_000) {
+				f := &atom.Finished{Record: atom.Record{Acceptance: *message(doc)}, Outcome: *outcome()}
+				f.Seq = s.Reserve()
+				s.Record(f)
+				if f.Seq%5000 == 0 {
+					if err := s.Move(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		},
+	}
+	for _, name := range []string{"waiting", "history"} {
+		b.Run(name, func(b *testing.B) {
+			empty, full := open(b, b.TempDir(), sqlite.Options{}), open(b, b.TempDir(), sqlite.Options{})
+			defer running(b, empty)()
+			defer running(b, full)()
+			fill[name](full)
+			runtime.GC()
+			debug.FreeOSMemory()
+			resident := residentMiB()
+			work := func(s *sqlite.Store) float64 {
+				return parallel(b, b.N/slices, func() error {
+					r, err := s.Accept(ctx, message(doc))
+					if err != nil {
+						return err
+					}
+					return s.Apply(ctx, &atom.Change{Seq: r.Seq, Outcome: outcome()})
+				})
+			}
+			var ratios []float64
+			b.ResetTimer()
+			for range slices {
+				base := work(empty)
+				ratios = append(ratios, work(full)/base)
+			}
+			b.StopTimer()
+			start := time.Now()
+			if _, _, err := full.List(ctx, atom.Filter{Statuses: []string{"completed"}}, "", 50); err != nil {
+				b.Error(err)
+			}
+			b.ReportMetric(median(ratios), "of-empty")
+			b.ReportMetric(resident, "resident-MiB")
+			b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "list-ms")
+			b.ReportMetric(float64(full.Stats().Dropped), "dropped")
+		})
+	}
+}
+
+func residentMiB() float64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, pages float64
+	fmt.Sscan(string(text), &size, &pages)
+	return pages * float64(os.Getpagesize()) / (1 << 20)
 }

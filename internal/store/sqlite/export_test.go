@@ -30,3 +30,6 @@ func (s *Store) Count(table string) (n int64, err error) {
 
 // Move moves what ended to the history.
 func (s *Store) Move() error { return s.keeper.move() }
+
+// Look looks for room on the disk.
+func (s *Store) Look() error { return s.space.Look() }

@@ -33,6 +33,8 @@ type keeper struct {
 	young   time.Duration
 	dropped atomic.Int64
 
+	moving sync.Mutex // from the database to the history
+
 	mu      sync.Mutex
 	records []*atom.Finished
 	writing []*atom.Finished // taken from records, until they can be read
@@ -114,10 +116,10 @@ func (k *keeper) run(ctx context.Context) {
 
 func (k *keeper) round() {
 	err := k.move()
-	if err != nil && !errors.Is(err, sqlitedb.ErrClosed) {
+	k.mu.Lock()
+	if err != nil && (k.failed == nil || k.failed.Error() != err.Error()) {
 		k.s.log.Error("what ended cannot be moved to the history", "error", err)
 	}
-	k.mu.Lock()
 	k.failed = err
 	close(k.changed)
 	k.changed = make(chan struct{})
@@ -129,8 +131,8 @@ func (k *keeper) round() {
 	}
 }
 
-// moving is what one round takes to the history.
-type moving struct {
+// load is what one round takes to the history.
+type load struct {
 	items []*history.Item
 	young []*young
 	packs []*pack
@@ -138,33 +140,19 @@ type moving struct {
 }
 
 func (k *keeper) move() error {
-	k.mu.Lock()
-	records := k.records
-	k.records, k.writing, k.bytes = nil, records, 0
-	k.mu.Unlock()
-	defer func() {
-		k.mu.Lock()
-		k.writing = nil
-		k.mu.Unlock()
-	}()
-	var recorded []*history.Item
-	for _, f := range records {
-		if it := k.record(f); it != nil {
-			recorded = append(recorded, it)
-		}
+	if err := k.writeRecords(); err != nil {
+		return err
 	}
+	if !k.moving.TryLock() { // a backup is being taken
+		return nil
+	}
+	defer k.moving.Unlock()
 	for {
 		m, more, err := k.collect()
-		m.items = append(m.items, recorded...)
 		if len(m.items) > 0 {
 			if e := k.s.history.Append(m.items, k.s.clock.now(), true); e != nil {
-				k.dropped.Add(int64(len(recorded)))
 				return errors.Join(err, e)
 			}
-		}
-		recorded = nil
-		if err != nil {
-			return err
 		}
 		k.s.mu.Lock()
 		for _, y := range m.young {
@@ -176,10 +164,37 @@ func (k *keeper) move() error {
 				return fmt.Errorf("delete what moved: %w", err)
 			}
 		}
-		if !more {
-			return nil
+		if !more || err != nil {
+			return err
 		}
 	}
+}
+
+// writeRecords keeps what ran in memory.
+func (k *keeper) writeRecords() error {
+	k.mu.Lock()
+	records := k.records
+	k.records, k.writing, k.bytes = nil, records, 0
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		k.writing = nil
+		k.mu.Unlock()
+	}()
+	var items []*history.Item
+	for _, f := range records {
+		if it := k.record(f); it != nil {
+			items = append(items, it)
+		}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	err := k.s.history.Append(items, k.s.clock.now(), true)
+	if err != nil {
+		k.dropped.Add(int64(len(items)))
+	}
+	return err
 }
 
 // record gives the item for an execution that ran in memory; a failed one goes
@@ -214,8 +229,8 @@ func (k *keeper) record(f *atom.Finished) *history.Item {
 
 // collect finds what can move: the ended members of packs that are done with,
 // or have been there too long, and ended executions with rows.
-func (k *keeper) collect() (*moving, bool, error) {
-	m, more := &moving{}, false
+func (k *keeper) collect() (*load, bool, error) {
+	m, more := &load{}, false
 	now := k.s.clock.now()
 	bytes := 0
 	type job struct {
@@ -263,189 +278,56 @@ func (k *keeper) collect() (*moving, bool, error) {
 	}
 	k.s.mu.Unlock()
 	read := map[int64][]*held{}
+	var errs []error
 	for _, j := range jobs {
-		h, lines, attempt, unclean := j.h, j.y.lines, 0, 0
-		var err error
-		switch {
-		case h != nil:
-		case j.y.home != nil:
-			members := read[j.y.home.first]
-			if members == nil {
-				if members, err = k.s.pack(context.Background(), j.y.home.first); err != nil {
-					return m, false, err
-				}
-				read[j.y.home.first] = members
-			}
-			if members == nil {
-				return m, false, fmt.Errorf("the pack of execution %d is not there", j.y.seq)
-			}
-			h = members[j.y.seq-j.y.home.first]
-		default:
-			r, err := k.s.row(context.Background(), j.y.seq, true)
-			if err != nil {
-				return m, false, err
-			}
-			if r == nil {
-				return m, false, fmt.Errorf("the row of execution %d is not there", j.y.seq)
-			}
-			h, attempt, unclean = r.held, r.attempt, r.unclean
-			lines = append(r.lines, lines...)
-		}
-		own := *h
-		accepted := *h.Acceptance
-		own.Acceptance = &accepted
-		e := *j.y.ending
-		lines = slices.Clone(lines)
-		if err := k.s.blobs.fill(&own, lines, &e); err != nil {
-			return m, false, err
-		}
-		m.items = append(m.items, item(&own, lines, &e, attempt, unclean))
-		m.young = append(m.young, j.y)
-	}
-	return m, more, nil
-}
-
-// retirement is what left the database in a transaction.
-type retirement struct {
-	packs    []*pack
-	rows     []*young
-	promoted map[int64]bool
-	unref    map[int64]int
-}
-
-// retireOp deletes what moved to the history, and gives the members of old
-// packs that live on rows of their own.
-type retireOp struct {
-	s     *Store
-	packs []*pack
-	rows  []*young
-}
-
-func (o *retireOp) Do(tx *sqlitedb.Tx) error {
-	b := o.s.batch
-	r := &retirement{promoted: map[int64]bool{}, unref: map[int64]int{}}
-	gone := map[*pack]bool{}
-	for _, p := range o.packs {
-		ok, err := b.retire(tx, p, r)
-		if err != nil {
-			return err
-		}
-		gone[p] = ok
-	}
-	for _, y := range o.rows {
-		b.s.mu.Lock()
-		p := b.s.mem.at[y.seq]
-		b.s.mu.Unlock()
-		if p != nil && !gone[p] || b.touches[y.seq] != nil {
-			continue // what is written of it in change needs the row to be known as ended
-		}
-		if _, err := tx.Exec("DELETE FROM execution WHERE seq = ?", y.seq); err != nil {
-			return err
-		}
-		if _, err := tx.Exec("DELETE FROM journal WHERE id BETWEEN ? AND ?", y.seq<<journalBits, y.seq<<journalBits|(1<<journalBits-1)); err != nil {
-			return err
-		}
-		free, err := freeFiles(tx, y.seq, y.seq, nil)
-		if err != nil {
-			return err
-		}
-		b.unlinks = append(b.unlinks, free...)
-		r.rows = append(r.rows, y)
-		r.unref[y.change]++
-	}
-	for id, n := range r.unref {
-		b.s.mu.Lock()
-		left := b.s.mem.refs[id] - n
-		b.s.mu.Unlock()
-		if left > 0 {
+		it, err := k.item(j.y, j.h, read)
+		if err != nil { // it stays, and what it is in
+			errs = append(errs, fmt.Errorf("execution %d: %w", j.y.seq, err))
 			continue
 		}
-		if _, err := tx.Exec("DELETE FROM change WHERE id = ?", id); err != nil {
-			return err
-		}
+		m.items = append(m.items, it)
+		m.young = append(m.young, j.y)
 	}
-	b.retired = r
-	return nil
+	return m, more, errors.Join(errs...)
 }
 
-// retire deletes a pack, unless some of it changed since it was looked at.
-func (b *batch) retire(tx *sqlitedb.Tx, p *pack, r *retirement) (bool, error) {
-	var live []int64
-	for seq := p.first; seq <= p.last; seq++ {
-		if b.touches[seq] != nil {
-			return false, nil
-		}
-		b.s.mu.Lock()
-		f, y := p.fate(seq), b.s.mem.young[seq]
-		b.s.mu.Unlock()
-		switch {
-		case f == ended && !y.moved:
-			return false, nil
-		case f == waits || f == runs:
-			live = append(live, seq)
-		}
-	}
-	keep := map[int64]bool{}
-	for i, f := range p.fates {
-		keep[p.first+int64(i)] = f == left
-	}
-	for _, seq := range live {
-		t, err := b.find(tx, seq)
-		if err != nil {
-			return false, err
-		}
-		if err := b.promote(tx, t, stAccepted, 0, 0, nil, nil); err != nil {
-			return false, err
-		}
-		t.leaves = nil // nothing needs to know: the pack goes with it
-		r.promoted[seq] = true
-		keep[seq] = true
-	}
-	if _, err := tx.Exec("DELETE FROM intake WHERE first = ?", p.first); err != nil {
-		return false, err
-	}
-	free, err := freeFiles(tx, p.first, p.last, func(seq int64) bool { return keep[seq] })
-	if err != nil {
-		return false, err
-	}
-	b.unlinks = append(b.unlinks, free...)
-	for _, id := range p.changes {
-		r.unref[id]++
-	}
-	r.packs = append(r.packs, p)
-	return true, nil
-}
-
-// forget takes what left the database out of memory.
-func (r *retirement) forget(m *memory, now time.Time) {
-	if r == nil {
-		return
-	}
-	gone := func(y *young, f fate) {
-		m.tombs.add(y.seq, f, now)
-		m.movable -= y.bytes
-		delete(m.young, y.seq)
-	}
-	for _, p := range r.packs {
-		for seq := p.first; seq <= p.last; seq++ {
-			switch y := m.young[seq]; {
-			case r.promoted[seq]:
-				m.tombs.add(seq, runs, now)
-			case p.fate(seq) == left:
-				m.tombs.add(seq, left, now)
-			case y != nil && y.home == p:
-				gone(y, ended)
+// item makes the item for an ended execution, from memory as far as it can.
+// Packs that it has to read are kept in read.
+func (k *keeper) item(y *young, h *held, read map[int64][]*held) (*history.Item, error) {
+	lines, attempt, unclean := y.lines, 0, 0
+	var err error
+	switch {
+	case h != nil:
+	case y.home != nil:
+		members := read[y.home.first]
+		if members == nil {
+			if members, err = k.s.pack(context.Background(), y.home.first); err != nil {
+				return nil, err
 			}
+			read[y.home.first] = members
 		}
-		m.forget(p)
-		delete(m.watched, p)
-	}
-	for _, y := range r.rows {
-		gone(y, ended)
-	}
-	for id, n := range r.unref {
-		if m.refs[id] -= n; m.refs[id] <= 0 {
-			delete(m.refs, id)
+		if members == nil {
+			return nil, errors.New("its pack is not there")
 		}
+		h = members[y.seq-y.home.first]
+	default:
+		r, err := k.s.row(context.Background(), y.seq, true)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil {
+			return nil, errors.New("its row is not there")
+		}
+		h, attempt, unclean = r.held, r.attempt, r.unclean
+		lines = append(r.lines, lines...)
 	}
+	own := *h
+	accepted := *h.Acceptance
+	own.Acceptance = &accepted
+	e := *y.ending
+	lines = slices.Clone(lines)
+	if err := k.s.blobs.fill(&own, lines, &e); err != nil {
+		return nil, err
+	}
+	return item(&own, lines, &e, attempt, unclean), nil
 }

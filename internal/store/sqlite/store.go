@@ -241,15 +241,19 @@ func (s *Store) Backup(ctx context.Context, dir string) (err error) {
 	}()
 	s.purging.Lock()
 	defer s.purging.Unlock()
-	// The database first: what moves to the history meanwhile is then in both,
-	// and what is in both is right in the database.
-	if err := s.db.Backup(ctx, filepath.Join(dir, "hot.db")); err != nil {
+	// Nothing moves from one to the other meanwhile, so that together they are
+	// of one moment.
+	s.keeper.moving.Lock()
+	err = s.db.Backup(ctx, filepath.Join(dir, "hot.db"))
+	past := s.history.Copy()
+	s.keeper.moving.Unlock()
+	if err != nil {
 		return err
 	}
 	if err := s.blobs.copyTo(filepath.Join(dir, "documents")); err != nil {
 		return fmt.Errorf("back up the documents: %w", err)
 	}
-	if err := s.history.CopyTo(filepath.Join(dir, "history")); err != nil {
+	if err := past.To(filepath.Join(dir, "history")); err != nil {
 		return fmt.Errorf("back up the history: %w", err)
 	}
 	return sqlitedb.SyncDir(dir)

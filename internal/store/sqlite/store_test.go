@@ -146,7 +146,6 @@ func child(dir string) error {
 	}
 	s.Hurry(2*time.Millisecond, 30*time.Millisecond)
 	go s.Run(ctx)
-	begun(s)
 	var mu sync.Mutex
 	say := func(format string, args ...any) {
 		mu.Lock()
@@ -329,7 +328,6 @@ func TestWriteFails(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- s.Run(runCtx) }()
-	begun(s)
 	first := accept(t, s, message([]byte("first")))
 	fail := func(kind faultdisk.Kind, in string, times int) {
 		disk.Fail(func(op faultdisk.Op) error {
@@ -433,7 +431,9 @@ func TestDiskFillsUp(t *testing.T) {
 	defer running(t, s)()
 	a, b := accept(t, s, message([]byte("a"))), accept(t, s, message([]byte("b")))
 	until := func(level sqlitedb.Level) {
-		for s.Stats().Space != level {
+		t.Helper()
+		if err := s.Look(); err != nil || s.Stats().Space != level {
+			t.Fatalf("level %d, %v, want %d", s.Stats().Space, err, level)
 		}
 	}
 	set(900 << 20)

@@ -401,14 +401,20 @@ func (h *History) Close() error {
 	return errors.Join(errs...)
 }
 
-// CopyTo copies what there is now into a new folder, flushed.
-func (h *History) CopyTo(dir string) error {
+// Copy is what there was at a moment, to be copied later. Nothing may be
+// purged in between.
+type Copy []source
+
+type source struct {
+	day, path string
+	size      int64
+}
+
+// Copy notes what there is now.
+func (h *History) Copy() Copy {
 	h.mu.RLock()
-	type source struct {
-		day, path string
-		size      int64
-	}
-	var all []source
+	defer h.mu.RUnlock()
+	var all Copy
 	for _, d := range h.days {
 		for _, s := range d.segments {
 			size := int64(-1) // all of it
@@ -420,7 +426,11 @@ func (h *History) CopyTo(dir string) error {
 			all = append(all, source{d.name, s.path, size})
 		}
 	}
-	h.mu.RUnlock()
+	return all
+}
+
+// To writes it into a new folder, flushed.
+func (all Copy) To(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
