@@ -9,6 +9,7 @@ package crash
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -152,6 +153,32 @@ func (a *atom) stop() int {
 	return a.cmd.ProcessState.ExitCode()
 }
 
+// executions gives what the admin plane lists with a status.
+func (a *atom) executions(status string) []json.RawMessage {
+	a.t.Helper()
+	token, err := os.ReadFile(filepath.Join(a.data, "admin.token"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	req, err := http.NewRequest("GET", "http://"+a.admin+"/api/v1/executions?status="+status, nil)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var page struct {
+		Executions []json.RawMessage `json:"executions"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil || resp.StatusCode != 200 {
+		a.t.Fatalf("the admin plane answered %d: %v", resp.StatusCode, err)
+	}
+	return page.Executions
+}
+
 // pause waits for the world outside of this process, which has no clock to fake.
 func pause(d time.Duration) { <-time.After(d) }
 
@@ -253,7 +280,7 @@ func TestKilledAtRandomInstants(t *testing.T) {
 	}
 	l.finish()
 	awaitAll(t, dest, l)
-	check(t, dest, l, n)
+	check(t, a, dest, l, n)
 	if code := a.stop(); code != 0 {
 		t.Errorf("after SIGTERM the atom exited with %d:\n%s", code, a.out.String())
 	}
@@ -297,7 +324,7 @@ func missing(dest *sink, l *load) []string {
 	return lost
 }
 
-func check(t *testing.T, dest *sink, l *load, kills int) {
+func check(t *testing.T, a *atom, dest *sink, l *load, kills int) {
 	t.Helper()
 	if lost := missing(dest, l); len(lost) > 0 {
 		t.Errorf("%d calls of acknowledged events are missing, the first: %s", len(lost), lost[0])
@@ -329,6 +356,14 @@ func check(t *testing.T, dest *sink, l *load, kills int) {
 	}
 	if repeats["e"] > bound {
 		t.Errorf("%d calls of early were repeated, promise 3 allows %d", repeats["e"], bound)
+	}
+	for _, status := range []string{"failed", "accepted", "waiting", "held", "running"} {
+		if found := a.executions(status); len(found) > 0 {
+			t.Errorf("at the end there are executions that are %s, such as %s", status, found[0])
+		}
+	}
+	if len(a.executions("completed")) == 0 {
+		t.Error("the program shows no completed execution")
 	}
 	t.Logf("%d kills, %d acknowledged, %d answered early, 0 expected lost: %d missing, %d doubled; repeats %v (allowed %d)",
 		kills, len(l.events), len(l.early), len(missing(dest, l)), doubled, repeats, bound)

@@ -70,7 +70,7 @@ func TestFullDisk(t *testing.T) {
 	a.start()
 	l.finish()
 	awaitAll(t, dest, l)
-	check(t, dest, l, 1)
+	check(t, a, dest, l, 1)
 }
 
 // fill writes a file until the disk is full.

@@ -16,6 +16,10 @@ import (
 
 const defaultBody = 10 << 20
 
+// credentials are headers that no process sees and nothing stores, whatever
+// the scheme of the listener.
+var credentials = []string{"Authorization", "Proxy-Authorization", "Cookie"}
+
 // endpoint is one deployed listener.
 type endpoint struct {
 	deployed *atom.Deployed
@@ -133,7 +137,7 @@ func (s *Server) endpoint(d *atom.Deployed) *endpoint {
 		s.log.Error("a listener lets nobody in: its authentication cannot be set up", "process", p.Name, "auth", e.authName, "error", err)
 		return e
 	}
-	e.auth, e.hidden = auth, auth.Consumes()
+	e.auth, e.hidden = auth, append(auth.Consumes(), credentials...)
 	if q, ok := auth.(authn.QueryConsumer); ok {
 		e.hideQuery = q.ConsumesQuery()
 	}

@@ -214,7 +214,7 @@ func TestArrival(t *testing.T) {
 		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 	in = f.last()
-	if in.Principal != "hook/u" || in.Request.User != "u" || fmt.Sprint(in.Request.Hidden) != "[Authorization]" || in.Request.Query != nil {
+	if in.Principal != "hook/u" || in.Request.User != "u" || fmt.Sprint(in.Request.Hidden) != "[Authorization Authorization Proxy-Authorization Cookie]" || in.Request.Query != nil {
 		t.Errorf("got %+v", in.Request)
 	}
 	if d, ok := f.contexts[1].Deadline(); !ok || time.Until(d) > 30*time.Second || time.Until(d) < 20*time.Second {

@@ -370,14 +370,14 @@ func (db *DB) checkpoint() error {
 	ctx := context.Background()
 	var pages int64 // in the log and not folded back
 	size := func(r Row) (bool, error) { pages = r.Int(1) - r.Int(2); return false, nil }
-	if err := db.writer.query(ctx, "PRAGMA wal_checkpoint(NOOP)", nil, size); err != nil {
-		return err
-	}
-	if pages < int64(checkpointBytes/db.o.PageSize)+db.left {
+	err := db.writer.query(ctx, "PRAGMA wal_checkpoint(NOOP)", nil, size)
+	if err == nil && pages < int64(checkpointBytes/db.o.PageSize)+db.left {
 		db.left = min(db.left, pages)
 		return nil
 	}
-	err := db.writer.query(ctx, "PRAGMA wal_checkpoint(PASSIVE)", nil, size)
+	if err == nil {
+		err = db.writer.query(ctx, "PRAGMA wal_checkpoint(PASSIVE)", nil, size)
+	}
 	if err == nil {
 		db.unfolded, db.left = 0, pages // a reader may need some: they stay
 		return nil

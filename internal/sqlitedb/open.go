@@ -107,7 +107,7 @@ func Open(path string, o Options) (*DB, error) {
 	ctx := context.Background()
 	var err error
 	db.writer, err = connect(ctx, dsn(path, o.VFS, fmt.Sprintf("page_size(%d)", o.PageSize), "journal_mode(WAL)", "synchronous(FULL)",
-		"wal_autocheckpoint(0)", "foreign_keys(ON)", "cache_size(-16384)", "temp_store(MEMORY)"))
+		"wal_autocheckpoint(0)", "journal_size_limit(16777216)", "foreign_keys(ON)", "cache_size(-16384)", "temp_store(MEMORY)"))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

@@ -492,6 +492,51 @@ func TestLongReaderIsCutOff(t *testing.T) {
 	}
 }
 
+// A reader that dawdles while others write makes the log of writes long, and
+// when it is cut off the log gets short again.
+func TestLongReaderUnderLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	db, stop := start(t, path, sqlitedb.Options{})
+	defer stop()
+	write := func(from int64) {
+		t.Helper()
+		for i := from; i < from+2000; i++ {
+			if err := db.Do(context.Background(), insert(i, strings.Repeat("x", 10_000))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(0)
+	reading, done := make(chan bool), make(chan error, 1)
+	go func() {
+		done <- db.Read(context.Background(), func(tx *sqlitedb.Tx) error {
+			return tx.Rows("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT i, (SELECT count(*) FROM item) FROM n", nil,
+				func(r sqlitedb.Row) (bool, error) {
+					if r.Int(1) != 2000 {
+						return false, fmt.Errorf("it sees %d", r.Int(1))
+					}
+					if r.Int(0) == 1 {
+						reading <- true
+					}
+					return true, nil
+				})
+		})
+	}()
+	<-reading
+	write(2000)
+	if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	write(4000)
+	st, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Size() > 17<<20 {
+		t.Errorf("the log stays at %d MiB", st.Size()>>20)
+	}
+}
+
 func TestSpace(t *testing.T) {
 	dir := t.TempDir()
 	free := int64(0)
