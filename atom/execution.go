@@ -46,6 +46,7 @@ type execution struct {
 	trace    trace
 	warnings []string
 	reply    *Reply
+	dedupe   *Dedupe     // in memory: the key that this request has claimed
 	accepted *Acceptance // in memory: what was committed by an early reply
 }
 
@@ -263,7 +264,7 @@ func (e *execution) Reply(f *steps.Frame, r *steps.Reply, rest bool) error {
 func (e *execution) detach(f *steps.Frame) (*Acceptance, error) {
 	m := *e.meta
 	m.Replied = true
-	a := &Acceptance{Seq: e.seq, Process: e.plan.process.Name, Plan: e.plan.name(), Env: e.envHash, Received: e.received, Due: time.Now(), Entries: e.entries}
+	a := &Acceptance{Seq: e.seq, Process: e.plan.process.Name, Plan: e.plan.name(), Env: e.envHash, Received: e.received, Due: time.Now(), Entries: e.entries, Dedupe: e.dedupe}
 	if e.request != nil {
 		m.Request = document.AppendJSON(nil, e.request())
 	}

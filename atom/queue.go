@@ -160,6 +160,7 @@ func (q *queue) next() *Record {
 func (q *queue) fill() {
 	q.filling = true
 	due, high, room := q.due || q.more, q.high, q.spilled && len(q.window) == 0
+	newest := q.newest
 	limit := refill + len(q.held)
 	q.due, q.more = false, false
 	q.mu.Unlock()
@@ -199,8 +200,9 @@ func (q *queue) fill() {
 			}
 		}
 	}
-	if room && len(accepted) < refill && q.high >= q.newest {
-		q.spilled = false
+	if room && len(accepted) < refill {
+		q.high = max(q.high, newest) // what is not there any more has ended
+		q.spilled = q.newest > q.high
 	}
 	q.wake()
 }

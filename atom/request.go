@@ -48,6 +48,7 @@ func (a *Atom) Request(ctx context.Context, d *Deployed, in *Arrival) (*Reply, e
 		if !claimed {
 			return repeated(before)
 		}
+		e.dedupe = &Dedupe{Key: key, Until: in.Received.Add(p.Delivery.Dedupe.Window)}
 	}
 	reply, err := e.run(f)
 	if key != "" {

@@ -55,6 +55,10 @@ const (
 	abandoned
 )
 
+// patience is how long an operation of DoSoon waits at most for one of Do to
+// share a transaction with.
+const patience = 500 * time.Microsecond
+
 type request struct {
 	op    Op
 	done  chan error
@@ -66,7 +70,14 @@ type request struct {
 // it was not written or that this is not known; one that Is ErrFull that it
 // was not. If ctx ends first the error Is ErrUnavailable, too. Before Run it
 // waits for Run.
-func (db *DB) Do(ctx context.Context, op Op) error {
+func (db *DB) Do(ctx context.Context, op Op) error { return db.do(ctx, op, true) }
+
+// DoSoon is Do for an operation that nobody outside waits for. It goes with
+// the next transaction of a Do, or after a moment by itself: alone it would
+// cost a flush, and make the next Do wait for that.
+func (db *DB) DoSoon(ctx context.Context, op Op) error { return db.do(ctx, op, false) }
+
+func (db *DB) do(ctx context.Context, op Op, urgent bool) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -80,13 +91,14 @@ func (db *DB) Do(ctx context.Context, op Op) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 	}
 	db.queue = append(db.queue, r)
-	first := len(db.queue) == 1
+	wake := urgent && !db.urgent
+	db.urgent = db.urgent || urgent
+	if !urgent && len(db.queue) == 1 {
+		db.patience.Reset(patience)
+	}
 	db.mu.Unlock()
-	if first {
-		select {
-		case db.wake <- struct{}{}:
-		default:
-		}
+	if wake {
+		db.awake()
 	}
 	if ctx.Done() == nil {
 		return <-r.done
@@ -98,6 +110,22 @@ func (db *DB) Do(ctx context.Context, op Op) error {
 		r.state.CompareAndSwap(queued, abandoned)
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
+}
+
+// awake lets the committer look at the queue.
+func (db *DB) awake() {
+	select {
+	case db.wake <- struct{}{}:
+	default:
+	}
+}
+
+// impatient makes what waits for company go by itself.
+func (db *DB) impatient() {
+	db.mu.Lock()
+	db.urgent = len(db.queue) > 0
+	db.mu.Unlock()
+	db.awake()
 }
 
 // Run commits until ctx ends, then commits what is queued and returns; it runs
@@ -165,21 +193,24 @@ func (db *DB) gather() {
 	}
 }
 
-// drain commits until nothing is waiting.
+// drain commits until nothing is waiting but what has patience.
 func (db *DB) drain() error {
 	for {
+		db.mu.Lock()
+		urgent := db.urgent
+		db.mu.Unlock()
+		if !urgent {
+			return nil
+		}
 		db.gather()
 		db.mu.Lock()
 		batch := db.queue
-		if len(batch) == 0 {
-			db.mu.Unlock()
-			return nil
-		}
 		if len(batch) > batchLimit {
 			db.queue = append([]*request(nil), batch[batchLimit:]...)
 			batch = batch[:batchLimit]
 		} else {
 			db.queue, db.spare = db.spare[:0], nil
+			db.urgent = false
 		}
 		db.mu.Unlock()
 		if err := db.commit(batch); err != nil {

@@ -146,6 +146,9 @@ func (c *conn) query(ctx context.Context, query string, args []any, row func(Row
 		s.columns = make([]driver.Value, len(rows.Columns()))
 	}
 	for {
+		if err := ctx.Err(); err != nil { // the driver looks only up to the first row
+			return err
+		}
 		if err := rows.Next(s.columns); err == io.EOF {
 			return nil
 		} else if err != nil {

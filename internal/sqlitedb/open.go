@@ -73,13 +73,15 @@ type DB struct {
 	readers chan *conn
 	opened  int // readers, for Close
 
-	mu      sync.Mutex
-	queue   []*request
-	spare   []*request // the committer's other queue
-	wake    chan struct{}
-	running bool
-	ended   bool // Run has returned
-	closed  bool
+	mu       sync.Mutex
+	queue    []*request
+	spare    []*request // the committer's other queue
+	wake     chan struct{}
+	urgent   bool        // what is queued is to be committed now
+	patience *time.Timer // until what is queued is urgent
+	running  bool
+	ended    bool // Run has returned
+	closed   bool
 
 	failing  atomic.Pointer[failure]
 	failures int   // in a row; the committer's
@@ -104,6 +106,8 @@ func Open(path string, o Options) (*DB, error) {
 		o.PageSize = 4096
 	}
 	db := &DB{path: path, o: o, log: o.Log, wake: make(chan struct{}, 1), readers: make(chan *conn, o.Readers)}
+	db.patience = time.AfterFunc(time.Hour, db.impatient)
+	db.patience.Stop()
 	ctx := context.Background()
 	var err error
 	db.writer, err = connect(ctx, dsn(path, o.VFS, fmt.Sprintf("page_size(%d)", o.PageSize), "journal_mode(WAL)", "synchronous(FULL)",
@@ -306,6 +310,7 @@ func (db *DB) Close() error {
 	}
 	db.closed, db.ended = true, true
 	db.mu.Unlock()
+	db.patience.Stop()
 	return errors.Join(db.closeReaders(), db.writer.close())
 }
 

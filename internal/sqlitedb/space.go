@@ -113,8 +113,8 @@ func (s *Space) Look() error {
 	case was == Release && level < Release && level > Roomy:
 		level = Release // the room is what the ballast gave: it is not for new work
 	case level == Roomy && s.ballast == 0 && free > low+ballast:
-		if err := s.create(ballast); err != nil {
-			return err
+		if err := s.create(ballast); err != nil { // it is a help, not a need
+			s.log.Warn("there is no ballast to give up when the disk fills", "error", err)
 		}
 	}
 	s.level.Store(int32(level))

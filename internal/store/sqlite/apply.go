@@ -57,7 +57,11 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 	if err := s.keeper.room(ctx); err != nil {
 		return fmt.Errorf("%w: %w", atom.ErrUnavailable, err)
 	}
-	if err := s.db.Do(ctx, op); err != nil {
+	write := s.db.Do
+	if c.Outcome != nil || c.Park != nil { // only a worker waits for it
+		write = s.db.DoSoon
+	}
+	if err := write(ctx, op); err != nil {
 		return s.refuse(err)
 	}
 	if errors.Is(op.err, errNowhere) {
