@@ -173,6 +173,35 @@ steps:
 	}
 }
 
+func TestARepeatedEarlyReplyRunsNothingTwice(t *testing.T) {
+	sys := newSystem()
+	r := start(t, sys, nil, `
+process: early
+listen: { path: /e, input: json, output: json, auth: none }
+dedupe: { key: "${doc.id}", window: 1h }
+steps:
+  - reply: { taken: "${uuid()}" }
+  - call: sys.post
+    with: { path: /late }
+`)
+	var replies [2]string
+	for i := range replies {
+		reply, err := r.atom.Request(context.Background(), r.process("early"), arrival(`{"id":1}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		replies[i] = string(reply.Doc.Body())
+		if i == 0 {
+			r.ended(reply.Execution)
+		} else if !reply.Duplicate {
+			t.Error("it is not said to be a duplicate")
+		}
+	}
+	if replies[0] != replies[1] || r.count("post /late") != 1 {
+		t.Errorf("replies %q, calls %v", replies, sys.paths())
+	}
+}
+
 func TestARepeatedRequestGetsTheStoredReply(t *testing.T) {
 	sys := newSystem()
 	sys.answers["get /x"] = func(n int) (*document.Document, error) {
