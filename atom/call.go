@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -269,5 +268,3 @@ func spanOf(parent string) string {
 	binary.BigEndian.PutUint64(b[:], rand.Uint64()|1)
 	return parent[:36] + hex.EncodeToString(b[:]) + parent[52:]
 }
-
-func (e *execution) String() string { return fmt.Sprintf("%s %s", e.plan.process.Name, e.id) }

@@ -121,7 +121,6 @@ type answers struct {
 
 type cached struct {
 	result *connectors.Result
-	at     time.Time
 	until  time.Time
 }
 
@@ -157,6 +156,6 @@ func (s *answers) put(key [16]byte, r *connectors.Result, now time.Time, keep ti
 	if old, ok := s.byKey[key]; ok {
 		s.bytes -= len(old.result.Doc.Body())
 	}
-	s.byKey[key] = cached{result: r, at: now, until: now.Add(keep)}
+	s.byKey[key] = cached{result: r, until: now.Add(keep)}
 	s.bytes += size
 }

@@ -180,7 +180,6 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 		a.Process, a.Plan = e.plan.process.Name, e.plan.name()
 		m.Root = e.root()
 		m.Call = &metaCall{Path: f.Step().Path, Key: key}
-		m.Request, m.Props = nil, nil
 		if h.Call.Settings != nil {
 			m.Call.With = document.AppendJSON(nil, h.Call.Settings)
 		}
@@ -194,7 +193,7 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 			return fault.Failf(fault.CodeInternal, "the process %s is not deployed any more", h.Process)
 		}
 		in := &Arrival{Doc: h.Body, CorrelationID: m.Correlation, Traceparent: m.Trace, Principal: m.Principal, Received: now, Props: h.Props}
-		taken, skip, err := e.atom.intake(e.context(f), d, in)
+		taken, skip, err := e.atom.intake(f.Context(), d, in)
 		if err != nil {
 			return err
 		}
@@ -217,7 +216,7 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 		return e.note(x, a)
 	}
 	if a != nil { // committed at its step
-		if _, err := e.atom.accept(e.context(f), a); err != nil {
+		if _, err := e.atom.store.Accept(f.Context(), a); err != nil {
 			return unavailable(err)
 		}
 	}
@@ -279,7 +278,7 @@ func (e *execution) detach(f *steps.Frame) (*Acceptance, error) {
 		return nil, err
 	}
 	a.Track = track
-	if _, err := e.atom.accept(e.context(f), a); err != nil {
+	if _, err := e.atom.store.Accept(f.Context(), a); err != nil {
 		return nil, unavailable(err)
 	}
 	return a, nil
@@ -303,8 +302,6 @@ func (e *execution) track(f *steps.Frame) (map[string]string, error) {
 	}
 	return out, nil
 }
-
-func (e *execution) context(f *steps.Frame) context.Context { return f.Context() }
 
 // clock gives the time of an event on a path: now, and never before what
 // happened there already.

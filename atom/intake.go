@@ -2,6 +2,7 @@ package atom
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -40,25 +41,11 @@ func (a *Atom) Accept(ctx context.Context, d *Deployed, in *Arrival) (*Acknowled
 	if err := a.open(d); err != nil {
 		return nil, err
 	}
-	if a.queue(d.Process.Name).full(d.Process.Delivery.Backlog) {
-		return nil, ErrBusy
-	}
-	taken, filtered, err := a.intake(ctx, d, in)
+	ack, err := a.take(ctx, d, in)
 	if err != nil {
 		return nil, err
 	}
-	ack := &Acknowledgement{Process: d.Process.Name, Status: ackFiltered, ReceivedAt: in.Received, SHA256: in.SHA256, CorrelationID: in.CorrelationID}
-	if !filtered {
-		r, err := a.accept(ctx, taken)
-		if err != nil {
-			return nil, err
-		}
-		ack.Status, ack.ReceivedAt = ackAccepted, r.Received
-		if r.Duplicate {
-			ack.Status = ackDuplicate
-		}
-		ack.Execution = a.ExecutionID(r.Seq, r.Received)
-		ack.Location = "/executions/" + ack.Execution
+	if ack.Execution != "" {
 		ack.ReplyToken = a.replyToken(ack.Execution)
 	}
 	if l := d.Process.Listen; l != nil && l.Ack != nil {
@@ -69,9 +56,31 @@ func (a *Atom) Accept(ctx context.Context, d *Deployed, in *Arrival) (*Acknowled
 	return ack, nil
 }
 
-// accept stores an acceptance; errors of the store stay visible to errors.Is.
-func (a *Atom) accept(ctx context.Context, x *Acceptance) (Receipt, error) {
-	return a.store.Accept(ctx, x)
+// take makes the process' own checks, stores what passes them, and tells what
+// became of it.
+func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival) (*Acknowledgement, error) {
+	if a.queue(d.Process.Name).full(d.Process.Delivery.Backlog) {
+		return nil, ErrBusy
+	}
+	taken, filtered, err := a.intake(ctx, d, in)
+	if err != nil {
+		return nil, err
+	}
+	ack := &Acknowledgement{Process: d.Process.Name, Status: ackFiltered, ReceivedAt: in.Received, SHA256: in.SHA256, CorrelationID: in.CorrelationID}
+	if filtered {
+		return ack, nil
+	}
+	r, err := a.store.Accept(ctx, taken)
+	if err != nil {
+		return nil, err
+	}
+	ack.Status, ack.ReceivedAt = ackAccepted, r.Received
+	if r.Duplicate {
+		ack.Status = ackDuplicate
+	}
+	ack.Execution = a.ExecutionID(r.Seq, r.Received)
+	ack.Location = "/executions/" + ack.Execution
+	return ack, nil
 }
 
 // intake makes the process' own checks, in order: profile, filter, dedupe.
@@ -250,33 +259,11 @@ func (a *Atom) Execute(ctx context.Context, name string, props *document.Object,
 	if !a.started.Load() {
 		return nil, ErrStarting
 	}
-	if a.queue(name).full(d.Process.Delivery.Backlog) {
-		return nil, ErrBusy
-	}
 	if doc == nil {
 		doc = document.Empty
 	}
-	correlation := derive("execute", time.Now().String())
-	in := &Arrival{Doc: doc, Received: now(), Props: props, CorrelationID: hashOf(correlation[:]), SHA256: hashBody(doc)}
-	taken, filtered, err := a.intake(ctx, d, in)
-	if err != nil {
-		return nil, err
-	}
-	ack := &Acknowledgement{Process: name, Status: ackFiltered, ReceivedAt: in.Received, CorrelationID: in.CorrelationID, SHA256: in.SHA256}
-	if filtered {
-		return ack, nil
-	}
-	r, err := a.accept(ctx, taken)
-	if err != nil {
-		return nil, err
-	}
-	ack.Status, ack.ReceivedAt = ackAccepted, r.Received
-	if r.Duplicate {
-		ack.Status = ackDuplicate
-	}
-	ack.Execution = a.ExecutionID(r.Seq, r.Received)
-	ack.Location = "/executions/" + ack.Execution
-	return ack, nil
+	in := &Arrival{Doc: doc, Received: now(), Props: props, CorrelationID: rand.Text(), SHA256: hashBody(doc)}
+	return a.take(ctx, d, in)
 }
 
 // now is the time as it is stored: in UTC, to the millisecond.
