@@ -492,14 +492,3 @@ func (c *compiler) pairKey(t ast.Node) *node {
 	}
 	return c.compile(t)
 }
-
-// scalarKey gives text, or the digits of a number, as a key.
-func scalarKey(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case document.Number:
-		return string(v), true
-	}
-	return "", false
-}

@@ -367,3 +367,14 @@ func (m *machine) charge(s *site, a, b num) error {
 	}
 	return m.alloc(s, 4*(a.digits()+b.digits())+256)
 }
+
+// scalarKey gives text, or the digits of a number, as a key.
+func scalarKey(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case document.Number:
+		return string(v), true
+	}
+	return "", false
+}
