@@ -18,7 +18,7 @@ const tooling = 99
 // What rows have in common.
 var (
 	floor0  = []string{"internal/document", "internal/fault", "internal/convert", "internal/metrics"}
-	floor1  = []string{"internal/profile", "internal/authn", "internal/sqlitedb", "internal/spec", "internal/expression"}
+	floor1  = []string{"internal/profile", "internal/authn", "internal/sqlitedb", "internal/spec", "internal/expression", "internal/wire"}
 	floor2  = []string{"processes", "connectors"}
 	floors1 = join(floor0, floor1)
 	floors2 = join(floors1, floor2)
@@ -66,6 +66,7 @@ var table = []row{
 	{1, "internal/authn", []string{"internal/fault"}, []string{jwt, jwks, jwkset, webhooks}},
 	{1, "internal/sqlitedb", nil, []string{sqlite, sqliteLibc, sys}},
 	{1, "internal/spec", []string{"internal/fault"}, []string{yaml}},
+	{1, "internal/wire", []string{"internal/fault"}, nil},
 	{1, "internal/expression", []string{"internal/convert", "internal/document", "internal/fault"}, []string{expr, gjson, decimals}},
 	{1, "internal/sqlitedb/faultdisk", nil, []string{sqlite, sqliteLibc, sys}},
 	{2, "connectors", floors1, nil},
