@@ -79,6 +79,7 @@ func New(o Options) *Atom {
 	}
 	a.work, a.halt = context.WithCancelCause(context.Background())
 	a.store.OnAccepted(a.arrived)
+	a.store.OnReady(a.readied)
 	return a
 }
 
@@ -123,6 +124,13 @@ func (a *Atom) Run(ctx context.Context) error {
 func (a *Atom) arrived(records []*Record) {
 	for _, r := range records {
 		a.queue(r.Process).push(r)
+	}
+}
+
+// readied is told by the store of everything that may run again.
+func (a *Atom) readied(list []Ready) {
+	for _, r := range list {
+		a.queue(r.Process).again(r)
 	}
 }
 

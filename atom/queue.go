@@ -25,7 +25,7 @@ type queue struct {
 	mu       sync.Mutex
 	window   []*Record
 	bytes    int
-	held     map[int64]bool // in the window or running
+	held     map[int64]bool // in the window or running; true: it became ready again meanwhile
 	high     int64          // newest Seq taken from the order of commit
 	newest   int64          // newest Seq committed
 	spilled  bool           // the store has accepted ones after high
@@ -83,10 +83,33 @@ func (q *queue) offer(r *Record) {
 	q.wake()
 }
 
+// again takes an execution that may run again. One that is in hand, because it
+// was made ready while it ran or before its worker let go of it, is looked at
+// once more afterwards. It is called in the order of commit and does not block.
+func (q *queue) again(r Ready) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.has(r.Seq):
+		q.held[r.Seq] = true
+		return
+	case r.Record != nil && len(q.window) < windowItems && q.bytes < windowBytes:
+		q.add(r.Record)
+	default:
+		q.due = true
+	}
+	q.wake()
+}
+
 func (q *queue) add(r *Record) {
 	q.window = append(q.window, r)
 	q.bytes += len(r.Doc)
-	q.held[r.Seq] = true
+	q.held[r.Seq] = false
+}
+
+func (q *queue) has(seq int64) bool {
+	_, ok := q.held[seq]
+	return ok
 }
 
 // schedule makes sure that the queue looks for due executions at a time.
@@ -186,7 +209,7 @@ func (q *queue) fill() {
 	}
 	q.filling, q.failures = false, 0
 	for _, r := range late {
-		if !q.held[r.Seq] {
+		if !q.has(r.Seq) {
 			q.add(r)
 		}
 	}
@@ -195,7 +218,7 @@ func (q *queue) fill() {
 	for _, r := range accepted {
 		if r.Seq > q.high {
 			q.high = r.Seq
-			if !q.held[r.Seq] {
+			if !q.has(r.Seq) {
 				q.add(r)
 			}
 		}
@@ -223,11 +246,16 @@ func (q *queue) backOff() {
 func (q *queue) done(r *Record, what afterRun) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	again := q.held[r.Seq]
 	delete(q.held, r.Seq)
 	if what.ended {
 		q.waiting--
 	}
 	q.schedule(what.due)
+	if again && !what.ended {
+		q.due = true
+		q.wake()
+	}
 }
 
 // take removes an execution from the window if it is there, so that it never

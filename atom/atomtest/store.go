@@ -29,6 +29,7 @@ type Store struct {
 	origins  map[string]atom.Receipt
 	contents map[string][]byte
 	accepted func([]*atom.Record)
+	ready    func([]atom.Ready)
 	err      error
 	started  map[int64]int
 }
@@ -57,6 +58,9 @@ func (s *Store) Fail(err error) {
 
 // OnAccepted is atom.Store's.
 func (s *Store) OnAccepted(f func([]*atom.Record)) { s.accepted = f }
+
+// OnReady is atom.Notifier's.
+func (s *Store) OnReady(f func([]atom.Ready)) { s.ready = f }
 
 // Run waits for ctx to end.
 func (s *Store) Run(ctx context.Context) error {

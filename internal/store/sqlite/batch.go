@@ -45,6 +45,7 @@ type batch struct {
 	s       *Store
 	plain   []*accepting                 // to be put into packs
 	rowed   []*accepting                 // that got rows
+	ready   []atom.Ready                 // that may run again
 	same    map[*atom.Receipt]*accepting // duplicates of what is in plain
 	taken   map[string]*accepting
 	touches map[int64]*touch
@@ -62,7 +63,7 @@ type batch struct {
 // Begin forgets the transaction before.
 func (b *batch) Begin() {
 	lastID := b.lastID
-	*b = batch{s: b.s, plain: b.plain[:0], rowed: b.rowed[:0], order: b.order[:0], unlinks: b.unlinks[:0], made: b.made[:0],
+	*b = batch{s: b.s, plain: b.plain[:0], rowed: b.rowed[:0], ready: b.ready[:0], order: b.order[:0], unlinks: b.unlinks[:0], made: b.made[:0],
 		taken: b.taken, touches: b.touches, packs: b.packs, same: b.same, lastID: lastID, now: b.s.clock.now()}
 	clear(b.taken)
 	clear(b.touches)
@@ -214,6 +215,9 @@ func (b *batch) Committed() {
 			}
 		}
 		s.accepted(records)
+	}
+	if len(b.ready) > 0 && s.ready != nil {
+		s.ready(b.ready)
 	}
 	if movable > moveBytes {
 		s.keeper.wake()

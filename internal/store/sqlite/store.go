@@ -55,6 +55,7 @@ type Store struct {
 	batch   *batch // the committer's
 
 	accepted func([]*atom.Record)
+	ready    func([]atom.Ready)
 	unclean  bool
 	broken   bool // the committer gave up
 
@@ -162,6 +163,9 @@ func (s *Store) writeFailed(err error) {
 
 // OnAccepted sets who is told of what is accepted; see atom.Store.
 func (s *Store) OnAccepted(f func([]*atom.Record)) { s.accepted = f }
+
+// OnReady sets who is told of what may run again; see atom.Notifier.
+func (s *Store) OnReady(f func([]atom.Ready)) { s.ready = f }
 
 // Err tells why the store takes nothing; see atom.Backlog.
 func (s *Store) Err() error {
