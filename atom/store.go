@@ -120,6 +120,9 @@ type Outcome struct {
 	DropDocuments bool
 	// Keep is how long the record is kept in history; zero: the store's default.
 	Keep time.Duration
+	// Resolved tells, of a failed or expired execution, how it was dealt with;
+	// nil: nobody has yet.
+	Resolved []byte
 }
 
 // Finished is an execution that ran in memory, to be recorded.
@@ -143,6 +146,10 @@ type Filter struct {
 	Until    time.Time
 	Track    map[string]string
 	Text     string // found in id, track values or error
+	// Fingerprint selects the failures of one cause.
+	Fingerprint string
+	// Unresolved selects failed and expired executions that nobody has dealt with.
+	Unresolved bool
 }
 
 // Queue takes executions in and gives out what is ready.
@@ -223,6 +230,7 @@ type Store interface {
 	Contents
 	Backlog
 	Notifier
+	Failures
 	// OnAccepted names the function that is told of every accepted execution
 	// and hand-off, in the order of commit and of Seq, before whoever waits
 	// for the commit is woken. It must not block. Acceptances with a Seq of

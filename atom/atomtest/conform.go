@@ -31,6 +31,7 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"hand-offs", handoffs},
 		{"park and due", parkAndDue},
 		{"failed stay", failedStay},
+		{"failures by cause", failuresOf},
 		{"history", historyOf},
 		{"list", list},
 		{"documents dropped", dropped},

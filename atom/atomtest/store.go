@@ -305,7 +305,8 @@ func matches(f *atom.Filter, x *atom.Execution) bool {
 		status = string(x.Outcome.Status)
 	}
 	if f.Process != "" && x.Process != f.Process || len(f.Statuses) > 0 && !slices.Contains(f.Statuses, status) ||
-		!f.Since.IsZero() && x.Received.Before(f.Since) || !f.Until.IsZero() && !x.Received.Before(f.Until) {
+		!f.Since.IsZero() && x.Received.Before(f.Since) || !f.Until.IsZero() && !x.Received.Before(f.Until) ||
+		f.Unresolved && !unresolved(x) || f.Fingerprint != "" && (x.Outcome == nil || x.Outcome.Fingerprint != f.Fingerprint) {
 		return false
 	}
 	for k, v := range f.Track {

@@ -254,6 +254,9 @@ func (b *batch) endBadly(tx *sqlitedb.Tx, t *touch, lines []line, e *ending) err
 	if err := writeFiles(tx, t.seq, nil, nil, e); err != nil {
 		return err
 	}
+	if err := writeFailure(tx, t.seq, t.process, e); err != nil {
+		return err
+	}
 	if t.home != nil {
 		t.lines = append(t.lines, lines...)
 		return b.promote(tx, t, state, 0, 0, nil, outcome)
@@ -284,6 +287,9 @@ func (o *failedOp) Do(tx *sqlitedb.Tx) error {
 		return err
 	}
 	if err := insertRow(tx, &o.h, number(string(o.ending.Status)), o.rec.Attempt, o.rec.Unclean, outcome); err != nil {
+		return err
+	}
+	if err := writeFailure(tx, o.h.Seq, o.h.Process, o.ending); err != nil {
 		return err
 	}
 	if err := writeLines(tx, o.h.Seq, o.lines); err != nil {

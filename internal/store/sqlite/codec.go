@@ -285,6 +285,12 @@ func (d *decoder) lines() []line {
 	return lines
 }
 
+// What an ending's flags say.
+const (
+	endingDrops    = 1 << iota // its documents are not kept
+	endingResolved             // it failed, and how that was dealt with follows
+)
+
 // appendEnding writes an outcome; without the trace for what is listed.
 func appendEnding(b []byte, e *ending, trace bool) []byte {
 	b = append(b, number(string(e.Status)))
@@ -292,12 +298,18 @@ func appendEnding(b []byte, e *ending, trace bool) []byte {
 	b = appendTime(b, e.Ended)
 	b = appendText(b, e.Fingerprint)
 	b = appendBlob(b, e.Error)
-	drop := byte(0)
+	flags := byte(0)
 	if e.DropDocuments {
-		drop = 1
+		flags |= endingDrops
 	}
-	b = append(b, drop)
+	if len(e.Resolved) > 0 {
+		flags |= endingResolved
+	}
+	b = append(b, flags)
 	b = binary.AppendUvarint(b, uint64(e.Keep))
+	if len(e.Resolved) > 0 {
+		b = appendBlob(b, e.Resolved)
+	}
 	if !trace {
 		return append(b, 0)
 	}
@@ -309,8 +321,12 @@ func (d *decoder) ending() *ending {
 	e := &ending{}
 	e.Status = atom.Status(word(d.byte()))
 	e.Started, e.Ended, e.Fingerprint, e.Error = d.time(), d.time(), d.text(), d.blob()
-	e.DropDocuments = d.byte() == 1
+	flags := d.byte()
+	e.DropDocuments = flags&endingDrops != 0
 	e.Keep = time.Duration(d.uvarint())
+	if flags&endingResolved != 0 {
+		e.Resolved = d.blob()
+	}
 	e.Trace, e.trace = d.doc(d)
 	return e
 }

@@ -109,15 +109,22 @@ func (s *Store) streams(ctx context.Context, f atom.Filter, want uint32, before 
 	add := func(fetch func(int64) ([]*atom.Execution, int64, error)) {
 		all = append(all, &stream{before: before, fetch: fetch})
 	}
+	if f.Fingerprint != "" && f.Unresolved { // few of many: by the index of causes
+		add(func(before int64) ([]*atom.Execution, int64, error) { return s.listCause(ctx, f.Fingerprint, before) })
+		return all, nil
+	}
 	for state := uint8(stAccepted); state <= stExpired; state++ {
-		if want&(1<<state) != 0 {
+		if want&(1<<state) != 0 && (!f.Unresolved || state >= live) {
 			add(func(before int64) ([]*atom.Execution, int64, error) { return s.listRows(ctx, state, f.Process, before) })
 		}
+	}
+	if f.Unresolved {
+		return all, nil
 	}
 	if want&(1<<stAccepted) != 0 {
 		add(func(before int64) ([]*atom.Execution, int64, error) { return s.listPacks(ctx, f.Process, before) })
 	}
-	if want>>stCompleted != 0 {
+	if want>>stFailed != 0 {
 		add(func(before int64) ([]*atom.Execution, int64, error) { return s.listEnded(ctx, f.Process, before) })
 		var scan *history.Scan
 		add(func(before int64) ([]*atom.Execution, int64, error) {
@@ -150,7 +157,9 @@ func matches(f *atom.Filter, want uint32, x *atom.Execution) bool {
 	case f.Process != "" && x.Process != f.Process,
 		want&(1<<number(status)) == 0,
 		!f.Since.IsZero() && x.Received.Before(f.Since),
-		!f.Until.IsZero() && !x.Received.Before(f.Until):
+		!f.Until.IsZero() && !x.Received.Before(f.Until),
+		f.Unresolved && (x.Outcome == nil || x.Outcome.Resolved != nil),
+		f.Fingerprint != "" && (x.Outcome == nil || x.Outcome.Fingerprint != f.Fingerprint):
 		return false
 	}
 	for k, v := range f.Track {
@@ -182,15 +191,25 @@ func (x *row) listed() *atom.Execution {
 	return out
 }
 
-func (s *Store) listRows(ctx context.Context, state uint8, process string, before int64) (found []*atom.Execution, low int64, err error) {
+func (s *Store) listRows(ctx context.Context, state uint8, process string, before int64) ([]*atom.Execution, int64, error) {
+	if process != "" {
+		return s.rows(ctx, "SELECT "+rowColumnsShort+" FROM execution WHERE state = ? AND seq < ? AND process = ? ORDER BY seq DESC LIMIT ?",
+			int64(state), before, process, listRows)
+	}
+	return s.rows(ctx, "SELECT "+rowColumnsShort+" FROM execution WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?", int64(state), before, listRows)
+}
+
+// listCause gives the failures of one cause.
+func (s *Store) listCause(ctx context.Context, fingerprint string, before int64) ([]*atom.Execution, int64, error) {
+	return s.rows(ctx, "SELECT "+rowColumnsShort+" FROM execution WHERE seq IN"+
+		" (SELECT seq FROM failure WHERE fingerprint = ? AND seq < ? ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC", fingerprint, before, listRows)
+}
+
+// rows gives executions that a query selects, and how far down it looked.
+func (s *Store) rows(ctx context.Context, query string, args ...any) (found []*atom.Execution, low int64, err error) {
 	low = -1
 	n := 0
 	err = s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
-		query, args := "SELECT "+rowColumnsShort+" FROM execution WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?", []any{int64(state), before, listRows}
-		if process != "" {
-			query, args = "SELECT "+rowColumnsShort+" FROM execution WHERE state = ? AND seq < ? AND process = ? ORDER BY seq DESC LIMIT ?",
-				[]any{int64(state), before, process, listRows}
-		}
 		return tx.Rows(query, args, func(r sqlitedb.Row) (bool, error) {
 			x, err := scanRow(r)
 			if err != nil {

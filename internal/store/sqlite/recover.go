@@ -147,7 +147,9 @@ func (s *Store) restoreRow(tx *sqlitedb.Tx, id, seq int64, lines []line, end *en
 	}
 	s.mem.young[seq] = y
 	s.mem.refs[id]++
-	s.mem.count(y.process, atom.State(word(state)), -1)
+	if state < live { // a failure that was dealt with does not live
+		s.mem.count(y.process, atom.State(word(state)), -1)
+	}
 	return nil
 }
 

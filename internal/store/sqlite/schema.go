@@ -34,6 +34,12 @@ CREATE TABLE origin(key BLOB PRIMARY KEY, seq INTEGER NOT NULL, received INTEGER
 CREATE TABLE file(seq INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(seq, hash)) WITHOUT ROWID;
 CREATE INDEX file_hash ON file(hash);
 `,
+}, {
+	Name: "failures by cause",
+	SQL: `
+CREATE TABLE failure(seq INTEGER PRIMARY KEY, process TEXT NOT NULL, fingerprint TEXT NOT NULL, ended INTEGER NOT NULL);
+CREATE INDEX failure_cause ON failure(fingerprint, process, seq);
+`,
 }}
 
 // How states and statuses are stored. Those under live are executions that
