@@ -99,6 +99,8 @@ type Change struct {
 	Handoffs []*Acceptance // created with it, or not at all
 	Park     *Park
 	Outcome  *Outcome
+	Reply    *KeptReply // what the sender may collect
+	Settled  *Settled   // what repeats of it are answered
 }
 
 // Park sets a live execution aside without memory or goroutine.
@@ -229,6 +231,7 @@ type Store interface {
 	Reservations
 	Contents
 	Backlog
+	Replies
 	Notifier
 	Failures
 	// OnAccepted names the function that is told of every accepted execution

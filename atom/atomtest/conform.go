@@ -41,6 +41,8 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"contents", contents},
 		{"backlog", backlog},
 		{"refused", refused},
+		{"replies", keptReplies},
+		{"settled keys", settledKeys},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &suite{T: t, Store: open(t)}

@@ -32,6 +32,7 @@ type Store struct {
 	ready    func([]atom.Ready)
 	err      error
 	started  map[int64]int
+	replies  map[int64]*atom.KeptReply
 }
 
 type key struct {
@@ -46,7 +47,7 @@ var _ atom.Store = (*Store)(nil)
 // NewStore makes an empty one.
 func NewStore() *Store {
 	return &Store{next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
-		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}}
+		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}, replies: map[int64]*atom.KeptReply{}}
 }
 
 // Fail makes everything that writes fail with err until it is called with nil.
@@ -194,6 +195,7 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 		}
 	}
 	x.Journal = append(x.Journal, c.Entries...)
+	s.keepReply(x.Process, c)
 	if c.Park != nil {
 		x.State, x.Due = c.Park.State, c.Park.Due
 		if x.Due.IsZero() && x.State != atom.Held {

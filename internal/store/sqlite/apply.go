@@ -17,6 +17,7 @@ type applyOp struct {
 	ending   *ending
 	handoffs []accepting // as given
 	made     []accepting
+	reply    *keeping
 	err      error // that refuses it without undoing the transaction
 }
 
@@ -48,6 +49,11 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 		more, err = s.blobs.spill(c.Outcome.Trace, &op.ending.trace)
 		pins = append(pins, more...)
 	}
+	if err == nil && c.Reply != nil {
+		op.reply = &keeping{KeptReply: c.Reply}
+		more, err = s.blobs.spill(c.Reply.Body, &op.reply.file)
+		pins = append(pins, more...)
+	}
 	if err != nil {
 		return s.refuse(err)
 	}
@@ -58,7 +64,7 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 		return fmt.Errorf("%w: %w", atom.ErrUnavailable, err)
 	}
 	write := s.db.Do
-	if c.Outcome != nil || c.Park != nil { // only a worker waits for it
+	if (c.Outcome != nil || c.Park != nil) && c.Reply == nil { // only a worker waits for it
 		write = s.db.DoSoon
 	}
 	if err := write(ctx, op); err != nil {
@@ -96,6 +102,16 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 	o.made = append(o.made[:0], o.handoffs...)
 	for i := range o.made {
 		if err := b.accept(tx, &o.made[i]); err != nil {
+			return err
+		}
+	}
+	if o.reply != nil {
+		if err := writeReply(tx, o.c.Seq, o.reply); err != nil {
+			return err
+		}
+	}
+	if o.c.Settled != nil {
+		if err := settleKey(tx, t.process, o.c.Seq, o.c.Settled); err != nil {
 			return err
 		}
 	}

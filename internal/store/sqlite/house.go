@@ -45,11 +45,17 @@ func (s *Store) housekeeping(ctx context.Context) {
 			continue
 		}
 		op := &sweepOp{from: from, now: s.clock.now()}
-		if err := s.db.Do(ctx, op); err != nil {
+		err := s.db.Do(ctx, op)
+		if err != nil {
 			s.log.Error("keys that are over cannot be deleted", "error", err)
 			continue
 		}
 		from = op.next
+		for more := true; more && err == nil; {
+			if more, err = s.sweepReplies(ctx); err != nil {
+				s.log.Error("replies that are over cannot be deleted", "error", err)
+			}
+		}
 	}
 }
 

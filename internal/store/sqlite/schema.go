@@ -40,6 +40,12 @@ CREATE INDEX file_hash ON file(hash);
 CREATE TABLE failure(seq INTEGER PRIMARY KEY, process TEXT NOT NULL, fingerprint TEXT NOT NULL, ended INTEGER NOT NULL);
 CREATE INDEX failure_cause ON failure(fingerprint, process, seq);
 `,
+}, {
+	Name: "replies",
+	SQL: `
+CREATE TABLE reply(seq INTEGER PRIMARY KEY, until INTEGER, body BLOB, file BLOB);
+CREATE INDEX reply_until ON reply(until);
+`,
 }}
 
 // How states and statuses are stored. Those under live are executions that
