@@ -79,8 +79,9 @@ type Receipt struct {
 type Record struct {
 	Acceptance
 	State   State
-	Attempt int // runs that ended in a park
-	Unclean int // unclean stops of the atom while it was running
+	Why     string // what it was parked for
+	Attempt int    // runs that ended in a park
+	Unclean int    // unclean stops of the atom while it was running
 }
 
 // Entry is one line of an execution's journal.
@@ -101,12 +102,20 @@ type Change struct {
 	Outcome  *Outcome
 	Reply    *KeptReply // what the sender may collect
 	Settled  *Settled   // what repeats of it are answered
+	Signal   *Signal    // given with it; where nobody waits nothing is changed, and it fails with ErrNobody
+	Waits    []Wait     // that it waits for from now on; those that are known already stay as they are
+	GaveUp   []int64    // places of waits that it gives up; if one was signalled nothing is changed, and it fails with ErrSignalled
 }
 
 // Park sets a live execution aside without memory or goroutine.
 type Park struct {
 	State State
-	Due   time.Time // when it is to run again; zero with Held: until told
+	Due   time.Time // when it is to run again; zero with Held or Signal: until told
+	Why   string    // for whoever looks at it
+	// Signal is set where a path waits for one. Signals is how many the run
+	// knows of: if more have come the execution is ready again at once.
+	Signal  bool
+	Signals int
 }
 
 // Outcome is how an execution ended.
@@ -233,6 +242,7 @@ type Store interface {
 	Backlog
 	Replies
 	Notifier
+	Waits
 	Failures
 	// OnAccepted names the function that is told of every accepted execution
 	// and hand-off, in the order of commit and of Seq, before whoever waits

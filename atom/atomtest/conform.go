@@ -43,6 +43,12 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"refused", refused},
 		{"replies", keptReplies},
 		{"settled keys", settledKeys},
+		{"waits", waitsOf},
+		{"early signals", earlySignals},
+		{"signals by key", signalsByKey},
+		{"giving up", givingUp},
+		{"several waits", severalWaits},
+		{"ended waits", endedWaits},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &suite{T: t, Store: open(t)}
@@ -50,6 +56,13 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 				s.mu.Lock()
 				defer s.mu.Unlock()
 				s.told = append(s.told, rs...)
+			})
+			s.OnReady(func(rs []atom.Ready) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				for _, r := range rs {
+					s.woke = append(s.woke, r.Seq)
+				}
 			})
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
@@ -68,6 +81,7 @@ type suite struct {
 	atom.Store
 	mu   sync.Mutex
 	told []*atom.Record
+	woke []int64
 	n    int
 }
 

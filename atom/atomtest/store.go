@@ -30,6 +30,7 @@ type Store struct {
 	contents map[string][]byte
 	accepted func([]*atom.Record)
 	ready    func([]atom.Ready)
+	waits    waits
 	err      error
 	started  map[int64]int
 	replies  map[int64]*atom.KeptReply
@@ -188,6 +189,9 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 	case x == nil:
 		return atom.ErrUnknown
 	}
+	if err := s.applyWaits(x, c); err != nil {
+		return err
+	}
 	var told []*atom.Record
 	for _, h := range c.Handoffs {
 		if _, err := s.accept(h, &told); err != nil {
@@ -197,24 +201,29 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 	x.Journal = append(x.Journal, c.Entries...)
 	s.keepReply(x.Process, c)
 	if c.Park != nil {
-		x.State, x.Due = c.Park.State, c.Park.Due
-		if x.Due.IsZero() && x.State != atom.Held {
-			x.Due = time.Unix(0, 1).UTC()
+		x.State, x.Due, x.Why = c.Park.State, c.Park.Due, c.Park.Why
+		if x.Due.IsZero() && x.State != atom.Held && !c.Park.Signal {
+			x.Due = atOnce
 		}
 		x.Attempt++
 		x.Unclean = 0
 		s.parked[x.Seq] = true
 		delete(s.started, x.Seq)
+		if c.Park.Signal && s.waits.signalled(x.Seq) > c.Park.Signals {
+			s.release(x)
+		}
 	}
 	if c.Outcome != nil {
 		outcome := *c.Outcome
-		x.Outcome, x.State, x.Due = &outcome, "", time.Time{}
+		x.Outcome, x.State, x.Due, x.Why = &outcome, "", time.Time{}, ""
 		delete(s.started, x.Seq)
+		s.waits.end(x.Seq)
 		if outcome.Status != atom.Failed && outcome.Status != atom.Expired {
 			s.finish(x)
 		}
 	}
 	s.tell(told)
+	s.tellReady()
 	return nil
 }
 

@@ -99,6 +99,17 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 		}
 		return err
 	}
+	if o.err, err = b.gaveUp(tx, o.c); o.err != nil || err != nil {
+		return err
+	}
+	if o.c.Signal != nil {
+		if _, o.err, err = b.signal(tx, o.c.Signal); o.err != nil || err != nil {
+			return err
+		}
+	}
+	if err := b.enterWaits(tx, t, o.c); err != nil {
+		return err
+	}
 	o.made = append(o.made[:0], o.handoffs...)
 	for i := range o.made {
 		if err := b.accept(tx, &o.made[i]); err != nil {
@@ -122,7 +133,7 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 		t.lines = append(t.lines, o.lines...)
 		t.ending = o.ending
 		t.becomes = number(string(o.ending.Status))
-		return nil
+		return b.endWaits(tx, t)
 	case o.c.Park != nil:
 		return b.park(tx, t, o.lines, o.c.Park)
 	case t.home != nil:
@@ -245,22 +256,40 @@ func (b *batch) member(tx *sqlitedb.Tx, p *pack, seq int64) (*held, error) {
 
 func (b *batch) park(tx *sqlitedb.Tx, t *touch, lines []line, p *atom.Park) error {
 	state, due := number(string(p.State)), instant(p.Due)
-	if due == nil && p.State != atom.Held {
-		due = int64(1) // at once
+	if due == nil && p.State != atom.Held && !p.Signal {
+		due = int64(atOnce)
 	}
 	t.parked = true
 	if t.home != nil {
 		t.lines = append(t.lines, lines...)
-		return b.promote(tx, t, state, 1, 0, due, nil)
+		if err := b.promote(tx, t, state, 1, 0, nil, nil); err != nil {
+			return err
+		}
+		if due != nil || p.Why != "" {
+			if _, err := tx.Exec("UPDATE execution SET due = ?, why = ? WHERE seq = ?", due, orNoText(p.Why), t.seq); err != nil {
+				return err
+			}
+		}
+		return b.signalled(tx, t, p)
 	}
 	t.becomes = state
-	if _, err := tx.Exec("UPDATE execution SET state = ?, due = ?, attempt = attempt + 1, unclean = 0 WHERE seq = ?", int64(state), due, t.seq); err != nil {
+	if _, err := tx.Exec("UPDATE execution SET state = ?, due = ?, why = ?, attempt = attempt + 1, unclean = 0 WHERE seq = ?", int64(state), due, orNoText(p.Why), t.seq); err != nil {
 		return err
 	}
 	if err := writeLines(tx, t.seq, lines); err != nil {
 		return err
 	}
-	return writeFiles(tx, t.seq, nil, lines, nil)
+	if err := writeFiles(tx, t.seq, nil, lines, nil); err != nil {
+		return err
+	}
+	return b.signalled(tx, t, p)
+}
+
+func orNoText(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 // endBadly ends an execution that stays in the database until it is dealt with.
@@ -278,7 +307,10 @@ func (b *batch) endBadly(tx *sqlitedb.Tx, t *touch, lines []line, e *ending) err
 		return b.promote(tx, t, state, 0, 0, nil, outcome)
 	}
 	t.becomes = state
-	if _, err := tx.Exec("UPDATE execution SET state = ?, due = NULL, outcome = ? WHERE seq = ?", int64(state), outcome, t.seq); err != nil {
+	if err := b.endWaits(tx, t); err != nil {
+		return err
+	}
+	if _, err := tx.Exec("UPDATE execution SET state = ?, due = NULL, why = NULL, outcome = ? WHERE seq = ?", int64(state), outcome, t.seq); err != nil {
 		return err
 	}
 	if err := writeLines(tx, t.seq, lines); err != nil {

@@ -168,7 +168,7 @@ func (s *Store) hot(ctx context.Context, seq int64) (*atom.Execution, error) {
 	out := &atom.Execution{Record: *x.record(), Journal: entriesOf(x.lines)}
 	if x.ending != nil {
 		out.Outcome = &x.ending.Outcome
-		out.State, out.Due = "", time.Time{}
+		out.State, out.Due, out.Why = "", time.Time{}, ""
 	}
 	return out, nil
 }

@@ -51,6 +51,9 @@ func (s *Store) housekeeping(ctx context.Context) {
 			continue
 		}
 		from = op.next
+		if err := s.db.Do(ctx, &sweepWaitsOp{b: s.batch}); err != nil {
+			s.log.Error("waits that are over cannot be deleted", "error", err)
+		}
 		for more := true; more && err == nil; {
 			if more, err = s.sweepReplies(ctx); err != nil {
 				s.log.Error("replies that are over cannot be deleted", "error", err)

@@ -186,7 +186,7 @@ func (x *row) listed() *atom.Execution {
 	if x.ending != nil {
 		outcome := x.ending.Outcome
 		outcome.Trace = nil
-		out.Outcome, out.State, out.Due = &outcome, "", time.Time{}
+		out.Outcome, out.State, out.Due, out.Why = &outcome, "", time.Time{}, ""
 	}
 	return out
 }

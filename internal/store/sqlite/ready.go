@@ -16,13 +16,14 @@ import (
 type row struct {
 	*held
 	state            uint8
+	why              string
 	attempt, unclean int
 	ending           *ending
 	lines            []line
 }
 
-const rowColumns = "seq, process, state, due, attempt, unclean, head, outcome, docs"
-const rowColumnsShort = "seq, process, state, due, attempt, unclean, head, outcome, NULL"
+const rowColumns = "seq, process, state, due, attempt, unclean, head, outcome, docs, why"
+const rowColumnsShort = "seq, process, state, due, attempt, unclean, head, outcome, NULL, why"
 
 func scanRow(r sqlitedb.Row) (*row, error) {
 	members, err := decodeHeads(r.Bytes(6), r.Bytes(8), r.Int(0), r.Text(1))
@@ -33,6 +34,9 @@ func scanRow(r sqlitedb.Row) (*row, error) {
 		return nil, fmt.Errorf("read execution %d: %w", r.Int(0), err)
 	}
 	x := &row{held: members[0], state: uint8(r.Int(2)), attempt: int(r.Int(4)), unclean: int(r.Int(5))}
+	if !r.Null(9) {
+		x.why = r.Text(9)
+	}
 	if !r.Null(3) {
 		x.Due = time.Unix(0, r.Int(3)).UTC()
 	}
@@ -46,7 +50,7 @@ func scanRow(r sqlitedb.Row) (*row, error) {
 }
 
 func (x *row) record() *atom.Record {
-	return &atom.Record{Acceptance: *x.Acceptance, State: atom.State(word(x.state)), Attempt: x.attempt, Unclean: x.unclean}
+	return &atom.Record{Acceptance: *x.Acceptance, State: atom.State(word(x.state)), Why: x.why, Attempt: x.attempt, Unclean: x.unclean}
 }
 
 func readRow(tx *sqlitedb.Tx, seq int64) (x *row, err error) {

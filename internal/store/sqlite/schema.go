@@ -46,6 +46,18 @@ CREATE INDEX failure_cause ON failure(fingerprint, process, seq);
 CREATE TABLE reply(seq INTEGER PRIMARY KEY, until INTEGER, body BLOB, file BLOB);
 CREATE INDEX reply_until ON reply(until);
 `,
+}, {
+	Name: "waits",
+	SQL: `
+ALTER TABLE execution ADD COLUMN why TEXT;
+CREATE TABLE wait(seq INTEGER NOT NULL, place INTEGER NOT NULL, state INTEGER NOT NULL, path TEXT NOT NULL, match BLOB, until INTEGER, body BLOB,
+  PRIMARY KEY(seq, place)) WITHOUT ROWID;
+CREATE INDEX wait_match ON wait(match, seq) WHERE match IS NOT NULL;
+CREATE INDEX wait_until ON wait(until) WHERE until IS NOT NULL;
+CREATE TABLE kept(id INTEGER PRIMARY KEY, match BLOB NOT NULL, until INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX kept_match ON kept(match, id);
+CREATE INDEX kept_until ON kept(until);
+`,
 }}
 
 // How states and statuses are stored. Those under live are executions that

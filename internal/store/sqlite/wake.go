@@ -16,7 +16,7 @@ func (b *batch) release(tx *sqlitedb.Tx, t *touch) error {
 		return nil
 	}
 	t.becomes = stAccepted
-	if _, err := tx.Exec("UPDATE execution SET state = ?, due = ? WHERE seq = ?", int64(stAccepted), int64(atOnce), t.seq); err != nil {
+	if _, err := tx.Exec("UPDATE execution SET state = ?, due = ?, why = NULL WHERE seq = ?", int64(stAccepted), int64(atOnce), t.seq); err != nil {
 		return err
 	}
 	b.ready = append(b.ready, atom.Ready{Process: t.process, Seq: t.seq})
