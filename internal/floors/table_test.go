@@ -69,6 +69,8 @@ var table = []row{
 	{1, "internal/wire", []string{"internal/fault"}, nil},
 	{1, "internal/expression", []string{"internal/convert", "internal/document", "internal/fault"}, []string{expr, gjson, decimals}},
 	{1, "internal/sqlitedb/faultdisk", nil, []string{sqlite, sqliteLibc, sys}},
+	{1, "cloud/platform/codec", nil, nil},
+	{2, "cloud/platform/filter", []string{"cloud/platform/codec"}, nil},
 	{2, "connectors", floors1, nil},
 	{2, "processes", join(floors1, []string{"connectors"}), []string{yaml}},
 	{3, "connectors/*", join(floors1, []string{"connectors"}), []string{rate}},
