@@ -44,6 +44,7 @@ type Atom struct {
 	queues   map[string]*queue
 	deployed []*Deployed // sorted by name
 	onDeploy []func([]*Deployed)
+	onEnded  func(Ended)
 	paused   map[string]bool
 
 	running  sync.Map     // seq → *execution, durable ones

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"valence/connectors"
+	"valence/internal/document"
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/processes"
@@ -31,8 +32,8 @@ type connection struct {
 	once    sync.Once
 }
 
-func openConnection(c *processes.Connection, env *expression.Env, override *expression.Template) (*connection, error) {
-	limits, settings, err := c.Resolve(env, override)
+func openConnection(c *processes.Connection, env *expression.Env, override *expression.Template, fixed *document.Object) (*connection, error) {
+	limits, settings, err := c.Resolve(env, override, fixed)
 	if err != nil {
 		return nil, err
 	}

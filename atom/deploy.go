@@ -26,6 +26,9 @@ type Release struct {
 	Env         map[string]string
 	Secrets     map[string]string
 	Environment *processes.Environment // whose connection overrides apply; nil: none
+	// Connections are settings that replace those of connections and of the
+	// environment, as they are: nothing in them is an expression.
+	Connections map[string]*document.Object
 }
 
 // release is a deployed Release with its connections open.
@@ -95,7 +98,7 @@ func (a *Atom) Deploy(ctx context.Context, r Release) error {
 		if r.Environment != nil {
 			override = r.Environment.Connections[name]
 		}
-		open, err := openConnection(c, env, override)
+		open, err := openConnection(c, env, override, r.Connections[name])
 		if err != nil {
 			wrong = append(wrong, &fault.Problem{Pos: c.Pos, Code: "connection", Msg: fmt.Sprintf("the connection %s cannot be opened: %v", name, err),
 				Hint: "correct its settings, or the values and secrets they are made of"})

@@ -41,7 +41,7 @@ func (a *Atom) Accept(ctx context.Context, d *Deployed, in *Arrival) (*Acknowled
 	if err := a.open(d); err != nil {
 		return nil, err
 	}
-	ack, err := a.take(ctx, d, in)
+	ack, err := a.take(ctx, d, in, "")
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func (a *Atom) Accept(ctx context.Context, d *Deployed, in *Arrival) (*Acknowled
 }
 
 // take makes the process' own checks, stores what passes them, and tells what
-// became of it.
-func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival) (*Acknowledgement, error) {
+// became of it. With an origin that was seen, nothing is stored.
+func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival, origin string) (*Acknowledgement, error) {
 	if a.queue(d.Process.Name).full(d.Process.Delivery.Backlog) {
 		return nil, ErrBusy
 	}
@@ -70,17 +70,12 @@ func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival) (*Acknowledge
 	if filtered {
 		return ack, nil
 	}
+	taken.Origin = origin
 	r, err := a.store.Accept(ctx, taken)
 	if err != nil {
 		return nil, err
 	}
-	ack.Status, ack.ReceivedAt = ackAccepted, r.Received
-	if r.Duplicate {
-		ack.Status = ackDuplicate
-	}
-	ack.Execution = a.ExecutionID(r.Seq, r.Received)
-	ack.Location = "/executions/" + ack.Execution
-	return ack, nil
+	return a.acknowledge(ack, r), nil
 }
 
 // intake makes the process' own checks, in order: profile, filter, dedupe.
@@ -249,6 +244,10 @@ func appendRequest(dst []byte, in *Arrival) []byte {
 
 // Execute runs a process durably, whatever its trigger.
 func (a *Atom) Execute(ctx context.Context, name string, props *document.Object, doc *document.Document) (*Acknowledgement, error) {
+	return a.execute(ctx, "", name, props, doc)
+}
+
+func (a *Atom) execute(ctx context.Context, origin, name string, props *document.Object, doc *document.Document) (*Acknowledgement, error) {
 	d, ok := a.Process(name)
 	if !ok {
 		return nil, ErrNoSuch
@@ -263,7 +262,7 @@ func (a *Atom) Execute(ctx context.Context, name string, props *document.Object,
 		doc = document.Empty
 	}
 	in := &Arrival{Doc: doc, Received: now(), Props: props, CorrelationID: rand.Text(), SHA256: hashBody(doc)}
-	return a.take(ctx, d, in)
+	return a.take(ctx, d, in, origin)
 }
 
 // now is the time as it is stored: in UTC, to the millisecond.

@@ -138,6 +138,7 @@ func (e *execution) record(f *steps.Frame, fail *fault.Failure) {
 	rec.Outcome = e.outcome(fail, keep.Documents > 0)
 	e.plan.stats.Ended(string(rec.Outcome.Status), rec.Outcome.Ended.Sub(e.started))
 	e.atom.store.Record(rec)
+	e.atom.tellEnded(e, &rec.Outcome, fail)
 }
 
 // outcome says how the run ended.

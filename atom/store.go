@@ -214,6 +214,14 @@ type Reservations interface {
 	Settle(ctx context.Context, process, key string, seq int64, reply []byte) error
 }
 
+// Origins finds what was accepted with an Origin.
+type Origins interface {
+	// Origin gives the receipt of the execution that has the origin, with
+	// Duplicate set; ErrUnknown if none has. An origin is known for a week at
+	// least, and for as long as its execution lives.
+	Origin(ctx context.Context, origin string) (Receipt, error)
+}
+
 // Contents keeps plans and environment values by their hash, as long as an
 // execution needs them.
 type Contents interface {
@@ -238,6 +246,7 @@ type Store interface {
 	Journal
 	History
 	Reservations
+	Origins
 	Contents
 	Backlog
 	Replies

@@ -211,6 +211,9 @@ func (a *Atom) Cancel(ctx context.Context, id string) error {
 		e.(*execution).cancel(why)
 	}
 	a.metrics.Process(x.Process).Ended(string(Cancelled), now.Sub(x.Received))
+	if a.onEnded != nil {
+		a.onEnded(Ended{Execution: id, Process: x.Process, Kind: kindOf(x.Meta), Status: Cancelled, Received: x.Received, Started: now, Ended: now, Error: why.Message})
+	}
 	return nil
 }
 

@@ -161,6 +161,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	e.mu.Unlock()
 	var parked *steps.Parked
 	var ended *Outcome
+	var fail *fault.Failure
 	switch {
 	case errors.As(err, &parked):
 		c.Park = &Park{State: Waiting, Due: parked.Due}
@@ -172,7 +173,6 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 			return afterRun{}
 		}
 	default:
-		var fail *fault.Failure
 		if err != nil {
 			fail = fault.AsFailure(err)
 		}
@@ -193,6 +193,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 		return afterRun{}
 	}
 	e.plan.stats.Ended(string(ended.Status), ended.Ended.Sub(r.Received))
+	e.atom.tellEnded(e, ended, fail)
 	if ended.Status == Failed {
 		e.atom.log.Error("an execution failed", "process", r.Process, "execution", e.id, "error", json.RawMessage(ended.Error))
 	}

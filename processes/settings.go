@@ -89,9 +89,9 @@ func (l *loader) checkSettings(c *component, conn *Connection, n *yaml.Node, par
 }
 
 // Resolve evaluates a connection's settings, with those of override in place
-// of its own where they are there, and decodes them. An error is a
-// *fault.Problem at the connection.
-func (c *Connection) Resolve(env *expression.Env, override *expression.Template) (ConnectionLimits, any, error) {
+// of its own where they are there, and those of fixed (or nil) in place of
+// both, and decodes them. An error is a *fault.Problem at the connection.
+func (c *Connection) Resolve(env *expression.Env, override *expression.Template, fixed *document.Object) (ConnectionLimits, any, error) {
 	var limits ConnectionLimits
 	wrong := func(err error) (ConnectionLimits, any, error) {
 		return ConnectionLimits{}, nil, &fault.Problem{Pos: c.Pos, Code: CodeWrongSettings, Msg: "connection `" + c.Name + "`: " + err.Error(),
@@ -107,6 +107,11 @@ func (c *Connection) Resolve(env *expression.Env, override *expression.Template)
 	}
 	for i := range replaced.Len() {
 		all.Set(replaced.At(i))
+	}
+	if fixed != nil {
+		for i := range fixed.Len() {
+			all.Set(fixed.At(i))
+		}
 	}
 	own, common := &document.Object{}, &document.Object{}
 	for i := range all.Len() {

@@ -301,6 +301,12 @@ func origin(s *suite) {
 	if err != nil || !r.Duplicate || r.Seq != seq {
 		s.Errorf("again: %+v, %v", r, err)
 	}
+	if r, err := s.Origin(ctx, a.Origin); err != nil || !r.Duplicate || r.Seq != seq || !r.Received.Equal(a.Received) {
+		s.Errorf("found: %+v, %v", r, err)
+	}
+	if _, err := s.Origin(ctx, "another"); !errors.Is(err, atom.ErrUnknown) {
+		s.Errorf("an unknown origin: %v", err)
+	}
 	parent := s.accept(s.message("p"))
 	s.apply(&atom.Change{Seq: parent, Handoffs: []*atom.Acceptance{a}, Outcome: completed()})
 	s.is("ready", seqs(s.ready("p", 0, 10)), []int64{seq})

@@ -86,6 +86,18 @@ func (s *Store) Accept(ctx context.Context, a *atom.Acceptance) (atom.Receipt, e
 	return r, err
 }
 
+// Origin is atom.Origins'.
+func (s *Store) Origin(_ context.Context, origin string) (atom.Receipt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.origins[origin]
+	if !ok {
+		return r, atom.ErrUnknown
+	}
+	r.Duplicate = true
+	return r, nil
+}
+
 func (s *Store) tell(told []*atom.Record) {
 	if len(told) > 0 && s.accepted != nil {
 		s.accepted(told)

@@ -52,7 +52,7 @@ func connectionTimeouts(project *processes.Project) map[string]time.Duration {
 	}
 	found := map[string]time.Duration{}
 	for name, c := range project.Connections {
-		limits, _, err := c.Resolve(&expression.Env{Names: standIns{env, secrets}}, nil)
+		limits, _, err := c.Resolve(&expression.Env{Names: standIns{env, secrets}}, nil, nil)
 		if err == nil { // otherwise it depends on the place: nothing is said about it
 			found[name] = limits.Timeout
 		}

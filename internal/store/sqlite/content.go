@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"valence/atom"
 	"valence/internal/sqlitedb"
@@ -32,4 +33,19 @@ func (s *Store) Content(ctx context.Context, hash string) (content []byte, err e
 		err = atom.ErrUnknown
 	}
 	return content, err
+}
+
+// Origin is atom.Origins'.
+func (s *Store) Origin(ctx context.Context, origin string) (r atom.Receipt, err error) {
+	found := false
+	err = s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+		found, err = tx.One("SELECT seq, received FROM origin WHERE key = ?", []any{keyBytes(origin)}, func(row sqlitedb.Row) {
+			r = atom.Receipt{Seq: row.Int(0), Received: time.Unix(0, row.Int(1)).UTC(), Duplicate: true}
+		})
+		return err
+	})
+	if err == nil && !found {
+		err = atom.ErrUnknown
+	}
+	return r, err
 }
