@@ -218,7 +218,7 @@ secret: ["${secret.KEY}", "${secret.OLD}"]
 		"env":    document.FromPlain(map[string]any{"URL": "http://x", "WAIT": "5s", "USER": "u", "NONE": nil}),
 		"secret": document.FromPlain(map[string]any{"KEY": "s3cret", "OLD": "0ld"}),
 	}}
-	limits, settings, err := p.Connections["shop"].Resolve(env, p.Environments["prod"].Connections["shop"])
+	limits, settings, err := p.Connections["shop"].Resolve(env, p.Environments["prod"].Connections["shop"], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ secret: ["${secret.KEY}", "${secret.OLD}"]
 	}
 
 	env.Names = fixed{"env": document.FromPlain(map[string]any{"URL": "http://x", "WAIT": "s3cret", "NONE": ""}), "secret": document.FromPlain(map[string]any{"KEY": "k"})}
-	_, _, err = p.Connections["shop"].Resolve(env, nil)
+	_, _, err = p.Connections["shop"].Resolve(env, nil, nil)
 	problem, ok := err.(*fault.Problem)
 	if !ok || problem.Pos.Line != 1 || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("%v", err)
