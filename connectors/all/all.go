@@ -6,6 +6,7 @@ package all
 import (
 	"valence/connectors"
 	"valence/connectors/http"
+	"valence/connectors/platform"
 )
 
 //go:generate go run valence/internal/generate/cmd/connectors ..
@@ -13,6 +14,7 @@ import (
 // Registry gives every connector by name. The version is what they call themselves abroad.
 func Registry(version string) connectors.Registry {
 	return connectors.Registry{
-		"http": http.Connector(version),
+		"http":     http.Connector(version),
+		"platform": platform.Connector(version),
 	}
 }
