@@ -102,6 +102,8 @@ type View struct {
 	Attempts      int               `json:"attempts,omitempty"`
 	CorrelationID string            `json:"correlation_id,omitempty"`
 	Parent        string            `json:"parent,omitempty"`
+	Original      string            `json:"original,omitempty"`   // the failed execution that it takes the place of
+	Resolution    *ResolutionView   `json:"resolution,omitempty"` // of a failed one that was dealt with
 	Track         map[string]string `json:"track,omitempty"`
 	Plan          string            `json:"plan,omitempty"`
 	Fingerprint   string            `json:"fingerprint,omitempty"`

@@ -55,6 +55,7 @@ type Atom struct {
 	work     context.Context // of what runs: ends after the grace
 	halt     context.CancelCauseFunc
 	workers  sync.WaitGroup
+	batches  batches
 	firstSeq int64 // of this run: what has a lower one was accepted before
 }
 

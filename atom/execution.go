@@ -45,6 +45,8 @@ type execution struct {
 	count    int
 	trace    trace
 	warnings []string
+	failed   []string // keys of the occurrences that failed it
+	tracked  map[string]string
 	reply    *Reply
 	dedupe   *Dedupe     // in memory: the key that this request has claimed
 	accepted *Acceptance // in memory: what was committed by an early reply
@@ -175,7 +177,7 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 	}
 	now := e.clock(f)
 	a := &Acceptance{Received: now, Env: e.envHash, Origin: hex.EncodeToString(slice(derive("handoff", e.root(), key)))}
-	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Principal: e.meta.Principal, Parent: e.id}
+	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Principal: e.meta.Principal, Parent: e.id, Alarm: e.meta.Alarm}
 	if h.Call != nil {
 		a.Process, a.Plan = e.plan.process.Name, e.plan.name()
 		m.Root = e.root()

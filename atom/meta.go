@@ -19,6 +19,10 @@ type meta struct {
 	Root        string    // id that idempotency keys derive from, where it is not the execution's own
 	Call        *metaCall // a hand-off of one call
 	Replied     bool
+	Memory      bool      // it ran in memory: there is no journal
+	Alarm       bool      // it belongs to an on_failure: its failure starts none
+	Original    string    // id of the failed execution that this one takes the place of
+	Began       time.Time // with Original: when that one began; zero: at its own acceptance
 }
 
 // metaCall is a call that was handed off: its step is in the plan, its
@@ -64,8 +68,17 @@ func (m *meta) append(dst []byte) []byte {
 		}
 		dst = append(dst, '}')
 	}
-	if m.Replied {
-		dst = append(member(dst, "replied"), "true"...)
+	flag := func(name string, v bool) {
+		if v {
+			dst = append(member(dst, name), "true"...)
+		}
+	}
+	flag("replied", m.Replied)
+	flag("memory", m.Memory)
+	flag("alarm", m.Alarm)
+	text("original", m.Original)
+	if !m.Began.IsZero() {
+		text("began", timeText(m.Began))
 	}
 	return append(dst, '}')
 }
@@ -105,11 +118,21 @@ func parseMeta(b []byte) (*meta, error) {
 			m.Call = &metaCall{Path: textOf(c, "path"), Key: textOf(c, "key"), With: rawOf(with)}
 		case "replied":
 			m.Replied = v == true
+		case "memory":
+			m.Memory = v == true
+		case "alarm":
+			m.Alarm = v == true
 		}
 	}
 	m.Correlation, m.Trace = textOf(o, "correlation_id"), textOf(o, "traceparent")
 	m.Principal, m.SHA256 = textOf(o, "principal"), textOf(o, "sha256")
-	m.Parent, m.Root = textOf(o, "parent"), textOf(o, "root")
+	m.Parent, m.Root, m.Original = textOf(o, "parent"), textOf(o, "root"), textOf(o, "original")
+	if began := textOf(o, "began"); began != "" {
+		var err error
+		if m.Began, err = time.Parse(time.RFC3339, began); err != nil {
+			return nil, errMeta
+		}
+	}
 	return m, nil
 }
 

@@ -128,21 +128,35 @@ func (e *execution) record(f *steps.Frame, fail *fault.Failure) {
 		setDocument(&rec.Acceptance, f.Input(), e.redact)
 	}
 	m := *e.meta
-	if e.request != nil && fail != nil { // what it takes to run it again
-		m.Request = document.AppendJSON(nil, e.request())
+	if fail != nil { // what it takes to run it again
+		m.Memory = true
+		if e.request != nil {
+			m.Request = document.AppendJSON(nil, e.request())
+		}
+		if p, _ := f.Name("props"); p != nil {
+			m.Props = document.AppendJSON(nil, p)
+		}
 	}
 	rec.Meta = m.append(make([]byte, 0, 160))
 	if track, err := e.track(f); err == nil {
-		rec.Track = track
+		rec.Track, e.tracked = track, track
 	}
 	rec.Outcome = e.outcome(fail, keep.Documents > 0)
 	e.plan.stats.Ended(string(rec.Outcome.Status), rec.Outcome.Ended.Sub(e.started))
 	e.atom.store.Record(rec)
 	e.atom.tellEnded(e, &rec.Outcome, fail)
+	if alarm := e.atom.alarm(e, &rec.Outcome); alarm != nil {
+		if _, err := e.atom.store.Accept(context.WithoutCancel(f.Context()), alarm); err != nil {
+			e.atom.log.Error("on_failure could not be started", "process", p.Name, "execution", e.id, "error", err)
+		}
+	}
 }
 
 // outcome says how the run ended.
 func (e *execution) outcome(fail *fault.Failure, documents bool) Outcome {
+	if fail != nil {
+		e.failed = fail.Keys
+	}
 	o := Outcome{
 		Status: Completed, Started: e.started.UTC(), Ended: time.Now().UTC(), Trace: e.pack(documents),
 		DropDocuments: !documents, Keep: e.plan.process.Delivery.Retention.Records,

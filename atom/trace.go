@@ -75,6 +75,7 @@ type stored struct {
 	Dropped  int           `json:"dropped,omitempty"`
 	Warnings []string      `json:"warnings,omitempty"`
 	Reply    *DocumentView `json:"reply,omitempty"`
+	Failed   []string      `json:"failed,omitempty"` // keys of the occurrences that failed it
 }
 
 // pack writes the trace as JSON; it is written for every execution, so by hand.
@@ -99,6 +100,10 @@ func (e *execution) pack(documents bool) []byte {
 	if len(e.warnings) > 0 {
 		dst = append(dst, `,"warnings":`...)
 		dst = document.AppendJSON(dst, document.FromPlain(e.warnings))
+	}
+	if len(e.failed) > 0 {
+		dst = append(dst, `,"failed":`...)
+		dst = document.AppendJSON(dst, document.FromPlain(e.failed))
 	}
 	if e.reply != nil && documents {
 		dst = append(dst, `,"reply":`...)

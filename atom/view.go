@@ -60,7 +60,7 @@ func (a *Atom) view(x *Execution) *View {
 		Attempts: x.Attempt, Track: x.Track, Plan: x.Plan,
 	}
 	if m, err := parseMeta(x.Meta); err == nil {
-		v.CorrelationID, v.Parent = m.Correlation, m.Parent
+		v.CorrelationID, v.Parent, v.Original = m.Correlation, m.Parent, m.Original
 	}
 	if x.Outcome == nil {
 		if !x.Due.IsZero() && v.Status != StatusRunning {
@@ -71,6 +71,7 @@ func (a *Atom) view(x *Execution) *View {
 	}
 	started, ended := x.Outcome.Started, x.Outcome.Ended
 	v.StartedAt, v.EndedAt, v.Fingerprint = &started, &ended, x.Outcome.Fingerprint
+	v.Resolution = resolution(x.Outcome)
 	if len(x.Outcome.Error) > 0 {
 		e := &ErrorView{}
 		if json.Unmarshal(x.Outcome.Error, e) == nil {

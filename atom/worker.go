@@ -73,7 +73,7 @@ func (a *Atom) revive(ctx context.Context, r *Record) (*execution, *steps.Frame,
 	}
 	e := &execution{
 		atom: a, plan: p, seq: r.Seq, id: a.ExecutionID(r.Seq, r.Received), received: r.Received, started: time.Now(),
-		durable: true, meta: m, env: env, envHash: r.Env, redact: redactOf(p),
+		durable: true, meta: m, env: env, envHash: r.Env, redact: redactOf(p), tracked: r.Track,
 	}
 	if len(m.Request) > 0 {
 		request := document.Raw(m.Request)
@@ -86,7 +86,11 @@ func (a *Atom) revive(ctx context.Context, r *Record) (*execution, *steps.Frame,
 	if len(m.Props) > 0 {
 		props, _ = document.Decode(document.Parse(string(m.Props))).(*document.Object)
 	}
-	f := steps.NewFrame(ctx, e, p.process, recordDocument(r), props, r.Received)
+	began := r.Received
+	if !m.Began.IsZero() { // its journal is another's, whose times count
+		began = m.Began
+	}
+	f := steps.NewFrame(ctx, e, p.process, recordDocument(r), props, began)
 	if r.Unclean >= uncleanLimit {
 		return e, f, &fault.Failure{Code: fault.CodeCrashed, Origin: fault.FromAtom,
 			Message: "the atom stopped uncleanly each time it ran this; it is not run again by itself"}
@@ -98,7 +102,7 @@ func (a *Atom) revive(ctx context.Context, r *Record) (*execution, *steps.Frame,
 // atom accepted and that was never parked has none.
 func (e *execution) readJournal(ctx context.Context, r *Record) error {
 	entries := r.Entries
-	if r.Seq < e.atom.firstSeq || r.Attempt > 0 || e.meta.Replied {
+	if r.Seq < e.atom.firstSeq || r.Attempt > 0 || e.meta.Replied || e.meta.Original != "" {
 		var err error
 		if entries, err = e.atom.store.Entries(ctx, r.Seq); err != nil {
 			return fmt.Errorf("read its journal: %w", err)
@@ -179,6 +183,9 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 		o := e.outcome(fail, e.plan.process.Delivery.Retention.Documents > 0 || fail != nil)
 		ended = &o
 		c.Outcome = ended
+		if alarm := e.atom.alarm(e, ended); alarm != nil {
+			c.Handoffs = append(c.Handoffs, alarm)
+		}
 	}
 	if err := e.atom.apply(c); err != nil {
 		if !errors.Is(err, ErrEnded) && err != steps.Interrupted {

@@ -224,6 +224,7 @@ var secretFields = []spec.Field{
 
 type projectDecl struct {
 	Name, Description string
+	OnFailure         string
 	Retry             *Retry
 	Retention         *retentionDecl
 	Redact            []string
@@ -232,7 +233,7 @@ type projectDecl struct {
 var projectFields = []spec.Field{
 	spec.String("project", func(p *projectDecl) *string { return &p.Name }, "The project's name.").Eg("shop-to-erp").Required(),
 	descriptionField(func(p *projectDecl) *string { return &p.Description }),
-	spec.Later("on_failure", "A process that is run with the record of a failed execution."),
+	spec.Ref("on_failure", func(p *projectDecl) *string { return &p.OnFailure }, "process", "A process that is started for each execution that fails or expires, committed with the failure. Its document is the record: `execution process status fingerprint error track received_at ended_at correlation_id`, where `error` is `{ code message step status position }`. What it starts, and its own failure, start it no further.").Eg("tell-someone"),
 	spec.Retry("retry", func(p *projectDecl) **Retry { return &p.Retry }, "Retry policy of every call; 6 attempts with `10s..10m` by default, 1 in a synchronous execution."),
 	retentionField(func(p *projectDecl) **retentionDecl { return &p.Retention }),
 	redactField(func(p *projectDecl) *[]string { return &p.Redact }),

@@ -174,7 +174,7 @@ type Retry struct {
 // Defaults are the project-wide settings.
 type Defaults struct {
 	Name      string
-	OnFailure string
+	OnFailure string // process that is started for each failure; "": none
 	Retry     *Retry
 	Retention Retention
 	Redact    []string

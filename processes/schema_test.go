@@ -55,7 +55,6 @@ func TestSchema(t *testing.T) {
 		"connection: c\nconnector: none\n":                                    "/connector",
 		"auth: a\nscheme: hmac\nsecret: ${secret.X}\ntokn: x\n":               "/tokn",
 		"environment: e\nsecrets: { A: plain }\n":                             "/secrets/A",
-		"project: x\non_failure: p\n":                                         "/on_failure",
 		"profile: p\nschma: {}\n":                                             "/schma",
 		"process: p\nsteps: [{ try: [], catch: { steps: [], handeld: no } }]": "/steps/0/catch",
 	} {

@@ -31,7 +31,7 @@ func (l *loader) defaults(c *component) {
 	checkRedact(d, c.root, decl.Redact)
 	checkRetention(d, c.root, decl.Retention)
 	into := &l.project.Defaults
-	into.Name, into.Retry, into.Redact = decl.Name, decl.Retry, decl.Redact
+	into.Name, into.OnFailure, into.Retry, into.Redact = decl.Name, decl.OnFailure, decl.Retry, decl.Redact
 	if decl.Retention != nil {
 		into.Retention = decl.Retention.resolve()
 	}

@@ -39,14 +39,10 @@ func (s *branch) Run(f *Frame) error {
 		return err
 	}
 	result := &document.Object{}
-	var first error
-	failed := 0
+	var failures []error
 	for i, p := range s.Paths {
 		if errs[i] != nil && errs[i] != stopped {
-			if first == nil {
-				first = errs[i]
-			}
-			failed++
+			failures = append(failures, errs[i])
 			continue
 		}
 		if frames[i] != nil {
@@ -54,21 +50,24 @@ func (s *branch) Run(f *Frame) error {
 			result.Set(p.Name, frames[i].value)
 		}
 	}
-	if first != nil {
-		return several(first, failed, len(s.Paths), "paths")
+	if len(failures) > 0 {
+		return several(failures, len(s.Paths), "paths")
 	}
 	f.Give(document.FromValue(result))
 	return nil
 }
 
-// several gives the failure of a step of which failed of n parts failed.
-func several(first error, failed, n int, what string) error {
-	e := fault.AsFailure(first)
-	if failed == 1 {
+// several gives the failure of a step of whose n parts these failed.
+func several(failures []error, n int, what string) error {
+	e := fault.AsFailure(failures[0])
+	if len(failures) == 1 {
 		return e
 	}
 	sum := *e
-	sum.Message = plural(failed, n, what) + ", the first: " + e.Message
-	sum.Cause = e
+	sum.Message = plural(len(failures), n, what) + ", the first: " + e.Message
+	sum.Cause, sum.Keys = e, nil
+	for _, f := range failures {
+		sum.Keys = append(sum.Keys, fault.AsFailure(f).Keys...)
+	}
 	return &sum
 }

@@ -61,7 +61,7 @@ func (s *forEach) Run(f *Frame) error {
 	if err := left(errs); err != nil {
 		return err
 	}
-	var first error
+	var failed []error
 	failures := []any{}
 	results := make([]any, 0, len(list))
 	for i, err := range errs {
@@ -76,14 +76,12 @@ func (s *forEach) Run(f *Frame) error {
 			}
 		case err == stopped:
 		default:
-			if first == nil {
-				first = err
-			}
+			failed = append(failed, err)
 			failures = append(failures, elementFailure(i, list[i], fault.AsFailure(err)))
 		}
 	}
-	if first != nil && s.Errors == "" {
-		return several(first, len(failures), len(list), "elements")
+	if len(failed) > 0 && s.Errors == "" {
+		return several(failed, len(list), "elements")
 	}
 	if s.Errors != "" {
 		f.setVar(s.Errors, failures)

@@ -78,6 +78,14 @@ func (s *processStep) call(f *Frame, p *processes.Process, body *document.Docume
 	return nil
 }
 
+// Called gives the process that a `process:` step calls, "" for other steps.
+func Called(s *processes.Step) string {
+	if p, ok := s.Settings.(*processStep); ok {
+		return p.Name
+	}
+	return ""
+}
+
 func (f *Frame) log(text string) {
 	f.rt.Trace(Traced{Key: f.Key(), Step: f.step, Start: f.env.Now, Outcome: "log", Log: text})
 }

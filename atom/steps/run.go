@@ -130,6 +130,9 @@ func (f *Frame) fail(s *processes.Step, start time.Time, err error) error {
 	if e.Pos == (fault.Pos{}) {
 		e.Pos = s.Pos
 	}
+	if len(e.Keys) == 0 {
+		e.Keys = []string{f.Key()}
+	}
 	if f.ctx.Err() != nil {
 		cause, ended := interruption(f.ctx).(*fault.Failure)
 		if !ended {

@@ -34,6 +34,7 @@ type grammar struct {
 	Explain    explainCmd    `cmd:"" help:"Tell what a process will do: what is durable, what can repeat, how long callers wait."`
 	Exec       execCmd       `cmd:"" help:"Run one process."`
 	Executions executionsCmd `cmd:"" help:"List, show and cancel executions of a running atom."`
+	Failed     failedCmd     `cmd:"" help:"List, group, resubmit and delete what failed."`
 	Processes  processesCmd  `cmd:"" help:"List, pause and resume the processes of a running atom."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data of a running or stopped atom."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the language."`
@@ -147,7 +148,7 @@ func (s *streams) end(err error) int {
 
 // later are commands that the product will have.
 var later = map[string]string{
-	"test": "exec PROCESS --local", "failed": "executions --status failed", "sequences": "",
+	"test": "exec PROCESS --local", "sequences": "",
 	"cloud": "", "join": "", "deploy": "run, with the new project", "migrate": "backup",
 }
 

@@ -79,7 +79,12 @@ func (c *listExecutionsCmd) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
+	return printExecutions(s, text, c.JSON, "No executions match.")
+}
+
+// printExecutions prints a page of a list of executions.
+func printExecutions(s *streams, text []byte, asJSON bool, none string) error {
+	if asJSON {
 		return printJSON(s.out, text)
 	}
 	var list struct {
@@ -90,7 +95,7 @@ func (c *listExecutionsCmd) Run(s *streams) error {
 		return err
 	}
 	if len(list.Executions) == 0 {
-		fmt.Fprintln(s.err, "No executions match.")
+		fmt.Fprintln(s.err, none)
 		return nil
 	}
 	t := &table{head: []string{"EXECUTION", "PROCESS", "STATUS", "RECEIVED", "TOOK", "DETAIL"}}

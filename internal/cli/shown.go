@@ -76,6 +76,10 @@ func (v *shownExecution) text() string {
 	}
 	line("correlation", v.CorrelationID)
 	line("parent", v.Parent)
+	line("original", v.Original)
+	if r := v.Resolution; r != nil {
+		line("resolved", strings.TrimSpace(r.How+" "+r.Execution))
+	}
 	for _, name := range sortedKeys(v.Track) {
 		line("track", name+" = "+v.Track[name])
 	}

@@ -74,6 +74,7 @@ needs the token from the file <code>admin.token</code> in the atom's data folder
 <li><code>POST /api/v1/processes/{name}/executions</code>: run a process</li>
 <li><code>POST /api/v1/processes/{name}/pause</code> and <code>…/resume</code>: its trigger</li>
 <li><code>GET /api/v1/executions</code>, <code>GET /api/v1/executions/{id}</code>, <code>POST …/{id}/cancel</code></li>
+<li><code>GET /api/v1/failed</code>, <code>GET /api/v1/failed/groups</code>, <code>POST /api/v1/failed/{id}/resubmit</code>, <code>POST /api/v1/failed/resubmit</code>, <code>DELETE /api/v1/failed/{id}</code></li>
 <li><code>GET /metrics</code>: for Prometheus</li>
 </ul>
 <p>From a shell: <code>valence processes</code>, <code>valence executions</code>, <code>valence exec</code>.</p>

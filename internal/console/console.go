@@ -47,6 +47,7 @@ type Options struct {
 	Processes  Processes
 	Triggers   Triggers
 	Executions Executions
+	Failures   Failures
 	Backup     Backup       // nil: this store has none
 	Metrics    http.Handler // what is counted
 	Token      string       // what a request must bring; never empty
@@ -98,6 +99,14 @@ func New(o Options) http.Handler {
 		{http.MethodGet, "/executions", c.listExecutions},
 		{http.MethodGet, "/executions/{id}", c.showExecution},
 		{http.MethodPost, "/executions/{id}/cancel", c.cancel},
+		{http.MethodGet, "/failed", c.listFailed},
+		{http.MethodGet, "/failed/groups", c.listGroups},
+		{http.MethodPost, "/failed/resubmit", c.resubmitMany},
+		{http.MethodPost, "/failed/delete", c.discardMany},
+		{http.MethodGet, "/failed/batches/{id}", c.showBatch},
+		{http.MethodDelete, "/failed/batches/{id}", c.stopBatch},
+		{http.MethodPost, "/failed/{id}/resubmit", c.resubmit},
+		{http.MethodDelete, "/failed/{id}", c.discard},
 		{http.MethodPost, "/backup", c.backup},
 	} {
 		r.Handle("/api/v1"+route.path, c.asked(route.serve)).Methods(route.method)
@@ -138,7 +147,7 @@ func secured(next http.Handler) http.Handler {
 func methodNotAllowed(router *mux.Router) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string
-		for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			probe := r.Clone(r.Context())
 			probe.Method = method
 			var match mux.RouteMatch

@@ -1,11 +1,13 @@
 package console
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"sort"
 	"strconv"
@@ -29,10 +31,10 @@ var statuses = []string{
 	string(atom.Expired), string(atom.Superseded), string(atom.Cancelled),
 }
 
-// filter reads the query of a list of executions; detail tells what is wrong with it.
-func filter(r *http.Request) (f atom.Filter, cursor string, limit int, detail string) {
+// filter reads the query of a list of executions; detail tells what is wrong
+// with it. More names parameters that this list has besides those of all.
+func filter(query url.Values, more ...string) (f atom.Filter, cursor string, limit int, detail string) {
 	limit = defaultPage
-	query := r.URL.Query()
 	keys := make([]string, 0, len(query))
 	for key := range query {
 		keys = append(keys, key)
@@ -72,6 +74,8 @@ func filter(r *http.Request) (f atom.Filter, cursor string, limit int, detail st
 			f.Track[strings.TrimPrefix(key, "track.")] = value
 		case key == "q":
 			f.Text = value
+		case key == "fingerprint" && slices.Contains(more, key):
+			f.Fingerprint = value
 		case key == "cursor":
 			cursor = value
 		case key == "limit":
@@ -81,7 +85,7 @@ func filter(r *http.Request) (f atom.Filter, cursor string, limit int, detail st
 			}
 			limit = n
 		default:
-			return f, "", 0, "There is no parameter " + key + "; there are process, status, since, until, track.NAME, q, cursor and limit."
+			return f, "", 0, "There is no parameter " + key + "; there are " + strings.Join(append([]string{"process", "status", "since", "until", "track.NAME", "q"}, more...), ", ") + ", cursor and limit."
 		}
 	}
 	return f, cursor, limit, ""
@@ -134,11 +138,17 @@ func (c *console) openCursor(sealed string, f atom.Filter) (string, bool) {
 }
 
 func (c *console) listExecutions(w http.ResponseWriter, r *http.Request) {
-	f, cursor, limit, detail := filter(r)
+	f, cursor, limit, detail := filter(r.URL.Query())
 	if detail != "" {
 		writeProblem(w, http.StatusBadRequest, detail)
 		return
 	}
+	c.list(w, r, f, cursor, limit, c.Executions.List)
+}
+
+// list answers with one page of a list of executions.
+func (c *console) list(w http.ResponseWriter, r *http.Request, f atom.Filter, cursor string, limit int,
+	from func(context.Context, atom.Filter, string, int) ([]*atom.View, string, error)) {
 	if cursor != "" {
 		var ok bool
 		if cursor, ok = c.openCursor(cursor, f); !ok {
@@ -149,7 +159,7 @@ func (c *console) listExecutions(w http.ResponseWriter, r *http.Request) {
 	asked := f
 	wanted := f.Statuses
 	f.Statuses = stored(wanted)
-	views, next, err := c.Executions.List(r.Context(), f, cursor, limit)
+	views, next, err := from(r.Context(), f, cursor, limit)
 	if err != nil {
 		c.fail(w, r, err)
 		return

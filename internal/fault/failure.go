@@ -54,7 +54,10 @@ type Failure struct {
 	Step       string        // name or path of the failed step
 	Pos        Pos           // of the failed step or expression in the author's file
 	Problems   []Violation   // for invalid documents: what is wrong where
-	Cause      error
+	// Keys names the occurrences of the steps that failed, as the journal does:
+	// several where elements of a loop or paths of a branch did.
+	Keys  []string
+	Cause error
 }
 
 // Violation is one way in which a document does not match its profile.
