@@ -42,6 +42,7 @@ var workloads = []workload{
 	{"idle", (*bench).idle},
 	{"backlog", (*bench).waiting},
 	{"history", (*bench).history},
+	{"resubmit", (*bench).resubmission},
 }
 
 // Run measures what the configuration asks for and writes the table. Rows of

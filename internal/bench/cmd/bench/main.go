@@ -8,6 +8,7 @@
 //	CONNECTIONS=64   of the load generator; THREADS=2
 //	BACKLOG=1000000  messages waiting
 //	HISTORY=10000000 finished executions
+//	FAILED=100000    failed executions to be run again
 //	PROCESSES=2000   loaded at once
 //	DATA=DIR         where data is kept while measuring: it must lie on a disk
 //	VALENCE=FILE     a program that is built already
