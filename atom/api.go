@@ -34,7 +34,7 @@ type Request struct {
 	Params []KV // captures of the listener's path, in order
 	Query  url.Values
 	Header http.Header
-	Hidden []string // names of headers that carry the caller's proof: never shown, never stored
+	Hidden []string // canonical names of headers that carry the caller's proof: never shown, never stored
 	User   string
 }
 

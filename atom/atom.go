@@ -56,7 +56,8 @@ type Atom struct {
 	halt     context.CancelCauseFunc
 	workers  sync.WaitGroup
 	batches  batches
-	firstSeq int64 // of this run: what has a lower one was accepted before
+	firstSeq int64     // of this run: what has a lower one was accepted before
+	macs     sync.Pool // *macState
 }
 
 // New makes an atom that has nothing deployed. It starts nothing.

@@ -26,7 +26,7 @@ type execution struct {
 	atom     *Atom
 	plan     *plan
 	seq      int64
-	id       string
+	public   string // its id, once it was asked for
 	received time.Time
 	started  time.Time
 	durable  bool
@@ -70,7 +70,7 @@ func (e *execution) Name(root string) (any, bool) {
 		return e.atom.current.secrets, true
 	case "execution":
 		o := &document.Object{}
-		o.Set("id", e.id)
+		o.Set("id", e.id())
 		o.Set("process", e.plan.process.Name)
 		o.Set("started_at", timeText(e.received))
 		return o, true
@@ -97,7 +97,17 @@ func (e *execution) root() string {
 	if e.meta.Root != "" {
 		return e.meta.Root
 	}
-	return e.id
+	return e.id()
+}
+
+// id is the execution's public id.
+func (e *execution) id() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.public == "" {
+		e.public = e.atom.ExecutionID(e.seq, e.received)
+	}
+	return e.public
 }
 
 // idempotencyKey is the same for every attempt of one occurrence of a call.
@@ -177,7 +187,7 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 	}
 	now := e.clock(f)
 	a := &Acceptance{Received: now, Env: e.envHash, Origin: hex.EncodeToString(slice(derive("handoff", e.root(), key)))}
-	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Principal: e.meta.Principal, Parent: e.id, Alarm: e.meta.Alarm}
+	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Principal: e.meta.Principal, Parent: e.id(), Alarm: e.meta.Alarm}
 	if h.Call != nil {
 		a.Process, a.Plan = e.plan.process.Name, e.plan.name()
 		m.Root = e.root()
@@ -230,7 +240,7 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 // so far is committed first, and the rest runs from there.
 func (e *execution) Reply(f *steps.Frame, r *steps.Reply, rest bool) error {
 	key := f.Key()
-	out := &Reply{Execution: e.id, Doc: r.Doc, Status: r.Status, Headers: headerList(r.Headers)}
+	out := &Reply{Execution: e.id(), Doc: r.Doc, Status: r.Status, Headers: headerList(r.Headers)}
 	e.mu.Lock()
 	e.reply = out
 	e.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 	"time"
 )
 
@@ -28,7 +29,8 @@ func (a *Atom) ExecutionID(seq int64, received time.Time) string {
 	copy(b[:7], n[1:])
 	day := uint32(received.UTC().Unix() / 86400)
 	b[7], b[8], b[9] = byte(day>>16), byte(day>>8), byte(day)
-	copy(b[10:], a.mac("id", b[:10]))
+	code := a.mac("id", b[:10])
+	copy(b[10:], code[:])
 	return idText.EncodeToString(b[:])
 }
 
@@ -39,7 +41,10 @@ func (a *Atom) ParseID(id string) (seq int64, received time.Time, ok bool) {
 		return 0, time.Time{}, false
 	}
 	b, err := idText.DecodeString(id)
-	if err != nil || len(b) != idBytes || !hmac.Equal(b[10:], a.mac("id", b[:10])[:idMAC]) {
+	if err != nil || len(b) != idBytes {
+		return 0, time.Time{}, false
+	}
+	if code := a.mac("id", b[:10]); !hmac.Equal(b[10:], code[:idMAC]) {
 		return 0, time.Time{}, false
 	}
 	seq = int64(binary.BigEndian.Uint64(append([]byte{0}, b[:7]...)))
@@ -49,15 +54,31 @@ func (a *Atom) ParseID(id string) (seq int64, received time.Time, ok bool) {
 
 // replyToken is what lets its bearer follow an execution.
 func (a *Atom) replyToken(id string) string {
-	return hex.EncodeToString(a.mac("reply", []byte(id))[:16])
+	var b [64]byte
+	code := a.mac("reply", append(b[:0], id...))
+	return hex.EncodeToString(code[:16])
 }
 
-func (a *Atom) mac(purpose string, b []byte) []byte {
-	h := hmac.New(sha256.New, a.key)
-	h.Write([]byte(purpose))
-	h.Write([]byte{0})
-	h.Write(b)
-	return h.Sum(nil)
+// mac is a code over b that only this atom can make. Making one is most of what
+// an id costs, so what a key is expanded to is kept.
+func (a *Atom) mac(purpose string, b []byte) (code [sha256.Size]byte) {
+	m, ok := a.macs.Get().(*macState)
+	if !ok {
+		m = &macState{hash: hmac.New(sha256.New, a.key)}
+	}
+	m.hash.Reset()
+	m.buf = append(append(append(m.buf[:0], purpose...), 0), b...)
+	m.hash.Write(m.buf)
+	m.buf = m.hash.Sum(m.buf[:0])
+	copy(code[:], m.buf)
+	a.macs.Put(m)
+	return code
+}
+
+// macState is a keyed hash that is used again.
+type macState struct {
+	hash hash.Hash
+	buf  []byte
 }
 
 // derive gives 16 bytes that stand for the parts and nothing else.

@@ -220,17 +220,9 @@ func appendRequest(dst []byte, in *Arrival) []byte {
 		dst = document.AppendString(member(dst, p.Name), p.Value)
 	}
 	dst = append(dst, `},"query":`...)
-	query := map[string]any{}
-	for k, v := range r.Query {
-		if len(v) == 1 {
-			query[k] = v[0]
-		} else {
-			query[k] = v
-		}
-	}
-	dst = document.AppendJSON(dst, document.FromPlain(query))
+	dst = appendQuery(dst, r.Query)
 	dst = append(dst, `,"headers":`...)
-	dst = document.AppendJSON(dst, steps.Headers(r.Header, r.Hidden))
+	dst = steps.AppendHeaders(dst, r.Header, r.Hidden)
 	dst = append(dst, `,"user":`...)
 	if r.User == "" {
 		dst = append(dst, "null"...)
@@ -240,6 +232,21 @@ func appendRequest(dst []byte, in *Arrival) []byte {
 	dst = append(dst, `,"correlation_id":`...)
 	dst = document.AppendString(dst, in.CorrelationID)
 	return append(dst, '}')
+}
+
+func appendQuery(dst []byte, values map[string][]string) []byte {
+	if len(values) == 0 {
+		return append(dst, "{}"...)
+	}
+	query := make(map[string]any, len(values))
+	for k, v := range values {
+		if len(v) == 1 {
+			query[k] = v[0]
+		} else {
+			query[k] = v
+		}
+	}
+	return document.AppendJSON(dst, document.FromPlain(query))
 }
 
 // Execute runs a process durably, whatever its trigger.

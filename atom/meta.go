@@ -98,24 +98,31 @@ func parseMeta(b []byte) (*meta, error) {
 	if len(b) == 0 {
 		return m, nil
 	}
-	o, ok := document.Decode(document.Parse(string(b))).(*document.Object)
-	if !ok {
-		return nil, errMeta
-	}
-	for i := range o.Len() {
-		name, v := o.At(i)
+	err := error(nil)
+	ok := document.Each(string(b), func(name string, v any) bool {
 		switch name {
 		case "request":
 			m.Request = rawOf(v)
 		case "props":
 			m.Props = rawOf(v)
+		case "correlation_id":
+			m.Correlation = textOf(v)
+		case "traceparent":
+			m.Trace = textOf(v)
+		case "principal":
+			m.Principal = textOf(v)
+		case "sha256":
+			m.SHA256 = textOf(v)
+		case "parent":
+			m.Parent = textOf(v)
+		case "root":
+			m.Root = textOf(v)
+		case "original":
+			m.Original = textOf(v)
+		case "began":
+			m.Began, err = time.Parse(time.RFC3339, textOf(v))
 		case "call":
-			c, _ := document.Decode(v).(*document.Object)
-			if c == nil {
-				return nil, errMeta
-			}
-			with, _ := c.Get("with")
-			m.Call = &metaCall{Path: textOf(c, "path"), Key: textOf(c, "key"), With: rawOf(with)}
+			m.Call, err = parseCall(v)
 		case "replied":
 			m.Replied = v == true
 		case "memory":
@@ -123,30 +130,47 @@ func parseMeta(b []byte) (*meta, error) {
 		case "alarm":
 			m.Alarm = v == true
 		}
+		return err == nil
+	})
+	if !ok {
+		err = errMeta
 	}
-	m.Correlation, m.Trace = textOf(o, "correlation_id"), textOf(o, "traceparent")
-	m.Principal, m.SHA256 = textOf(o, "principal"), textOf(o, "sha256")
-	m.Parent, m.Root, m.Original = textOf(o, "parent"), textOf(o, "root"), textOf(o, "original")
-	if began := textOf(o, "began"); began != "" {
-		var err error
-		if m.Began, err = time.Parse(time.RFC3339, began); err != nil {
-			return nil, errMeta
+	return m, err
+}
+
+func parseCall(v any) (*metaCall, error) {
+	raw, _ := v.(document.Raw)
+	c := &metaCall{}
+	ok := document.Each(string(raw), func(name string, v any) bool {
+		switch name {
+		case "path":
+			c.Path = textOf(v)
+		case "key":
+			c.Key = textOf(v)
+		case "with":
+			c.With = rawOf(v)
 		}
+		return true
+	})
+	if !ok {
+		return nil, errMeta
 	}
-	return m, nil
+	return c, nil
 }
 
 var errMeta = errors.New("the data that the atom keeps beside the message cannot be read")
 
-func textOf(o *document.Object, key string) string {
-	v, _ := o.Get(key)
+func textOf(v any) string {
 	s, _ := v.(string)
 	return s
 }
 
 func rawOf(v any) []byte {
-	if v == nil {
+	switch v := v.(type) {
+	case nil:
 		return nil
+	case document.Raw:
+		return []byte(v)
 	}
 	return document.AppendJSON(nil, v)
 }

@@ -28,7 +28,6 @@ func (a *Atom) Request(ctx context.Context, d *Deployed, in *Arrival) (*Reply, e
 	}
 	e := a.prepare(d, in)
 	e.seq = a.store.Reserve()
-	e.id = a.ExecutionID(e.seq, in.Received)
 	e.started = time.Now()
 	f := steps.NewFrame(ctx, e, p, in.Doc, in.Props, in.Received)
 	if filtered, err := filter(f, &p.Delivery); err != nil {
@@ -109,12 +108,12 @@ func (e *execution) run(f *steps.Frame) (*Reply, error) {
 	if err != nil {
 		fail = fault.AsFailure(err)
 	} else if reply == nil {
-		reply = &Reply{Execution: e.id, None: true}
+		reply = &Reply{Execution: e.id(), None: true}
 		e.warnings = append(e.warnings, "the path that was taken has no reply: the caller got an empty answer")
 	}
 	e.record(f, fail)
 	if fail != nil {
-		return &Reply{Execution: e.id, None: true}, fail // so that the caller can name it
+		return &Reply{Execution: e.id(), None: true}, fail // so that the caller can name it
 	}
 	return reply, nil
 }

@@ -72,7 +72,7 @@ func (a *Atom) revive(ctx context.Context, r *Record) (*execution, *steps.Frame,
 		return nil, nil, fmt.Errorf("its own data cannot be read: %w", err)
 	}
 	e := &execution{
-		atom: a, plan: p, seq: r.Seq, id: a.ExecutionID(r.Seq, r.Received), received: r.Received, started: time.Now(),
+		atom: a, plan: p, seq: r.Seq, received: r.Received, started: time.Now(),
 		durable: true, meta: m, env: env, envHash: r.Env, redact: redactOf(p), tracked: r.Track,
 	}
 	if len(m.Request) > 0 {
@@ -189,7 +189,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	}
 	if err := e.atom.apply(c); err != nil {
 		if !errors.Is(err, ErrEnded) && err != steps.Interrupted {
-			e.atom.log.Error("an execution could not be ended; it runs again at the next start", "process", r.Process, "execution", e.id, "error", err)
+			e.atom.log.Error("an execution could not be ended; it runs again at the next start", "process", r.Process, "execution", e.id(), "error", err)
 		}
 		return afterRun{}
 	}
@@ -202,7 +202,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	e.plan.stats.Ended(string(ended.Status), ended.Ended.Sub(r.Received))
 	e.atom.tellEnded(e, ended, fail)
 	if ended.Status == Failed {
-		e.atom.log.Error("an execution failed", "process", r.Process, "execution", e.id, "error", json.RawMessage(ended.Error))
+		e.atom.log.Error("an execution failed", "process", r.Process, "execution", e.id(), "error", json.RawMessage(ended.Error))
 	}
 	return afterRun{ended: true}
 }

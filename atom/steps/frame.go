@@ -112,36 +112,6 @@ func (r *responseValue) object() *document.Object {
 	return o
 }
 
-// Headers gives HTTP headers as an object with lower-case names; a header
-// that comes several times is joined by ", " as RFC 9110 has it.
-func Headers(h http.Header, hidden []string) *document.Object {
-	plain := make(map[string]string, len(h))
-next:
-	for name, values := range h {
-		for _, x := range hidden {
-			if http.CanonicalHeaderKey(x) == name {
-				continue next
-			}
-		}
-		joined := values[0]
-		for _, v := range values[1:] {
-			joined += ", " + v
-		}
-		plain[lower(name)] = joined
-	}
-	return document.FromPlain(plain).(*document.Object)
-}
-
-func lower(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if 'A' <= c && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
-	}
-	return string(b)
-}
-
 // Name reads a root of an expression.
 func (f *Frame) Name(root string) (any, bool) {
 	switch root {

@@ -96,6 +96,18 @@ func (o *Object) Copy() *Object {
 	return c
 }
 
+// Each calls f with the members of valid JSON text, in order, until f gives
+// false. Objects and arrays among them are Raw. It is false if the text is not
+// an object.
+func Each(text string, f func(key string, v any) bool) bool {
+	r := gjson.Parse(text)
+	if !r.IsObject() {
+		return false
+	}
+	r.ForEach(func(k, v gjson.Result) bool { return f(k.String(), fromResult(v)) })
+	return true
+}
+
 // Parse gives the value of valid JSON text. Objects and arrays stay Raw until
 // something looks into them.
 func Parse(text string) any { return fromResult(gjson.Parse(text)) }

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"math"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -137,7 +138,10 @@ func (s *Server) endpoint(d *atom.Deployed) *endpoint {
 		s.log.Error("a listener lets nobody in: its authentication cannot be set up", "process", p.Name, "auth", e.authName, "error", err)
 		return e
 	}
-	e.auth, e.hidden = auth, append(auth.Consumes(), credentials...)
+	e.auth = auth
+	for _, name := range append(auth.Consumes(), credentials...) {
+		e.hidden = append(e.hidden, http.CanonicalHeaderKey(name))
+	}
 	if q, ok := auth.(authn.QueryConsumer); ok {
 		e.hideQuery = q.ConsumesQuery()
 	}

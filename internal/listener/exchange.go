@@ -119,8 +119,11 @@ func (x *exchange) intake(values []string) *problem {
 		}
 	}
 	// The server's deadline was for the sender; from here on it would end the
-	// request's context while the process works.
-	x.setReadDeadline(time.Time{})
+	// request's context while the process works. What is stored is stored long
+	// before it.
+	if e.listen.Output != "" || time.Since(x.start) > bodyTime/2 {
+		x.setReadDeadline(time.Time{})
+	}
 	body, refused := x.decode(raw)
 	if refused != nil {
 		return refused

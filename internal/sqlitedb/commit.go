@@ -49,6 +49,9 @@ const batchLimit = 4096
 // Larger ones only make the worst commit slower.
 const checkpointBytes = 4 << 20
 
+// lookBytes is how much is written between two looks at its length.
+const lookBytes = 128 << 10
+
 const (
 	queued int32 = iota
 	taken
@@ -396,20 +399,26 @@ func (db *DB) mark() error {
 // enough. It runs between transactions, when everybody has been answered, so
 // it delays no acknowledgement but the next. What it fails to fold back is
 // safe in the log; it gives up when it fails three times in a row, unless the
-// disk is only full.
+// disk is only full. Asking how long the log is costs as much as a small
+// insert, so it is asked when something worth it was written.
 func (db *DB) checkpoint() error {
+	if db.writer.wrote < lookBytes {
+		return nil
+	}
 	ctx := context.Background()
 	var pages int64 // in the log and not folded back
 	size := func(r Row) (bool, error) { pages = r.Int(1) - r.Int(2); return false, nil }
 	err := db.writer.query(ctx, "PRAGMA wal_checkpoint(NOOP)", nil, size)
 	if err == nil && pages < int64(checkpointBytes/db.o.PageSize)+db.left {
 		db.left = min(db.left, pages)
+		db.writer.wrote = 0
 		return nil
 	}
 	if err == nil {
 		err = db.writer.query(ctx, "PRAGMA wal_checkpoint(PASSIVE)", nil, size)
 	}
 	if err == nil {
+		db.writer.wrote = 0
 		db.unfolded, db.left = 0, pages // a reader may need some: they stay
 		return nil
 	}

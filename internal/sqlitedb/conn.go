@@ -19,7 +19,11 @@ import (
 type conn struct {
 	raw   driver.Conn
 	stmts map[string]*stmt
+	wrote int // bytes given to exec, roughly; whoever looks at it sets it back
 }
+
+// statementBytes is what a statement writes beside its arguments, roughly.
+const statementBytes = 256
 
 type stmt struct {
 	raw     driver.Stmt
@@ -119,6 +123,15 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, erro
 		return 0, err
 	}
 	defer s.unbind()
+	c.wrote += statementBytes
+	for i := range bound {
+		switch v := bound[i].Value.(type) {
+		case []byte:
+			c.wrote += len(v)
+		case string:
+			c.wrote += len(v)
+		}
+	}
 	r, err := s.raw.(driver.StmtExecContext).ExecContext(ctx, bound)
 	if err != nil {
 		return 0, err

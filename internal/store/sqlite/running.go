@@ -12,9 +12,12 @@ import (
 // flushed: it outlives the process, which is what a message that kills it
 // needs, and it costs no commit. Each execution has a slot of eight bytes; a
 // slot that is not reused may name one that has ended, which does no harm.
+// The first slots are memory that is shared with the file, where the system
+// has that, so that noting costs no call of it either.
 type running struct {
 	mu    sync.Mutex
 	f     *os.File
+	view  []byte // of the first slots; may be empty
 	slots map[int64]int64
 	free  []int64
 	next  int64
@@ -40,8 +43,17 @@ func openRunning(path string) (*running, []int64, error) {
 			seqs = append(seqs, seq)
 		}
 	}
-	return &running{f: f, slots: map[int64]int64{}}, seqs, nil
+	r := &running{f: f, slots: map[int64]int64{}}
+	// Written, not left as a hole, in which a disk that is full would be met later.
+	if _, err := f.WriteAt(make([]byte, viewBytes), 0); err == nil {
+		r.view = mapShared(f, viewBytes)
+	}
+	return r, seqs, nil
 }
+
+// viewBytes is the part of the file that is shared memory: room for as many
+// executions as an atom seldom runs at once. The rest is written.
+const viewBytes = 64 << 10
 
 func (r *running) started(seq int64) error {
 	r.mu.Lock()
@@ -75,13 +87,23 @@ func (r *running) stopped(seq int64) error {
 }
 
 func (r *running) put(slot, seq int64) error {
+	if at := slot * 8; at < int64(len(r.view)) {
+		binary.LittleEndian.PutUint64(r.view[at:], uint64(seq))
+		return nil
+	}
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], uint64(seq))
 	_, err := r.f.WriteAt(b[:], slot*8)
 	return err
 }
 
-func (r *running) close() error { return r.f.Close() }
+func (r *running) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := unmapShared(r.view)
+	r.view = nil
+	return errors.Join(err, r.f.Close())
+}
 
 // Started notes that an execution begins to run, until it ends or is parked.
 // Whatever is noted when the process dies counts an unclean stop. It writes a
