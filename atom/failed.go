@@ -340,21 +340,21 @@ func (a *Atom) alarm(e *execution, o *Outcome) *Acceptance {
 	}
 	d, ok := a.Process(name)
 	if !ok {
-		a.log.Error("the process of on_failure is not deployed any more", "process", name, "execution", e.id)
+		a.log.Error("the process of on_failure is not deployed any more", "process", name, "execution", e.id())
 		return nil
 	}
 	at := now()
 	in := &Arrival{Doc: document.FromJSON(a.failureRecord(e, o)), CorrelationID: e.meta.Correlation, Traceparent: e.meta.Trace, Received: at}
 	taken, filtered, err := a.intake(a.work, d, in)
 	if err != nil {
-		a.log.Error("on_failure does not take the record", "process", name, "execution", e.id, "error", err)
+		a.log.Error("on_failure does not take the record", "process", name, "execution", e.id(), "error", err)
 		return nil
 	}
 	if filtered {
 		return nil
 	}
-	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Parent: e.id, Alarm: true}
-	origin := derive("alarm", e.id)
+	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Parent: e.id(), Alarm: true}
+	origin := derive("alarm", e.id())
 	taken.Origin, taken.Meta = fmt.Sprintf("%x", origin), m.append(nil)
 	return taken
 }
@@ -371,13 +371,13 @@ func (a *Atom) failureRecord(e *execution, o *Outcome) []byte {
 		ReceivedAt    string          `json:"received_at"`
 		EndedAt       string          `json:"ended_at"`
 		CorrelationID string          `json:"correlation_id,omitempty"`
-	}{e.id, e.plan.process.Name, o.Status, o.Fingerprint, o.Error, nil, timeText(e.received), timeText(o.Ended), e.meta.Correlation}
+	}{e.id(), e.plan.process.Name, o.Status, o.Fingerprint, o.Error, nil, timeText(e.received), timeText(o.Ended), e.meta.Correlation}
 	if len(e.tracked) > 0 {
 		rec.Track = document.AppendJSON(nil, document.FromPlain(e.tracked))
 	}
 	text, err := json.Marshal(rec)
 	if err != nil { // what is stored as an error is JSON
-		a.log.Error("a failure could not be written down", "execution", e.id, "error", err)
+		a.log.Error("a failure could not be written down", "execution", e.id(), "error", err)
 		return []byte("{}")
 	}
 	return text

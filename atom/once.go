@@ -64,7 +64,7 @@ func (a *Atom) tellEnded(e *execution, o *Outcome, fail *fault.Failure) {
 	if a.onEnded == nil {
 		return
 	}
-	x := Ended{Execution: e.id, Process: e.plan.process.Name, Kind: e.meta.kind(e.request != nil), Status: o.Status, Received: e.received, Started: o.Started, Ended: o.Ended}
+	x := Ended{Execution: e.id(), Process: e.plan.process.Name, Kind: e.meta.kind(e.request != nil), Status: o.Status, Received: e.received, Started: o.Started, Ended: o.Ended}
 	if fail != nil {
 		x.Error = fail.Message
 	}

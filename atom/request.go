@@ -146,7 +146,7 @@ func (e *execution) record(f *steps.Frame, fail *fault.Failure) {
 	e.atom.tellEnded(e, &rec.Outcome, fail)
 	if alarm := e.atom.alarm(e, &rec.Outcome); alarm != nil {
 		if _, err := e.atom.store.Accept(context.WithoutCancel(f.Context()), alarm); err != nil {
-			e.atom.log.Error("on_failure could not be started", "process", p.Name, "execution", e.id, "error", err)
+			e.atom.log.Error("on_failure could not be started", "process", p.Name, "execution", e.id(), "error", err)
 		}
 	}
 }

@@ -256,7 +256,9 @@ type Store interface {
 	// OnAccepted names the function that is told of every accepted execution
 	// and hand-off, in the order of commit and of Seq, before whoever waits
 	// for the commit is woken. It must not block. Acceptances with a Seq of
-	// their own or a Due are not told. It must be set before Run.
+	// their own or a Due are not told. The slice is the
+	// store's and valid during the call; the records are not changed any more. It
+	// must be set before Run.
 	OnAccepted(func([]*Record))
 	// Run does the store's background work until ctx ends: commits, moving to
 	// history, purging. Everything but OnAccepted and OnReady needs it running.

@@ -68,6 +68,23 @@ type request struct {
 	state atomic.Int32
 }
 
+// request gives one for an operation.
+func (db *DB) request(op Op) *request {
+	r, ok := db.requests.Get().(*request)
+	if !ok {
+		r = &request{done: make(chan error, 1)}
+	}
+	r.op = op
+	r.state.Store(queued)
+	return r
+}
+
+// free takes a request back that was answered: nobody else knows it then.
+func (db *DB) free(r *request) {
+	r.op = nil
+	db.requests.Put(r)
+}
+
 // Do has an operation written and returns when it is on disk. Errors of the
 // operation come back as they are. An error that Is ErrUnavailable means that
 // it was not written or that this is not known; one that Is ErrFull that it
@@ -87,7 +104,7 @@ func (db *DB) do(ctx context.Context, op Op, urgent bool) error {
 	if err := db.Err(); err != nil {
 		return err
 	}
-	r := &request{op: op, done: make(chan error, 1)}
+	r := db.request(op)
 	db.mu.Lock()
 	if db.ended {
 		db.mu.Unlock()
@@ -104,12 +121,15 @@ func (db *DB) do(ctx context.Context, op Op, urgent bool) error {
 		db.awake()
 	}
 	if ctx.Done() == nil {
-		return <-r.done
+		err := <-r.done
+		db.free(r)
+		return err
 	}
 	select {
 	case err := <-r.done:
+		db.free(r)
 		return err
-	case <-ctx.Done():
+	case <-ctx.Done(): // the committer may still have it
 		r.state.CompareAndSwap(queued, abandoned)
 		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}

@@ -73,6 +73,8 @@ type DB struct {
 	readers chan *conn
 	opened  int // readers, for Close
 
+	requests sync.Pool // *request
+
 	mu       sync.Mutex
 	queue    []*request
 	spare    []*request // the committer's other queue

@@ -113,7 +113,7 @@ func (b *batch) accept(tx *sqlitedb.Tx, a *accepting) error {
 
 // insertRow gives an execution a row of its own.
 func insertRow(tx *sqlitedb.Tx, h *held, state uint8, attempt, unclean int, outcome []byte) error {
-	head, docs := encodeHeads([]*held{h})
+	head, docs := new(heads).encode([]*held{h})
 	_, err := tx.Exec("INSERT INTO execution(seq, process, state, due, received, attempt, unclean, head, outcome, docs) VALUES(?,?,?,?,?,?,?,?,?,?)",
 		h.Seq, h.Process, int64(state), instant(h.Due), h.Received.UnixNano(), attempt, unclean, head, orNull(outcome), docs)
 	return err

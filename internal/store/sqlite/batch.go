@@ -52,7 +52,10 @@ type batch struct {
 	order   []*touch
 	packs   map[int64]*pack // read in this transaction
 	made    []*pack
-	change  int64 // row of change that was written, 0: none
+	records []*atom.Record // of its members
+	heads   heads
+	body    []byte // of change
+	change  int64  // row of change that was written, 0: none
 	retired *retirement
 	ceiling int64      // seqs below it are reserved, if that was raised
 	unlinks [][32]byte // files that nothing refers to any more
@@ -63,7 +66,9 @@ type batch struct {
 // Begin forgets the transaction before.
 func (b *batch) Begin() {
 	lastID := b.lastID
+	clear(b.records)
 	*b = batch{s: b.s, plain: b.plain[:0], rowed: b.rowed[:0], ready: b.ready[:0], order: b.order[:0], unlinks: b.unlinks[:0], made: b.made[:0],
+		records: b.records[:0], heads: b.heads, body: kept(b.body),
 		taken: b.taken, touches: b.touches, packs: b.packs, same: b.same, lastID: lastID, now: b.s.clock.now()}
 	clear(b.taken)
 	clear(b.touches)
@@ -98,17 +103,18 @@ func (b *batch) flushPlain(tx *sqlitedb.Tx) error {
 		p := &pack{first: first + int64(i), process: b.plain[i].Process}
 		for n < len(b.plain) && b.plain[n].Process == p.process {
 			a := b.plain[n]
-			own := *a.Acceptance // the caller's stays as it is
+			own := &atom.Record{Acceptance: *a.Acceptance, State: atom.Accepted} // the caller's stays as it is
 			own.Seq, own.Entries, own.Dedupe = first+int64(n), nil, nil
-			a.Acceptance = &own
+			a.Acceptance = &own.Acceptance
 			a.receipt.Seq, a.receipt.Received = own.Seq, own.Received
+			b.records = append(b.records, own)
 			h := a.held
 			p.members = append(p.members, &h)
 			p.bytes += len(a.Doc) + len(a.Data) + len(a.Meta) + 400
 			n++
 		}
 		p.last = first + int64(n) - 1
-		head, docs := encodeHeads(p.members)
+		head, docs := b.heads.encode(p.members)
 		if _, err := tx.Exec("INSERT INTO intake(first, last, process, head, docs) VALUES(?,?,?,?,?)", p.first, p.last, p.process, head, docs); err != nil {
 			return err
 		}
@@ -138,7 +144,7 @@ const (
 )
 
 func (b *batch) flushChanges(tx *sqlitedb.Tx) error {
-	var body []byte
+	body := b.body
 	for _, t := range b.order {
 		flags := byte(0)
 		switch {
@@ -172,11 +178,12 @@ func (b *batch) flushChanges(tx *sqlitedb.Tx) error {
 			return err
 		}
 	}
-	if body == nil {
+	if len(body) == 0 {
 		return nil
 	}
 	b.change = b.lastID + 1
-	_, err := tx.Exec("INSERT INTO change(id, body) VALUES(?,?)", b.change, appendCRC(body, 0))
+	b.body = appendCRC(body, 0)
+	_, err := tx.Exec("INSERT INTO change(id, body) VALUES(?,?)", b.change, b.body)
 	return err
 }
 
@@ -208,13 +215,7 @@ func (b *batch) Committed() {
 		s.blobs.unlink(b.unlinks)
 	}
 	if len(b.made) > 0 && s.accepted != nil {
-		records := make([]*atom.Record, 0, len(b.plain))
-		for _, p := range b.made {
-			for _, h := range p.members {
-				records = append(records, &atom.Record{Acceptance: *h.Acceptance, State: atom.Accepted})
-			}
-		}
-		s.accepted(records)
+		s.accepted(b.records)
 	}
 	if len(b.ready) > 0 && s.ready != nil {
 		s.ready(b.ready)

@@ -75,47 +75,69 @@ func appendDoc(b, docs, v []byte, ref *fileRef) (_, _ []byte) {
 	return binary.AppendUvarint(append(b, 1), uint64(len(v))), append(docs, v...)
 }
 
-// encodeHeads writes acceptances: what they say once, then each, and their
-// documents apart, so that a list need not read them.
-func encodeHeads(as []*held) (head, docs []byte) {
-	var table []string
-	index := func(s string) uint64 {
-		if i := slices.Index(table, s); i >= 0 {
-			return uint64(i)
-		}
-		table = append(table, s)
-		return uint64(len(table) - 1)
+// heads writes acceptances. What it gave is overwritten when it is used again.
+type heads struct {
+	head, each, docs []byte
+	table            []string
+}
+
+// index gives the place of a text in the table.
+func (w *heads) index(s string) uint64 {
+	if i := slices.Index(w.table, s); i >= 0 {
+		return uint64(i)
 	}
+	w.table = append(w.table, s)
+	return uint64(len(w.table) - 1)
+}
+
+// encode writes what they say once, then each, and their documents apart, so
+// that a list need not read them.
+func (w *heads) encode(as []*held) (head, docs []byte) {
 	n, m := 16, 8
 	for _, a := range as {
 		n += 64 + len(a.Meta) + len(a.Origin)
 		m += len(a.Doc) + len(a.Data)
 	}
-	b := make([]byte, 0, n)
-	docs = make([]byte, 0, m)
+	w.table = w.table[:0]
+	b, docs := slices.Grow(w.each[:0], n), slices.Grow(w.docs[:0], m)
 	for _, a := range as {
-		b = binary.AppendUvarint(b, index(a.Plan))
-		b = binary.AppendUvarint(b, index(a.Env))
-		b = binary.AppendUvarint(b, index(a.DocType))
+		b = binary.AppendUvarint(b, w.index(a.Plan))
+		b = binary.AppendUvarint(b, w.index(a.Env))
+		b = binary.AppendUvarint(b, w.index(a.DocType))
 		b = appendTime(b, a.Received)
 		b = appendText(b, a.Origin)
 		b = appendBlob(b, a.Meta)
 		b = binary.AppendUvarint(b, uint64(len(a.Track)))
-		for _, k := range slices.Sorted(maps.Keys(a.Track)) {
-			b = binary.AppendUvarint(b, index(k))
-			b = appendText(b, a.Track[k])
+		if len(a.Track) > 0 {
+			for _, k := range slices.Sorted(maps.Keys(a.Track)) {
+				b = binary.AppendUvarint(b, w.index(k))
+				b = appendText(b, a.Track[k])
+			}
 		}
 		b, docs = appendDoc(b, docs, a.Doc, a.doc)
 		b, docs = appendDoc(b, docs, a.Data, a.data)
 	}
-	head = make([]byte, 0, n+64)
-	head = binary.AppendUvarint(head, uint64(len(table)))
-	for _, s := range table {
+	head = slices.Grow(w.head[:0], n+64)
+	head = binary.AppendUvarint(head, uint64(len(w.table)))
+	for _, s := range w.table {
 		head = appendText(head, s)
 	}
 	head = binary.AppendUvarint(head, uint64(len(as)))
 	head = append(head, b...)
-	return appendCRC(head, 0), appendCRC(docs, 0)
+	head, docs = appendCRC(head, 0), appendCRC(docs, 0)
+	w.head, w.each, w.docs = kept(head), kept(b), kept(docs)
+	return head, docs
+}
+
+// keptBytes bounds what is kept of memory that is used again.
+const keptBytes = 2 << 20
+
+// kept gives memory to use again, none where it has become large.
+func kept(b []byte) []byte {
+	if cap(b) > keptBytes {
+		return nil
+	}
+	return b[:0]
 }
 
 // decoder reads what the functions above wrote. After an error it gives zeros.

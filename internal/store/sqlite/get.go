@@ -8,39 +8,9 @@ import (
 
 	"valence/atom"
 	"valence/internal/sqlitedb"
-	"valence/internal/store/sqlite/history"
 )
 
-// item puts an execution into the form of the history.
-func item(h *held, lines []line, e *ending, attempt, unclean int) *history.Item {
-	in := &held{Acceptance: h.Acceptance} // nothing is kept apart there
-	own := line{}
-	if e.DropDocuments {
-		bare := *h.Acceptance
-		bare.Doc, bare.Data = nil, nil
-		in.Acceptance, lines = &bare, nil
-	}
-	head, docs := encodeHeads([]*held{in})
-	b := appendText(make([]byte, 0, len(head)+len(e.Error)+len(h.Process)+64), h.Process)
-	b = appendBlob(b, head)
-	b = append(b, byte(min(attempt, 255)), byte(min(unclean, 255)))
-	summary := appendEnding(b, e, false)
-	whole := make([]line, len(lines))
-	for i, l := range lines {
-		own.Entry = l.Entry
-		whole[i] = own
-	}
-	body := appendBlob(make([]byte, 0, len(docs)+len(e.Trace)+64), docs)
-	body = appendLines(body, whole)
-	trace, inline := appendDoc(nil, nil, e.Trace, nil)
-	body = append(append(body, trace...), inline...)
-	return &history.Item{
-		Seq: h.Seq, Received: h.Received.UnixNano(), Process: h.Process, Status: number(string(e.Status)),
-		Keep: int((e.Keep + 24*time.Hour - 1) / (24 * time.Hour)), Summary: summary, Body: body,
-	}
-}
-
-// summarised gives what item put into the summary; the head is for unpack.
+// summarised gives what packer.item put into the summary; the head is for unpack.
 func summarised(seq int64, summary []byte) (*atom.Execution, []byte, error) {
 	d := &decoder{b: summary}
 	process, head := d.text(), d.blob()

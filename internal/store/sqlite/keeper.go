@@ -33,7 +33,8 @@ type keeper struct {
 	young   time.Duration
 	dropped atomic.Int64
 
-	moving sync.Mutex // from the database to the history
+	moving  sync.Mutex // from the database to the history
+	packers sync.Pool  // *packer
 
 	mu      sync.Mutex
 	records []*atom.Finished
@@ -44,7 +45,7 @@ type keeper struct {
 }
 
 func newKeeper(s *Store) *keeper {
-	return &keeper{s: s, kick: make(chan struct{}, 1), tick: keeperTick, young: youngTime, changed: make(chan struct{})}
+	return &keeper{s: s, packers: sync.Pool{New: func() any { return new(packer) }}, kick: make(chan struct{}, 1), tick: keeperTick, young: youngTime, changed: make(chan struct{})}
 }
 
 func (k *keeper) wake() {
@@ -140,7 +141,10 @@ type load struct {
 }
 
 func (k *keeper) move() error {
-	if err := k.writeRecords(); err != nil {
+	pack := k.packers.Get().(*packer)
+	defer k.packers.Put(pack)
+	defer pack.reset()
+	if err := k.writeRecords(pack); err != nil {
 		return err
 	}
 	if !k.moving.TryLock() { // a backup is being taken
@@ -148,7 +152,8 @@ func (k *keeper) move() error {
 	}
 	defer k.moving.Unlock()
 	for {
-		m, more, err := k.collect()
+		pack.reset()
+		m, more, err := k.collect(pack)
 		if len(m.items) > 0 {
 			if e := k.s.history.Append(m.items, k.s.clock.now(), true); e != nil {
 				return errors.Join(err, e)
@@ -171,7 +176,7 @@ func (k *keeper) move() error {
 }
 
 // writeRecords keeps what ran in memory.
-func (k *keeper) writeRecords() error {
+func (k *keeper) writeRecords(pack *packer) error {
 	k.mu.Lock()
 	records := k.records
 	k.records, k.writing, k.bytes = nil, records, 0
@@ -183,7 +188,7 @@ func (k *keeper) writeRecords() error {
 	}()
 	var items []*history.Item
 	for _, f := range records {
-		if it := k.record(f); it != nil {
+		if it := k.record(pack, f); it != nil {
 			items = append(items, it)
 		}
 	}
@@ -199,7 +204,7 @@ func (k *keeper) writeRecords() error {
 
 // record gives the item for an execution that ran in memory; a failed one goes
 // into the database instead.
-func (k *keeper) record(f *atom.Finished) *history.Item {
+func (k *keeper) record(pack *packer, f *atom.Finished) *history.Item {
 	e := &ending{Outcome: f.Outcome}
 	h := held{Acceptance: &f.Acceptance}
 	if number(string(e.Status)) > stExpired {
@@ -207,7 +212,7 @@ func (k *keeper) record(f *atom.Finished) *history.Item {
 		for i, x := range f.Entries {
 			lines[i].Entry = x
 		}
-		return item(&h, lines, e, f.Attempt, f.Unclean)
+		return pack.item(&h, lines, e, f.Attempt, f.Unclean)
 	}
 	a := accepting{}
 	pins, err := k.s.blobs.spillAcceptance(&f.Acceptance, &a)
@@ -229,7 +234,7 @@ func (k *keeper) record(f *atom.Finished) *history.Item {
 
 // collect finds what can move: the ended members of packs that are done with,
 // or have been there too long, and ended executions with rows.
-func (k *keeper) collect() (*load, bool, error) {
+func (k *keeper) collect(pack *packer) (*load, bool, error) {
 	m, more := &load{}, false
 	now := k.s.clock.now()
 	bytes := 0
@@ -280,7 +285,7 @@ func (k *keeper) collect() (*load, bool, error) {
 	read := map[int64][]*held{}
 	var errs []error
 	for _, j := range jobs {
-		it, err := k.item(j.y, j.h, read)
+		it, err := k.item(pack, j.y, j.h, read)
 		if err != nil { // it stays, and what it is in
 			errs = append(errs, fmt.Errorf("execution %d: %w", j.y.seq, err))
 			continue
@@ -293,7 +298,7 @@ func (k *keeper) collect() (*load, bool, error) {
 
 // item makes the item for an ended execution, from memory as far as it can.
 // Packs that it has to read are kept in read.
-func (k *keeper) item(y *young, h *held, read map[int64][]*held) (*history.Item, error) {
+func (k *keeper) item(pack *packer, y *young, h *held, read map[int64][]*held) (*history.Item, error) {
 	lines, attempt, unclean := y.lines, 0, 0
 	var err error
 	switch {
@@ -321,13 +326,19 @@ func (k *keeper) item(y *young, h *held, read map[int64][]*held) (*history.Item,
 		h, attempt, unclean = r.held, r.attempt, r.unclean
 		lines = append(r.lines, lines...)
 	}
-	own := *h
-	accepted := *h.Acceptance
-	own.Acceptance = &accepted
-	e := *y.ending
-	lines = slices.Clone(lines)
-	if err := k.s.blobs.fill(&own, lines, &e); err != nil {
-		return nil, err
+	e := y.ending
+	if apart(h, lines, e) {
+		own, accepted, ending := *h, *h.Acceptance, *e
+		own.Acceptance = &accepted
+		h, lines, e = &own, slices.Clone(lines), &ending
+		if err := k.s.blobs.fill(h, lines, e); err != nil {
+			return nil, err
+		}
 	}
-	return item(&own, lines, &e, attempt, unclean), nil
+	return pack.item(h, lines, e, attempt, unclean), nil
+}
+
+// apart reports whether something of an execution is kept as a file.
+func apart(h *held, lines []line, e *ending) bool {
+	return h.doc != nil || h.data != nil || e.trace != nil || slices.ContainsFunc(lines, func(l line) bool { return l.body != nil })
 }

@@ -66,16 +66,28 @@ type Item struct {
 	Body     []byte
 }
 
-// encode appends items, in order of seq, as one block.
-func encode(dst []byte, items []*Item) ([]byte, Block) {
+// encoder makes blocks. What it gave is overwritten when it is used again.
+type encoder struct{ dst, summaries, bodies []byte }
+
+// keptBytes bounds the memory that is used again.
+const keptBytes = 1 << 20
+
+func kept(b []byte) []byte {
+	if cap(b) > keptBytes {
+		return nil
+	}
+	return b[:0]
+}
+
+// encode writes items, in order of seq, as one block.
+func (e *encoder) encode(items []*Item) ([]byte, Block) {
 	b := Block{count: uint32(len(items)), min: items[0].Seq, max: items[len(items)-1].Seq, First: math.MaxInt64, Last: math.MinInt64}
-	var summaries, bodies []byte
 	n, m := 0, 0
 	for _, it := range items {
 		n += len(it.Summary) + 24
 		m += len(it.Body)
 	}
-	summaries, bodies = make([]byte, 0, n), make([]byte, 0, m)
+	dst, summaries, bodies := kept(e.dst), slices.Grow(kept(e.summaries), n), slices.Grow(kept(e.bodies), m)
 	last := int64(0)
 	for _, it := range items {
 		if !slices.Contains(b.Processes, it.Process) {
@@ -94,11 +106,11 @@ func encode(dst []byte, items []*Item) ([]byte, Block) {
 	for _, p := range b.Processes {
 		b.header += uint32(4 + len(p))
 	}
-	start := len(dst)
 	dst = append(dst, make([]byte, b.header)...)
 	dst, b.summary = compress(dst, summaries)
 	dst, b.body = compress(dst, bodies)
-	b.put(dst[start : start+int(b.header)])
+	b.put(dst[:b.header])
+	e.dst, e.summaries, e.bodies = dst, summaries, bodies
 	return dst, b
 }
 

@@ -180,7 +180,7 @@ func (s *segment) bounds() (lo, hi int64) {
 type writer struct {
 	seg *segment
 	f   disk.File
-	buf []byte
+	enc encoder
 }
 
 func create(fsys disk.FS, path string) (*writer, error) {
@@ -194,10 +194,7 @@ func create(fsys disk.FS, path string) (*writer, error) {
 // append writes items, in order of seq, as one block. They can be read once it
 // returns; they are on disk after sync.
 func (w *writer) append(items []*Item) error {
-	buf, b := encode(w.buf[:0], items)
-	if cap(buf) <= 1<<20 {
-		w.buf = buf
-	}
+	buf, b := w.enc.encode(items)
 	if _, err := w.f.Write(buf); err != nil {
 		return err
 	}
