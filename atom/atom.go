@@ -38,6 +38,9 @@ type Atom struct {
 	metrics *metrics.Metrics
 	grace   time.Duration
 
+	triggers  sync.WaitGroup // schedules and subscriptions
+	clockwork *clockwork
+
 	mu       sync.RWMutex
 	current  *release
 	plans    map[string]*plan // by Process.Hash: every version that was deployed in this run or is still needed
@@ -81,6 +84,7 @@ func New(o Options) *Atom {
 		a.metrics = metrics.New()
 	}
 	a.work, a.halt = context.WithCancelCause(context.Background())
+	a.clockwork = newClockwork(a)
 	a.store.OnAccepted(a.arrived)
 	a.store.OnReady(a.readied)
 	return a
@@ -106,8 +110,10 @@ func (a *Atom) Run(ctx context.Context) error {
 		}
 		a.queue(name).recover(n)
 	}
+	a.triggers.Go(func() { a.clockwork.run(ctx) })
 	<-ctx.Done()
 	a.stopping.Store(true)
+	a.triggers.Wait()
 	done := make(chan struct{})
 	go func() { a.workers.Wait(); close(done) }()
 	select {

@@ -166,6 +166,7 @@ func (a *Atom) swap(next *release, deployed []*Deployed) {
 	watchers := a.onDeploy
 	a.mu.Unlock()
 	a.labels.Clear()
+	a.clockwork.poke()
 	for _, f := range watchers {
 		f(deployed)
 	}
@@ -312,6 +313,7 @@ func (a *Atom) setPaused(ctx context.Context, name string, paused bool) error {
 	a.mu.Lock()
 	a.paused = next
 	a.mu.Unlock()
+	a.clockwork.poke()
 	return nil
 }
 

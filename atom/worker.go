@@ -200,6 +200,9 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 		return afterRun{}
 	}
 	e.plan.stats.Ended(string(ended.Status), ended.Ended.Sub(r.Received))
+	if e.plan.process.Schedule != nil {
+		e.atom.clockwork.poke() // the next run may wait for this end
+	}
 	e.atom.tellEnded(e, ended, fail)
 	if ended.Status == Failed {
 		e.atom.log.Error("an execution failed", "process", r.Process, "execution", e.id(), "error", json.RawMessage(ended.Error))

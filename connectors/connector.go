@@ -19,6 +19,9 @@ type Connector struct {
 	Doc        string
 	Settings   []spec.Field // of a `connection:`; bound to what NewSettings makes
 	Operations []Operation
+	// Subscription is what its connections can listen to; nil: nothing. Then
+	// they are Listeners.
+	Subscription *Subscription
 	// NewSettings makes the value that Settings decode into.
 	NewSettings func() any
 	// Open makes a connection from decoded settings. It must not touch the

@@ -214,5 +214,23 @@ func testCatalog() *Catalog {
 			return nil
 		},
 	}
-	return &Catalog{Steps: testSteps(), Connectors: connectors.Registry{"web": web}}
+	queue := &connectors.Connector{
+		Name: "queue", Doc: "A connector that listens, for tests.",
+		Settings:    []spec.Field{spec.String("url", func(s *webSettings) *string { return &s.URL }, "Where.").Required()},
+		NewSettings: func() any { return &webSettings{} },
+		Subscription: &connectors.Subscription{
+			Doc: "Messages of a queue.", NewWith: func() any { return &webWith{} },
+			With: []spec.Field{
+				spec.String("queue", func(w *webWith) *string { return &w.Path }, "Which.").Required(),
+				spec.Int("depth", func(w *webWith) *int { return &w.Depth }, "How deep.").Or(1).Min(0).Max(9),
+			},
+			Check: func(w any) []string {
+				if w.(*webWith).Path == "both" {
+					return []string{"both is too much"}
+				}
+				return nil
+			},
+		},
+	}
+	return &Catalog{Steps: testSteps(), Connectors: connectors.Registry{"web": web, "queue": queue}}
 }

@@ -54,6 +54,9 @@ const (
 	CodeWrongSettings    fault.Code = "wrong-settings"
 	CodePlainSecret      fault.Code = "plain-secret"
 	CodeNoSteps          fault.Code = "no-steps"
+	CodeTwoTriggers      fault.Code = "two-triggers"
+	CodeBadCron          fault.Code = "bad-cron"
+	CodeCannotListen     fault.Code = "cannot-listen"
 )
 
 // Explained is a code with what it means, in one line.
@@ -95,6 +98,9 @@ func Codes() []Explained {
 		{CodeMissingAuth, "A listener does not say who may call it."},
 		{CodeNoEffect, "A key has no effect beside the others."},
 		{CodeNoSteps, "A process has no steps."},
+		{CodeTwoTriggers, "A process has more than one of `listen:`, `schedule:` and `subscribe:`."},
+		{CodeBadCron, "A cron expression that cannot be read, or is never due."},
+		{CodeCannotListen, "A subscription names a connection whose connector cannot listen."},
 		{CodeUnknownComponent, "A process, connection, auth or profile is named that there is not."},
 		{CodeUnknownConnector, "A connection names a connector that this program does not have."},
 		{CodeUnknownOperation, "A call names an operation that its connector does not have."},

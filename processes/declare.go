@@ -52,6 +52,8 @@ var kindList = []*kind{
 type processDecl struct {
 	Name, Description string
 	Listen            *listenDecl
+	Schedule          *scheduleDecl
+	Subscribe         any
 	Profile           string
 	Filter            *expression.Expr
 	Dedupe            *dedupeDecl
@@ -93,8 +95,8 @@ var processFields = []spec.Field{
 	spec.String("process", func(p *processDecl) *string { return &p.Name }, "The process' name.").Eg("order-sync").Required(),
 	descriptionField(func(p *processDecl) *string { return &p.Description }),
 	spec.Optional("listen", func(p *processDecl) **listenDecl { return &p.Listen }, "Starts the process when an HTTP request arrives.", listenFields...),
-	spec.Later("schedule", "Starts the process when a cron expression is due."),
-	spec.Later("subscribe", "Starts the process when a connection delivers a message."),
+	spec.Optional("schedule", func(p *processDecl) **scheduleDecl { return &p.Schedule }, "Starts the process when a cron expression is due; it reads the time that it is due at as `props.scheduled_at`.", scheduleFields...),
+	spec.Any("subscribe", func(p *processDecl) *any { return &p.Subscribe }, "Starts the process when a connection delivers a message: `connection:`, and what its connector has for subscriptions.").Eg("{ connection: orders-in }"),
 	spec.Ref("profile", func(p *processDecl) *string { return &p.Profile }, "profile", "What the input must match, checked before the acknowledgement."),
 	spec.Expr("filter", func(p *processDecl) **expression.Expr { return &p.Filter }, "Where it is false the message is acknowledged and not run.").Bool(),
 	spec.Optional("dedupe", func(p *processDecl) **dedupeDecl { return &p.Dedupe }, "A repeat is not run and gets the first answer.",

@@ -8,6 +8,7 @@ import (
 
 	"valence/connectors"
 	"valence/internal/convert"
+	"valence/internal/cron"
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/profile"
@@ -51,7 +52,9 @@ type Process struct {
 	Pos         fault.Pos
 	Hash        string // names the content: this process, what it calls, and the profiles it uses
 	Pattern     Pattern
-	Listen      *Listen // nil without the trigger
+	Listen      *Listen    // nil without the trigger
+	Schedule    *Schedule  // likewise
+	Subscribe   *Subscribe // likewise
 	Delivery    Delivery
 	Steps       Block
 	Calls       []ProcessCall // of other processes, in the order of the file
@@ -114,6 +117,23 @@ type Listen struct {
 	Timeout       time.Duration
 	TimeoutAction string // cancel
 	Limits        Limits
+}
+
+// Schedule is the trigger of a time.
+type Schedule struct {
+	Pos     fault.Pos
+	Cron    *cron.Schedule
+	Overlap string // skip queue allow
+	Misfire string // once skip all
+}
+
+// Subscribe is the trigger of a connection that delivers messages. Its
+// settings still hold expressions over env and secret; Resolve decodes them.
+type Subscribe struct {
+	Pos        fault.Pos
+	Connection string
+	Connector  *connectors.Connector
+	Settings   *expression.Template
 }
 
 // Ack is the answer of a fire-and-forget listener in place of the receipt.

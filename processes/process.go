@@ -52,6 +52,13 @@ func (b *building) fill(decl *processDecl, d *spec.Decoder) {
 	if decl.Listen != nil {
 		b.listen(decl.Listen, d)
 	}
+	if decl.Schedule != nil {
+		b.schedule(decl.Schedule, d)
+	}
+	if n := valueAt(root, "subscribe"); n != nil {
+		b.subscribe(n, d)
+	}
+	b.oneTrigger(d)
 	p.Pattern = b.pattern()
 }
 
@@ -74,8 +81,10 @@ func (r *retentionDecl) resolve() Retention {
 // pattern tells how the process treats whoever starts it.
 func (b *building) pattern() Pattern {
 	switch l := b.proc.Listen; {
-	case l == nil:
+	case l == nil && b.proc.Schedule == nil && b.proc.Subscribe == nil:
 		return Called
+	case l == nil:
+		return FireAndForget
 	case l.Output == "":
 		return FireAndForget
 	case b.early(b.proc.Steps):

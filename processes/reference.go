@@ -52,6 +52,16 @@ func Reference(cat *Catalog) []byte {
 	for _, name := range cat.Connectors.Names() {
 		c := cat.Connectors[name]
 		say("### `connector: %s`\n\n%s\n\n%s\n", name, c.Doc, spec.Table(c.Settings))
+		if sub := c.Subscription; sub != nil {
+			say("#### `subscribe:`\n\n%s\n\n", sub.Doc)
+			if sub.Sample != "" {
+				say("```yaml\n%s```\n\n", sub.Sample)
+			}
+			say("Keys beside `connection:`:\n\n%s\n", spec.Table(sub.With))
+			if sub.Props != "" {
+				say("%s\n\n", sub.Props)
+			}
+		}
 		for i := range c.Operations {
 			o := &c.Operations[i]
 			say("#### `%s`\n\n%s\n\n", o.Name, o.Doc)

@@ -15,7 +15,7 @@ func Schema(cat *Catalog) []byte {
 		"retry":       spec.ObjectSchema(false, "", retryFields),
 		"steps":       spec.JSON{"type": "array", "items": spec.JSON{"$ref": "#/definitions/step"}},
 		"step":        stepSchema(cat),
-		"process":     spec.ObjectSchema(false, "", processFields),
+		"process":     processSchema(cat),
 		"connection":  connectionSchema(cat),
 		"auth":        authSchema(),
 		"profile":     spec.ObjectSchema(false, "", profileFields),
@@ -126,5 +126,22 @@ func environmentSchema() spec.JSON {
 	properties := s["properties"].(spec.JSON)
 	properties["secrets"] = spec.JSON{"type": "object", "additionalProperties": spec.ObjectSchema(false, "", secretFields), "description": fieldOf(environmentFields, "secrets").Doc}
 	properties["connections"] = spec.JSON{"type": "object", "additionalProperties": spec.JSON{"type": "object"}, "description": fieldOf(environmentFields, "connections").Doc}
+	return s
+}
+
+// processSchema lets a subscription have the keys of every connector that can
+// listen; which of them go together is for lint.
+func processSchema(cat *Catalog) spec.JSON {
+	s := spec.ObjectSchema(false, "", processFields)
+	properties := spec.ObjectSchema(false, "", subscribeFields)["properties"].(spec.JSON)
+	for _, name := range cat.Connectors.Names() {
+		if sub := cat.Connectors[name].Subscription; sub != nil {
+			for key, value := range spec.ObjectSchema(true, "", sub.With)["properties"].(spec.JSON) {
+				properties[key] = value
+			}
+		}
+	}
+	s["properties"].(spec.JSON)["subscribe"] = spec.JSON{"type": "object", "properties": properties, "required": []string{"connection"}, "additionalProperties": false,
+		"description": fieldOf(processFields, "subscribe").Doc}
 	return s
 }

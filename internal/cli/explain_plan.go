@@ -74,7 +74,14 @@ func (s standIns) Name(root string) (any, bool) {
 
 func (e *explainer) trigger() {
 	l := e.process.Listen
-	if l == nil {
+	switch {
+	case e.process.Schedule != nil:
+		e.x.Trigger = scheduled(e.process.Schedule)
+		return
+	case e.process.Subscribe != nil:
+		e.x.Trigger = subscribed(e.process.Subscribe)
+		return
+	case l == nil:
 		e.x.Trigger = "No trigger: started by another process, `valence exec`, or an execution request."
 		return
 	}

@@ -11,6 +11,9 @@ func (e *explainer) boundary() {
 	switch e.process.Pattern {
 	case processes.FireAndForget:
 		e.x.Boundary = "At acceptance: the sender gets its answer once the message is on disk, and every step runs later."
+		if e.process.Listen == nil {
+			e.x.Boundary = outside(e.process)
+		}
 	case processes.EarlyReply:
 		e.x.Boundary = "At the reply at " + e.replies() + ": it is sent once the steps after it are on disk, and those run later."
 	case processes.RequestReply:
@@ -57,7 +60,11 @@ func (e *explainer) durable() {
 	add := func(text string) { e.x.Durable = append(e.x.Durable, text) }
 	switch e.process.Pattern {
 	case processes.FireAndForget:
-		add("the message, before it is acknowledged")
+		if e.process.Schedule != nil {
+			add("each run, before its first step")
+		} else {
+			add("the message, before it is acknowledged")
+		}
 		add("the result of every finished call, before the step after it starts: after a crash the execution goes on there")
 	case processes.EarlyReply:
 		add("what the steps before the reply did, and the reply, before it is sent")

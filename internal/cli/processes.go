@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 )
 
 type processesCmd struct {
 	List   listProcessesCmd `cmd:"" default:"withargs" help:"List what is deployed (the default)."`
 	Show   showProcessCmd   `cmd:"" help:"Show one as JSON, with its steps."`
-	Pause  pauseCmd         `cmd:"" help:"Stop a process' trigger: its listener answers 503, also after a restart."`
+	Pause  pauseCmd         `cmd:"" help:"Stop a process' trigger: its listener answers 503, its schedule and its subscription start nothing, also after a restart."`
 	Resume resumeCmd        `cmd:"" help:"Let a paused trigger go on."`
 }
 
@@ -54,28 +53,22 @@ func (c *listProcessesCmd) Run(s *streams) error {
 			Waiting       int64
 			Running       int
 			Oldest        *time.Time `json:"oldest_received_at"`
-			Listen        *struct {
-				Path    string
-				Methods []string
-			}
+			triggerView
 		}
 	}
 	if err := json.Unmarshal(text, &list); err != nil {
 		return err
 	}
-	t := &table{head: []string{"PROCESS", "PATTERN", "LISTENS", "WAITING", "RUNNING", "OLDEST", ""}}
+	t := &table{head: []string{"PROCESS", "PATTERN", "TRIGGER", "WAITING", "RUNNING", "OLDEST", ""}}
 	for _, p := range list.Processes {
-		listens, oldest, paused := "", "", ""
-		if p.Listen != nil {
-			listens = strings.Join(p.Listen.Methods, ",") + " " + p.Listen.Path
-		}
+		oldest, paused := "", ""
 		if p.Oldest != nil {
 			oldest = ago(*p.Oldest)
 		}
 		if p.Paused {
 			paused = "paused"
 		}
-		t.add(p.Name, p.Pattern, listens, fmt.Sprint(p.Waiting), fmt.Sprint(p.Running), oldest, paused)
+		t.add(p.Name, p.Pattern, p.triggerView.String(), fmt.Sprint(p.Waiting), fmt.Sprint(p.Running), oldest, paused)
 	}
 	return t.print(s.out)
 }

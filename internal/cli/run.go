@@ -225,11 +225,17 @@ func (c *runCmd) banner(w io.Writer, st *station, project *loaded, took time.Dur
 }
 
 func listens(d *atom.Deployed, base string) string {
-	l := d.Process.Listen
-	if l == nil {
+	text := ""
+	switch p := d.Process; {
+	case p.Listen != nil:
+		text = strings.Join(p.Listen.Methods, ",") + " " + base + p.Listen.Path
+	case p.Schedule != nil:
+		text = p.Schedule.Cron.String() + " " + p.Schedule.Cron.Place().String()
+	case p.Subscribe != nil:
+		text = p.Subscribe.Connection + " (" + p.Subscribe.Connector.Name + ")"
+	default:
 		return ""
 	}
-	text := strings.Join(l.Methods, ",") + " " + base + l.Path
 	if d.Paused() {
 		text += " (paused)"
 	}

@@ -23,6 +23,7 @@ type Processes interface {
 	Deployed() []*atom.Deployed
 	Process(name string) (*atom.Deployed, bool)
 	Load(ctx context.Context, process string) (atom.Load, error)
+	Timing(d *atom.Deployed) atom.Timing
 }
 
 // Triggers starts processes, and keeps their triggers from doing so.

@@ -95,7 +95,7 @@ func check(text string) error {
 		alone := []string{"*", "*", "*", "*", "*"}
 		alone[i] = part
 		if _, err := parser.Parse(strings.Join(alone, " ")); err != nil || strings.ContainsAny(part, "HhTt") && i < 2 {
-			return &Error{at[i], fmt.Sprintf("`%s` is not a %s", part, fields[i]), hints[i]}
+			return &Error{at[i], fmt.Sprintf("`%s` is no %s", part, fields[i]), hints[i]}
 		}
 	}
 	return nil
@@ -149,6 +149,9 @@ func (s *Schedule) flow(t time.Time) time.Time {
 	from := shown(t)
 	for range 1000 { // changes of the clock
 		_, end := t.ZoneBounds()
+		if !end.IsZero() && !end.After(t) {
+			end = t.Add(time.Hour) // on the last day of a leap year ZoneBounds gives an end that is over
+		}
 		n := s.match.Next(from)
 		if n.IsZero() {
 			return n

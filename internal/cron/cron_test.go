@@ -48,14 +48,14 @@ func TestRefused(t *testing.T) {
 		"":                           "0 it has 0 fields, not five",
 		"* * * *":                    "0 it has 4 fields, not five",
 		"0 0 3 * * *":                "0 it has six fields; there is none for seconds",
-		"0 24 * * *":                 "2 `24` is not a hour",
-		"0 3 * FOO *":                "6 `FOO` is not a month",
+		"0 24 * * *":                 "2 `24` is no hour",
+		"0 3 * FOO *":                "6 `FOO` is no month",
 		"0 0 30 2 *":                 "0 there is no such day: it is never due",
 		"@every 5m":                  "0 there is no @every 5m",
 		"@reboot":                    "0 there is no @reboot",
 		"TZ=Europe/Berlin 0 3 * * *": "0 the time zone does not stand in the expression",
-		"H 3 * * *":                  "0 `H` is not a minute",
-		"*/0 * * * *":                "0 `*/0` is not a minute",
+		"H 3 * * *":                  "0 `H` is no minute",
+		"*/0 * * * *":                "0 `*/0` is no minute",
 	} {
 		_, err := Parse(text, time.UTC)
 		var e *Error

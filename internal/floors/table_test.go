@@ -17,7 +17,7 @@ const tooling = 99
 
 // What rows have in common.
 var (
-	floor0  = []string{"internal/document", "internal/fault", "internal/convert", "internal/metrics"}
+	floor0  = []string{"internal/document", "internal/fault", "internal/convert", "internal/metrics", "internal/cron"}
 	floor1  = []string{"internal/profile", "internal/authn", "internal/sqlitedb", "internal/spec", "internal/expression", "internal/wire"}
 	floor2  = []string{"processes", "connectors"}
 	floors1 = join(floor0, floor1)
@@ -38,6 +38,7 @@ const (
 	webhooks   = "github.com/standard-webhooks/standard-webhooks/libraries"
 	sqlite     = "modernc.org/sqlite"
 	sqliteLibc = "modernc.org/libc"
+	cronlib    = "github.com/netresearch/go-cron"
 	prometheus = "github.com/prometheus/client_golang"
 	mux        = "github.com/gorilla/mux"
 	rate       = "golang.org/x/time"
@@ -61,6 +62,7 @@ var table = []row{
 	{0, "internal/document", nil, []string{gjson}},
 	{0, "internal/fault", nil, nil},
 	{0, "internal/convert", nil, nil},
+	{0, "internal/cron", nil, []string{cronlib}},
 	{0, "internal/metrics", nil, []string{prometheus}},
 	{1, "internal/profile", []string{"internal/fault"}, []string{jsonschema, text}},
 	{1, "internal/authn", []string{"internal/fault"}, []string{jwt, jwks, jwkset, webhooks}},

@@ -1,0 +1,206 @@
+package atom_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"valence/atom"
+	"valence/atom/atomtest"
+)
+
+// scheduled is a process that calls with the time it was due at. In a bubble
+// the clock begins at 2000-01-01 00:00 UTC.
+func scheduled(settings string) string {
+	return "\nprocess: nightly\nschedule: { " + settings + " }\nsteps:\n  - call: sys.get\n    with: { path: \"/${props.scheduled_at}\" }\n    retry: { max_attempts: 1, backoff: 1s }\n    timeout: 20h\n"
+}
+
+func (r *rig) runs() string {
+	var at []string
+	for _, c := range r.sys.seen() {
+		at = append(at, strings.TrimPrefix(c.path, "/"))
+	}
+	return strings.Join(at, " ")
+}
+
+func (r *rig) ran(want string) {
+	r.t.Helper()
+	synctest.Wait()
+	if got := r.runs(); got != want {
+		r.t.Errorf("at %s\n got %s\nwant %s", time.Now().Format(time.RFC3339), got, want)
+	}
+}
+
+func TestScheduleRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, newSystem(), nil, scheduled(`cron: "0 3 * * *", timezone: Europe/Berlin`))
+		synctest.Wait()
+		if s := r.atom.Timing(r.process("nightly")); !s.NextDue.Equal(time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC)) || s.LastRun != "" {
+			t.Errorf("%+v", s)
+		}
+		<-time.After(26*time.Hour + time.Minute)
+		r.ran("2000-01-01T03%3A00%3A00%2B01%3A00 2000-01-02T03%3A00%3A00%2B01%3A00")
+		if s := r.atom.Timing(r.process("nightly")); s.LastRun == "" || s.LastDue.UTC().Hour() != 2 || s.NextDue.Day() != 3 {
+			t.Errorf("%+v", s)
+		}
+		r.stop()
+	})
+}
+
+// A restart and a stop in between run nothing twice, and what was missed is
+// made up for as the policy says.
+func TestScheduleMisfire(t *testing.T) {
+	for policy, want := range map[string]string{
+		"skip": "",
+		"once": "07",
+		"all":  "03 04 05 06 07",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			sys, store := newSystem(), atomtest.NewStore()
+			yaml := scheduled(`cron: "@hourly", misfire: ` + policy)
+			start(t, sys, store, yaml).run(2*time.Hour + time.Minute)
+			<-time.After(5*time.Hour + 20*time.Minute) // 07:21
+			r := start(t, sys, store, yaml)
+			hours := func(want string) {
+				t.Helper()
+				synctest.Wait()
+				got := ""
+				for _, c := range sys.seen() {
+					got += c.path[12:14] + " "
+				}
+				if want = strings.Join(strings.Fields(want), " ") + " "; got != want {
+					t.Errorf("%s: %s, want %s", policy, got, want)
+				}
+			}
+			hours("01 02 " + want)
+			r.run(time.Hour)
+			hours("01 02 " + want + " 08")
+			start(t, sys, store, yaml).run(time.Minute)
+			hours("01 02 " + want + " 08")
+		})
+	}
+}
+
+// run lets the atom run for a while and stops it.
+func (r *rig) run(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+	r.stop()
+}
+
+func TestScheduleOverlap(t *testing.T) {
+	for overlap, want := range map[string]string{
+		"skip":  "[00:01 00:05 00:06]",
+		"queue": "[00:01 00:04 00:04 00:04 00:05 00:06]",
+		"allow": "[00:01 00:02 00:03 00:04 00:05 00:06]",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			sys := newSystem()
+			sys.entered, sys.block = make(chan string, 100), make(chan struct{})
+			r := start(t, sys, nil, scheduled(`cron: "* * * * *", overlap: `+overlap))
+			var at []string
+			tell := func(d time.Duration) {
+				for end := time.After(d); ; {
+					select {
+					case <-sys.entered:
+						at = append(at, time.Now().UTC().Format("15:04"))
+					case <-end:
+						return
+					}
+				}
+			}
+			tell(4*time.Minute + 30*time.Second)
+			if s := r.atom.Timing(r.process("nightly")); s.Waiting != (overlap == "queue") {
+				t.Errorf("%s: %+v", overlap, s)
+			}
+			sys.mu.Lock()
+			close(sys.block)
+			sys.block = nil
+			sys.mu.Unlock()
+			tell(2 * time.Minute)
+			if got := fmt.Sprint(at); got != want {
+				t.Errorf("%s: %s, want %s", overlap, got, want)
+			}
+			r.stop()
+		})
+	}
+}
+
+func TestSchedulePausedAndRedeployed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := atomtest.NewStore()
+		r := start(t, newSystem(), store, scheduled(`cron: "30 * * * *"`))
+		if err := r.atom.Pause(context.Background(), "nightly"); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(3 * time.Hour)
+		r.ran("")
+		if err := r.atom.Resume(context.Background(), "nightly"); err != nil {
+			t.Fatal(err)
+		}
+		r.ran("") // a pause is meant: nothing is made up for
+		<-time.After(time.Hour)
+		if got := len(r.sys.seen()); got != 1 {
+			t.Errorf("%d runs after the pause", got)
+		}
+		r.stop()
+		<-time.After(24 * time.Hour)
+		r = start(t, newSystem(), store, scheduled(`cron: "45 * * * *"`)) // another time: it has missed nothing
+		r.ran("")
+		r.stop()
+	})
+}
+
+// A kill between the acceptance of a run and its mark: the mark is lost, the
+// origin is not.
+func TestScheduleLostMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys, store := newSystem(), &forgetful{Store: atomtest.NewStore()}
+		yaml := scheduled(`cron: "0 * * * *", misfire: all`)
+		start(t, sys, store, yaml).run(30 * time.Minute)
+		store.forget = true
+		start(t, sys, store, yaml).run(time.Hour)
+		store.forget = false
+		r := start(t, sys, store, yaml)
+		r.ran("2000-01-01T01%3A00%3A00Z")
+		r.run(time.Hour)
+		r.ran("2000-01-01T01%3A00%3A00Z 2000-01-01T02%3A00%3A00Z")
+	})
+}
+
+// forgetful loses what it is given to keep.
+type forgetful struct {
+	*atomtest.Store
+	forget bool
+}
+
+func (f *forgetful) PutContent(ctx context.Context, hash string, content []byte) error {
+	if f.forget && strings.HasPrefix(hash, "schedule:") {
+		return nil
+	}
+	return f.Store.PutContent(ctx, hash, content)
+}
+
+var _ atom.Store = (*forgetful)(nil)
+
+func TestScheduleMissedVeryOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys, store := newSystem(), atomtest.NewStore()
+		yaml := scheduled(`cron: "* * * * *", misfire: all, overlap: allow`)
+		start(t, sys, store, yaml).run(30 * time.Second)
+		<-time.After(40 * time.Hour)
+		r := start(t, sys, store, yaml)
+		<-time.After(20 * time.Second)
+		synctest.Wait()
+		got := sys.paths()
+		slices.Sort(got)
+		if len(slices.Compact(got)) != 1000 || len(sys.seen()) != 1000 {
+			t.Errorf("%d runs", len(sys.seen()))
+		}
+		r.stop()
+	})
+}
