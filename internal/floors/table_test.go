@@ -53,7 +53,7 @@ const (
 // packages of ours of the same kind, for tests on any floor.
 var (
 	testOnly = []string{"github.com/rogpeppe/go-internal", "pgregory.net/rapid"}
-	fakes    = []string{"atom/atomtest", "internal/sqlitedb/faultdisk", "internal/generate"}
+	fakes    = []string{"atom/atomtest", "cloud/cloudtest", "internal/sqlitedb/faultdisk", "internal/generate"}
 )
 
 // table is the architecture. It is changed by a decision in docs/adr, never
@@ -85,6 +85,11 @@ var table = []row{
 	{5, "internal/store/sqlite", join(floor0, []string{"atom", "internal/sqlitedb", "internal/store/sqlite/*"}), []string{sqlite, sqliteLibc, sys, sync}},
 	{5, "internal/listener", join(floors2, []string{"atom"}), []string{mux, rate}},
 	{5, "internal/console", join(floors2, []string{"atom"}), []string{mux}},
+	{5, "cloud", join(floors1, []string{"processes"}), []string{rate}},
+	{5, "cloud/store", join(floor0, []string{"cloud", "internal/sqlitedb", "internal/wire"}), nil},
+	{5, "cloud/gate", join(floors1, []string{"cloud"}), nil},
+	{5, "cloud/operator", join(floors1, []string{"cloud"}), []string{mux}},
+	{5, "cloud/cloudtest", join(floors2, []string{"cloud", "cloud/*", "atom/steps", "connectors/all"}), nil},
 	{0, "schemas", nil, nil},
 	{6, "internal/cli", []string{"*"}, []string{kong, isatty, yaml, gjson}},
 	{7, "cmd/valence", []string{"internal/cli"}, nil},

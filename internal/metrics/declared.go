@@ -79,6 +79,9 @@ func Documented() []Doc {
 	} {
 		docs = append(docs, d.Doc)
 	}
+	for _, d := range cloudDocs() {
+		docs = append(docs, d.Doc)
+	}
 	return append(docs,
 		Doc{"go_*", "gauge", nil, "The Go runtime: memory, garbage collection, goroutines."},
 		Doc{"process_*", "gauge", nil, "The operating-system process: CPU time, resident memory, open files, start time."},

@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"slices"
@@ -14,7 +15,7 @@ import (
 	"valence/internal/metrics"
 )
 
-func scrape(t *testing.T, m *metrics.Metrics) string {
+func scrape(t *testing.T, m interface{ Handler() http.Handler }) string {
 	t.Helper()
 	rec := httptest.NewRecorder()
 	m.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
@@ -85,7 +86,7 @@ func TestWhatIsShown(t *testing.T) {
 
 func TestEverythingShownIsDocumentedAndBack(t *testing.T) {
 	shown := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(scrape(t, used()), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(scrape(t, used())+scrape(t, usedCloud()), -1) {
 		shown[m[1]] = m[2]
 	}
 	documented := metrics.Documented()
@@ -111,6 +112,21 @@ func TestEverythingShownIsDocumentedAndBack(t *testing.T) {
 			t.Errorf("%s has no help", d.Name)
 		}
 	}
+}
+
+// usedCloud is a control plane that has counted everything once.
+func usedCloud() *metrics.Cloud {
+	m := metrics.NewCloud()
+	m.Version("1.2.3")
+	m.Commit(1, time.Millisecond)
+	m.Poll("idle")
+	m.Hold(1)
+	m.Refused("replayed")
+	m.Request()
+	m.Delivered(2)
+	m.Ended("COMPLETE")
+	m.OnScrape(func() metrics.Fleet { return metrics.Fleet{Online: 1, Waiting: 3} })
+	return m
 }
 
 func TestStoreThatRefuses(t *testing.T) {

@@ -80,7 +80,8 @@ type Message struct {
 	ID      int64    `json:"id"`
 	Kind    string   `json:"kind"` // execute, cancel, restart, retire
 	Execute *Execute `json:"execute,omitempty"`
-	Cancel  string   `json:"cancel,omitempty"` // an execution request's id
+	Cancel  string   `json:"cancel,omitempty"`  // an execution request's id, or an execution's own
+	Process string   `json:"process,omitempty"` // restart: whose trigger; "": every one
 }
 
 // The kinds of messages.

@@ -1,0 +1,254 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"valence/internal/wire"
+)
+
+// atomFor finds an atom by id or name and judges an action on it. The caller
+// holds changing or mu. One that was revoked is found only by its id.
+func (s *Service) atomFor(p Principal, a Action, id string) (*Atom, error) {
+	if err := p.Allow(a); err != nil {
+		return nil, err
+	}
+	x := owned(s.state.atoms, id, p.Account, func(a *Atom) string { return a.Account })
+	if x == nil {
+		x = s.state.atomNamed(p.Account, id)
+	}
+	if x == nil || !p.in(s.environmentID(x.ID)) {
+		return nil, missing("atom", id)
+	}
+	return x, nil
+}
+
+// atomNamed finds an atom that is not revoked.
+func (st *state) atomNamed(account, name string) *Atom {
+	for _, a := range st.atoms {
+		if a.Account == account && a.Name == name && !a.Revoked {
+			return a
+		}
+	}
+	return nil
+}
+
+// environmentID gives where an atom is attached, "" for nowhere.
+func (s *Service) environmentID(atom string) string {
+	if at := s.state.attachedTo[atom]; at != nil {
+		return at.EnvironmentID
+	}
+	return ""
+}
+
+// filled completes an atom by what is known of it now. The caller holds
+// changing or mu.
+func (s *Service) filled(a *Atom) Atom {
+	x := *a
+	s.lines.of(a.ID).fill(&x)
+	x.Generation = s.generation(a)
+	return x
+}
+
+// generation is that of what an atom is to be like.
+func (s *Service) generation(a *Atom) int64 {
+	n := a.Revision
+	if e := s.state.environmentOf(a.ID); e != nil {
+		n = max(n, e.Revision)
+	}
+	return n
+}
+
+// Atom gives one, by id or name.
+func (s *Service) Atom(_ context.Context, p Principal, id string) (Atom, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a, err := s.atomFor(p, "atom.read", id)
+	if err != nil {
+		return Atom{}, err
+	}
+	return s.filled(a), nil
+}
+
+// Atoms lists the atoms that are not revoked and that the principal may see, by name.
+func (s *Service) Atoms(_ context.Context, p Principal) ([]Atom, error) {
+	if err := p.Allow("atom.read"); err != nil {
+		return nil, err
+	}
+	all := list(s, s.state.atoms, func(a *Atom) bool { return a.Account == p.Account && !a.Revoked && p.in(s.environmentID(a.ID)) },
+		func(a, b Atom) bool { return a.Name < b.Name || a.Name == b.Name && a.ID < b.ID })
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for i := range all {
+		all[i] = s.filled(&all[i])
+	}
+	return all, nil
+}
+
+// RenameAtom changes the name.
+func (s *Service) RenameAtom(ctx context.Context, p Principal, id, name string) (Atom, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	a, err := s.atomFor(p, "atom.update", id)
+	if err != nil {
+		return Atom{}, err
+	}
+	if err := s.checkAtomName(a.Account, name, a.ID); err != nil {
+		return Atom{}, err
+	}
+	next := *a
+	next.Name = name
+	c := &change{}
+	c.put(&next)
+	c.audit(p, "atom.update", a.ID, "name "+name)
+	if err := s.commit(ctx, c); err != nil {
+		return Atom{}, err
+	}
+	return s.filled(&next), nil
+}
+
+func (s *Service) checkAtomName(account, name, id string) error {
+	if name == "" || len(name) > 200 {
+		return invalid("name", "is 1 to 200 characters")
+	}
+	if other := s.state.atomNamed(account, name); other != nil && other.ID != id {
+		return conflict("there is an atom %s already: choose another name, or revoke that one", name)
+	}
+	return nil
+}
+
+// RevokeAtom ends an atom's enrolment: none of its requests is answered any
+// more. Executions that it was asked for and has not taken end as errors.
+func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	a, err := s.atomFor(p, "atom.delete", id)
+	if err != nil {
+		return err
+	}
+	if a.Revoked {
+		return missing("atom", id)
+	}
+	next := *a
+	next.Revoked, next.Revision = true, s.revision()
+	c := &change{woken: []string{a.ID}}
+	c.put(&next)
+	if at := s.state.attachedTo[a.ID]; at != nil {
+		c.drop(at)
+	}
+	if err := s.withdraw(ctx, c, a); err != nil {
+		return err
+	}
+	c.audit(p, "atom.delete", a.ID, "revoked "+a.Name)
+	return s.commit(ctx, c)
+}
+
+// withdraw takes back what waits for an atom that will not ask again.
+func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
+	line := s.lines.of(a.ID)
+	line.mu.Lock()
+	ids := append([]int64(nil), line.waiting...)
+	line.mu.Unlock()
+	messages, err := s.store.Messages(ctx, a.ID, ids)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	c.Dropped = append(c.Dropped, ids...)
+	for _, m := range messages {
+		if m.Kind != wire.KindExecute || m.Execute == nil {
+			continue
+		}
+		c.Records = append(c.Records, &ExecutionRecord{
+			ID: recordID(time.Now()), RequestID: m.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
+			Execution: "withdrawn-" + m.Request, ProcessID: s.processID(a.ID, m.Execute.Process), ProcessName: m.Execute.Process,
+			Type: typeManual, Status: Failed, Time: m.Created, Message: "the atom was revoked before it took the request",
+		})
+	}
+	return nil
+}
+
+// AttachAtom puts an atom into an environment.
+func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment string) (Attachment, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	e, err := s.environmentFor(p, "attachment.create", environment)
+	if err != nil {
+		return Attachment{}, err
+	}
+	// An atom in no environment is seen by who may attach it.
+	a := owned(s.state.atoms, atom, p.Account, func(a *Atom) string { return a.Account })
+	if a == nil {
+		a = s.state.atomNamed(p.Account, atom)
+	}
+	if a == nil || a.Revoked {
+		return Attachment{}, missing("atom", atom)
+	}
+	if at := s.state.attachedTo[a.ID]; at != nil {
+		if at.EnvironmentID == e.ID {
+			return *at, nil
+		}
+		return Attachment{}, conflict("the atom %s is attached to another environment: detach it first", a.Name)
+	}
+	c := &change{}
+	at := s.attach(c, a, e)
+	c.audit(p, "attachment.create", at.ID, a.Name+" to "+e.Name)
+	return *at, s.commit(ctx, c)
+}
+
+// attach adds an attachment to a change.
+func (s *Service) attach(c *change, a *Atom, e *Environment) *Attachment {
+	next := *a
+	next.Revision = s.revision()
+	at := &Attachment{ID: newID(), Account: a.Account, AtomID: a.ID, EnvironmentID: e.ID}
+	c.put(&next)
+	c.put(at)
+	c.woken = append(c.woken, a.ID)
+	return at
+}
+
+// DetachAtom takes an atom out of its environment; what is deployed there goes
+// from it.
+func (s *Service) DetachAtom(ctx context.Context, p Principal, attachment string) error {
+	if err := p.Allow("attachment.delete"); err != nil {
+		return err
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	at := owned(s.state.attachments, attachment, p.Account, func(a *Attachment) string { return a.Account })
+	if at == nil || !p.in(at.EnvironmentID) {
+		return missing("attachment", attachment)
+	}
+	c := &change{woken: []string{at.AtomID}}
+	c.drop(at)
+	if a := s.state.atoms[at.AtomID]; a != nil {
+		next := *a
+		next.Revision = s.revision()
+		c.put(&next)
+	}
+	c.audit(p, "attachment.delete", at.ID, at.AtomID)
+	return s.commit(ctx, c)
+}
+
+// Attachment gives one.
+func (s *Service) Attachment(_ context.Context, p Principal, id string) (Attachment, error) {
+	if err := p.Allow("attachment.read"); err != nil {
+		return Attachment{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	at := owned(s.state.attachments, id, p.Account, func(a *Attachment) string { return a.Account })
+	if at == nil || !p.in(at.EnvironmentID) {
+		return Attachment{}, missing("attachment", id)
+	}
+	return *at, nil
+}
+
+// Attachments lists those that the principal may see.
+func (s *Service) Attachments(_ context.Context, p Principal) ([]Attachment, error) {
+	if err := p.Allow("attachment.read"); err != nil {
+		return nil, err
+	}
+	return list(s, s.state.attachments, func(a *Attachment) bool { return a.Account == p.Account && p.in(a.EnvironmentID) },
+		func(a, b Attachment) bool { return a.ID < b.ID }), nil
+}

@@ -1,0 +1,177 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Deploy makes a package the one of its project in an environment; the one
+// before is inactive from then on. Deploying what is active already changes
+// nothing but its listeners, and is no error.
+func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deployment, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	e, err := s.environmentFor(p, "deployment.create", d.EnvironmentID)
+	if err != nil {
+		return Deployment{}, err
+	}
+	x := owned(s.state.packages, d.PackageID, p.Account, func(x *Package) string { return x.Account })
+	if x == nil {
+		return Deployment{}, missing("package", d.PackageID)
+	}
+	if d.ListenerStatus != "" && d.ListenerStatus != Running && d.ListenerStatus != Paused {
+		return Deployment{}, invalid("listenerStatus", "is %s or %s", Running, Paused)
+	}
+	if err := checkStatement(d.Statement, d.Signature, x, e.Name); err != nil {
+		return Deployment{}, err
+	}
+	if err := s.clash(e, x); err != nil {
+		return Deployment{}, err
+	}
+	before := s.state.active[e.ID][x.Project]
+	c := &change{}
+	detail := fmt.Sprintf("%s %s to %s", x.Project, x.Version, e.Name)
+	if before != nil && before.PackageID == x.ID {
+		next := *before
+		if d.ListenerStatus != "" {
+			next.ListenerStatus = d.ListenerStatus
+		}
+		if len(d.Statement) > 0 {
+			next.Statement, next.Signature = d.Statement, d.Signature
+		}
+		if next.ListenerStatus == before.ListenerStatus && string(next.Statement) == string(before.Statement) {
+			return next, nil
+		}
+		c.put(&next)
+		s.touch(c, e)
+		c.audit(p, "deployment.create", next.ID, detail+" again")
+		return next, s.commit(ctx, c)
+	}
+	if before != nil {
+		old := *before
+		old.Active = false
+		c.put(&old)
+	}
+	if d.ListenerStatus == "" {
+		d.ListenerStatus = Running
+		if before != nil {
+			d.ListenerStatus = before.ListenerStatus
+		}
+	}
+	d.ID, d.Account, d.EnvironmentID, d.By, d.Created, d.Active, d.Results = newID(), p.Account, e.ID, p.User, time.Now().UTC(), true, nil
+	c.put(&d)
+	s.touch(c, e)
+	c.audit(p, "deployment.create", d.ID, detail)
+	return d, s.commit(ctx, c)
+}
+
+// clash finds a process that another project of the environment has, too: an
+// atom knows its processes by name.
+func (s *Service) clash(e *Environment, x *Package) error {
+	names := map[string]bool{}
+	for _, id := range x.Components {
+		if c := s.state.components[id]; c != nil {
+			names[c.Name] = true
+		}
+	}
+	for project, d := range s.state.active[e.ID] {
+		if project == x.Project {
+			continue
+		}
+		for _, id := range s.state.packages[d.PackageID].Components {
+			if c := s.state.components[id]; c != nil && names[c.Name] {
+				return conflict("the project %s in %s has a process %s, too: an atom knows its processes by name", project, e.Name, c.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// Deployment gives one, with what became of it on each atom.
+func (s *Service) Deployment(ctx context.Context, p Principal, id string) (Deployment, error) {
+	if err := p.Allow("deployment.read"); err != nil {
+		return Deployment{}, err
+	}
+	s.mu.RLock()
+	d := owned(s.state.deployments, id, p.Account, func(d *Deployment) string { return d.Account })
+	s.mu.RUnlock()
+	if d == nil || !p.in(d.EnvironmentID) {
+		return Deployment{}, missing("deployment", id)
+	}
+	x := *d
+	var err error
+	if x.Results, err = s.store.Results(ctx, id); err != nil {
+		return Deployment{}, err
+	}
+	return x, nil
+}
+
+// Deployments lists those that the principal may see, newest first, without
+// their results.
+func (s *Service) Deployments(_ context.Context, p Principal) ([]Deployment, error) {
+	if err := p.Allow("deployment.read"); err != nil {
+		return nil, err
+	}
+	return list(s, s.state.deployments, func(d *Deployment) bool { return d.Account == p.Account && p.in(d.EnvironmentID) },
+		func(a, b Deployment) bool { return a.Created.After(b.Created) }), nil
+}
+
+// Undeploy takes a deployment out of its environment; the record of it stays.
+func (s *Service) Undeploy(ctx context.Context, p Principal, id string) error {
+	if err := p.Allow("deployment.delete"); err != nil {
+		return err
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	d := owned(s.state.deployments, id, p.Account, func(d *Deployment) string { return d.Account })
+	if d == nil || !p.in(d.EnvironmentID) {
+		return missing("deployment", id)
+	}
+	if !d.Active {
+		return nil
+	}
+	next := *d
+	next.Active = false
+	c := &change{}
+	c.put(&next)
+	if e := s.state.environments[d.EnvironmentID]; e != nil {
+		s.touch(c, e)
+	}
+	c.audit(p, "deployment.delete", d.ID, "")
+	return s.commit(ctx, c)
+}
+
+// process finds an active deployment's process on an atom, by id. The caller
+// holds changing or mu.
+func (s *Service) deployed(atom, component string) *Component {
+	c := s.state.components[component]
+	at := s.state.attachedTo[atom]
+	if c == nil || at == nil {
+		return nil
+	}
+	d := s.state.active[at.EnvironmentID][c.Project]
+	if d == nil || !slices.Contains(s.state.packages[d.PackageID].Components, component) {
+		return nil
+	}
+	return c
+}
+
+// processID gives the id of a process that is deployed on an atom, by its
+// name; "" where the control plane does not know it. The caller holds changing
+// or mu.
+func (s *Service) processID(atom, name string) string {
+	at := s.state.attachedTo[atom]
+	if at == nil {
+		return ""
+	}
+	for _, d := range s.state.active[at.EnvironmentID] {
+		for _, id := range s.state.packages[d.PackageID].Components {
+			if c := s.state.components[id]; c != nil && c.Name == name {
+				return id
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,99 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"sort"
+	"strings"
+)
+
+// The fields that an environment can set.
+var fieldName = regexp.MustCompile(`^(env|secret)\.[A-Za-z_][A-Za-z0-9_]*$|^connection\.[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+$`)
+
+// maxValue bounds the value of a field.
+const maxValue = 64 << 10
+
+// isSecret reports whether a field's value is one that is never given back.
+func isSecret(name string) bool { return strings.HasPrefix(name, "secret.") }
+
+// Extensions gives the fields of an environment: those that are set and those
+// that what is deployed there reads. A secret comes without its value.
+func (s *Service) Extensions(_ context.Context, p Principal, environment string) ([]Extension, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e, err := s.environmentFor(p, "extension.read", environment)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]Extension{}
+	for _, d := range s.state.active[e.ID] {
+		for _, name := range s.state.packages[d.PackageID].Needs {
+			all[name] = Extension{EnvironmentID: e.ID, Account: e.Account, Name: name, Secret: isSecret(name)}
+		}
+	}
+	for name, x := range s.state.extensions[e.ID] {
+		shown := *x
+		shown.Set, shown.Sealed = true, nil
+		all[name] = shown
+	}
+	fields := make([]Extension, 0, len(all))
+	for _, x := range all {
+		fields = append(fields, x)
+	}
+	sort.Slice(fields, func(i, j int) bool { return fields[i].Name < fields[j].Name })
+	return fields, nil
+}
+
+// SetExtensions sets fields of an environment, and removes those that are not
+// Set. Fields that are not named stay.
+func (s *Service) SetExtensions(ctx context.Context, p Principal, environment string, fields []Extension) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	e, err := s.environmentFor(p, "extension.update", environment)
+	if err != nil {
+		return err
+	}
+	c := &change{}
+	for _, f := range fields {
+		if !fieldName.MatchString(f.Name) {
+			return invalid(f.Name, "a field is env.NAME, secret.NAME or connection.NAME.SETTING")
+		}
+		if len(f.Value) > maxValue {
+			return invalid(f.Name, "has more than %d characters", maxValue)
+		}
+		old := s.state.extensions[e.ID][f.Name]
+		if !f.Set {
+			if old != nil {
+				c.drop(old)
+				c.audit(p, "extension.update", e.ID, "removed "+f.Name)
+			}
+			continue
+		}
+		x := &Extension{EnvironmentID: e.ID, Account: e.Account, Name: f.Name, Secret: isSecret(f.Name)}
+		if x.Secret {
+			if f.Value == "" {
+				return invalid(f.Name, "a secret has a value")
+			}
+			x.Sealed = s.box.seal(e.ID+"/"+f.Name, f.Value)
+		} else if x.Value = f.Value; old != nil && old.Value == f.Value {
+			continue
+		}
+		c.put(x)
+		c.audit(p, "extension.update", e.ID, "set "+f.Name)
+	}
+	if len(c.Objects) == 0 {
+		return nil
+	}
+	s.touch(c, e)
+	return s.commit(ctx, c)
+}
+
+// secret gives the value of one for its atom.
+func (s *Service) secret(x *Extension) (string, error) {
+	text, err := s.box.open(x.EnvironmentID+"/"+x.Name, x.Sealed)
+	if err != nil {
+		return "", fmt.Errorf("%s of the environment %s: %w", x.Name, x.EnvironmentID, err)
+	}
+	return text, nil
+}

@@ -1,0 +1,193 @@
+// Package cloud is the control plane: who may do what, which atoms there are,
+// what is deployed to them, what they are asked to execute and what became of
+// it. It never connects to an atom; cloud/gate is where atoms ask, and
+// cloud/platform and cloud/operator are where people and programs do.
+//
+// What is configured is small, is read all the time and changes seldom: it is
+// in memory, whole. A change is written first and shown then. Requests,
+// messages, records and the audit log are many and are read from the store.
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"valence/internal/metrics"
+	"valence/processes"
+)
+
+// Options of a control plane.
+type Options struct {
+	Key     []byte             // 32 bytes that secrets are kept under
+	Catalog *processes.Catalog // of the steps and connectors that packages may use
+	Log     *slog.Logger
+	Metrics *metrics.Cloud
+	// Retention is how long records, requests and the audit log are kept; 0 is 30 days.
+	Retention time.Duration
+	// Rate is how many API calls of an account are let through per second, and
+	// Burst how many at once; 0 is 100 and 200.
+	Rate  float64
+	Burst int
+}
+
+// Service is a control plane. Its methods may be called from any goroutine.
+// Those that take a Principal check its role and its environments, and write
+// the audit log.
+type Service struct {
+	o     Options
+	log   *slog.Logger
+	store Store
+	box   *box
+	rates rates
+
+	changing     sync.Mutex // one change at a time
+	lastRevision int64      // under changing
+
+	mu    sync.RWMutex // of state; held for moments only
+	state *state
+
+	lines   *lines
+	waiters waiters
+	refused refusals
+}
+
+// New makes a control plane on a store and reads what is there. It starts nothing.
+func New(ctx context.Context, store Store, o Options) (*Service, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Retention == 0 {
+		o.Retention = 30 * 24 * time.Hour
+	}
+	if o.Catalog == nil {
+		return nil, errors.New("a control plane needs the catalog of what packages may use")
+	}
+	box, err := newBox(o.Key)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{o: o, log: o.Log, store: store, box: box, state: newState(), lines: newLines(), rates: rates{limit: o.Rate, burst: o.Burst}}
+	if err := s.load(ctx); err != nil {
+		return nil, fmt.Errorf("load the control plane: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Service) load(ctx context.Context) error {
+	if err := s.store.Load(ctx, s.state.read); err != nil {
+		return err
+	}
+	s.state.reindex()
+	for _, e := range s.state.environments {
+		s.lastRevision = max(s.lastRevision, e.Revision)
+	}
+	for _, a := range s.state.atoms {
+		s.lastRevision = max(s.lastRevision, a.Revision)
+		s.lines.of(a.ID)
+	}
+	highest, err := s.store.Waiting(ctx, func(atom string, id int64) error {
+		s.lines.of(atom).add(id)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.lines.last.Store(highest)
+	seen, err := s.store.LastSeen(ctx)
+	for atom, at := range seen {
+		s.lines.of(atom).seenAt(at)
+	}
+	return err
+}
+
+// Ready is nil while the control plane takes requests.
+func (s *Service) Ready() error { return s.store.Err() }
+
+// How often the background looks.
+const (
+	seenEvery  = time.Minute
+	purgeEvery = 10 * time.Minute
+)
+
+// Run does what is to be done from time to time, until ctx ends: it stores
+// when atoms were heard of, and deletes what is over.
+func (s *Service) Run(ctx context.Context) error {
+	tick, purge := time.NewTicker(seenEvery), time.NewTicker(purgeEvery)
+	defer tick.Stop()
+	defer purge.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.storeSeen(context.WithoutCancel(ctx))
+			return nil
+		case <-tick.C:
+			s.storeSeen(ctx)
+		case <-purge.C:
+			s.purge(ctx)
+		}
+	}
+}
+
+// seenBatch bounds how long others wait for one transaction of these.
+const seenBatch = 500
+
+func (s *Service) storeSeen(ctx context.Context) {
+	batch := map[string]time.Time{}
+	flush := func() {
+		if len(batch) == 0 {
+			return
+		}
+		if err := s.store.Seen(ctx, batch); err != nil {
+			s.log.Error("when atoms were heard of cannot be stored", "error", err)
+		}
+		batch = map[string]time.Time{}
+	}
+	for atom, at := range s.lines.unstored() {
+		if batch[atom] = at; len(batch) == seenBatch {
+			flush()
+		}
+	}
+	flush()
+}
+
+// purge deletes what is older than the retention, in steps that delay nobody.
+func (s *Service) purge(ctx context.Context) {
+	for ctx.Err() == nil {
+		more, err := s.store.Purge(ctx, time.Now().Add(-s.o.Retention))
+		if err != nil {
+			s.log.Error("what is over cannot be deleted", "error", err)
+		}
+		if err != nil || !more {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Fleet tells how the control plane stands, for its metrics.
+func (s *Service) Fleet() metrics.Fleet {
+	f := metrics.Fleet{Err: s.store.Err()}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, a := range s.state.atoms {
+		if a.Revoked {
+			continue
+		}
+		x := *a
+		s.lines.of(a.ID).fill(&x)
+		if x.Status == Online {
+			f.Online++
+		} else {
+			f.Offline++
+		}
+		f.Waiting += x.Waiting
+	}
+	return f
+}

@@ -1,0 +1,130 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"valence/cloud"
+	"valence/internal/sqlitedb"
+	"valence/internal/wire"
+)
+
+// archives are files named by the SHA-256 of their content. They are never
+// changed, so a copy may share them.
+type archives struct{ dir string }
+
+func openArchives(dir string) (*archives, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return &archives{dir}, nil
+}
+
+func (a *archives) path(sha string) (string, error) {
+	if !wire.IsPackageID(sha) {
+		return "", fmt.Errorf("%q is no name of a package: %w", sha, cloud.ErrNotFound)
+	}
+	return filepath.Join(a.dir, sha), nil
+}
+
+// PutArchive implements cloud.Archives. A file that is there and was altered
+// is replaced.
+func (s *Store) PutArchive(_ context.Context, sha string, archive []byte) error {
+	path, err := s.archives.path(sha)
+	if err != nil {
+		return err
+	}
+	if wire.PackageID(archive) != sha {
+		return fmt.Errorf("store the package %s: %w", sha, cloud.ErrAltered)
+	}
+	if stored, err := os.ReadFile(path); err == nil && wire.PackageID(stored) == sha {
+		return nil
+	}
+	return writeFile(path, archive)
+}
+
+// writeFile writes a file that is there whole or not at all, also after a
+// power cut.
+func writeFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // created with mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return sqlitedb.SyncDir(filepath.Dir(path))
+}
+
+// Archive implements cloud.Archives.
+func (s *Store) Archive(_ context.Context, sha string) ([]byte, error) {
+	path, err := s.archives.path(sha)
+	if err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the package %s is not in %s any more: %w", sha, s.archives.dir, cloud.ErrAltered)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if wire.PackageID(content) != sha {
+		return nil, fmt.Errorf("%s is not what it was when it was stored: %w; upload the version again, or take the file from a backup", path, cloud.ErrAltered)
+	}
+	return content, nil
+}
+
+// DropArchive implements cloud.Archives.
+func (s *Store) DropArchive(_ context.Context, sha string) error {
+	path, err := s.archives.path(sha)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Backup implements cloud.Store.
+func (s *Store) Backup(ctx context.Context, folder string) error {
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	// The database first: what it names is in the folder of packages already,
+	// and what is deleted meanwhile is deployed nowhere.
+	if err := s.db.Backup(ctx, filepath.Join(folder, "cloud.db")); err != nil {
+		return err
+	}
+	target := filepath.Join(folder, "packages")
+	if err := os.Mkdir(target, 0o700); err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	names, err := os.ReadDir(s.archives.dir)
+	if err != nil {
+		return fmt.Errorf("back up: %w", err)
+	}
+	for _, n := range names {
+		if !wire.IsPackageID(n.Name()) {
+			continue
+		}
+		content, err := s.Archive(ctx, n.Name())
+		if err != nil {
+			return fmt.Errorf("back up: %w", err)
+		}
+		if err := writeFile(filepath.Join(target, n.Name()), content); err != nil {
+			return fmt.Errorf("back up: %w", err)
+		}
+	}
+	return sqlitedb.SyncDir(folder)
+}

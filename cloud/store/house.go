@@ -1,0 +1,33 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"valence/internal/sqlitedb"
+)
+
+// purgeStep bounds what one transaction deletes, and so how long others wait
+// for it.
+const purgeStep = 500
+
+// Purge implements cloud.History. A request whose message still waits stays.
+func (s *Store) Purge(ctx context.Context, before time.Time) (more bool, err error) {
+	at := before.UnixNano()
+	err = s.db.DoSoon(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+		more = false
+		for _, query := range []string{
+			"DELETE FROM record WHERE seq IN (SELECT seq FROM record WHERE time < ? LIMIT ?)",
+			"DELETE FROM request WHERE id IN (SELECT id FROM request WHERE created < ? AND delivered IS NOT NULL LIMIT ?)",
+			"DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT 5000) AND at < ? LIMIT ?)",
+		} {
+			n, err := tx.Exec(query, at, purgeStep)
+			if err != nil {
+				return err
+			}
+			more = more || n == purgeStep
+		}
+		return nil
+	}))
+	return more, err
+}

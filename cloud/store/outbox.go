@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"valence/cloud"
+	"valence/internal/sqlitedb"
+)
+
+// Enqueue implements cloud.Outbox.
+func (s *Store) Enqueue(ctx context.Context, r *cloud.ExecutionRequest, m *cloud.Message) (string, error) {
+	kept := *r
+	kept.Document = nil // it is in the message, until that is acknowledged
+	body, err := json.Marshal(&kept)
+	if err != nil {
+		return "", err
+	}
+	op := &enqueueOp{r: r, m: m, body: body}
+	err = s.db.Do(ctx, op)
+	return op.id, err
+}
+
+type enqueueOp struct {
+	r    *cloud.ExecutionRequest
+	m    *cloud.Message
+	body []byte
+	id   string
+}
+
+func (o *enqueueOp) Do(tx *sqlitedb.Tx) error {
+	o.id = o.r.ID
+	var key any
+	if o.r.IdempotencyKey != "" {
+		key = o.r.IdempotencyKey
+		found, err := tx.One("SELECT id FROM request WHERE account = ? AND idempotency = ?", []any{o.r.Account, o.r.IdempotencyKey},
+			func(r sqlitedb.Row) { o.id = r.Text(0) })
+		if err != nil || found {
+			return err
+		}
+	}
+	_, err := tx.Exec("INSERT INTO request VALUES(?, ?, ?, ?, NULL, ?, ?)", o.r.ID, o.r.Account, o.r.AtomID, o.r.Created.UnixNano(), key, o.body)
+	if err != nil {
+		return err
+	}
+	return writeMessage(tx, o.m)
+}
+
+func writeMessage(tx *sqlitedb.Tx, m *cloud.Message) error {
+	body, err := json.Marshal(&m.Message)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec("INSERT INTO message VALUES(?, ?, ?, ?, ?, ?)", m.ID, m.Account, m.AtomID, m.Request, m.Created.UnixNano(), body)
+	return err
+}
+
+// Waiting implements cloud.Outbox.
+func (s *Store) Waiting(ctx context.Context, each func(string, int64) error) (highest int64, err error) {
+	err = s.db.ReadLong(ctx, func(tx *sqlitedb.Tx) error {
+		if _, err := tx.One("SELECT seq FROM sqlite_sequence WHERE name = 'message'", nil, func(r sqlitedb.Row) { highest = r.Int(0) }); err != nil {
+			return err
+		}
+		return tx.Rows("SELECT atom, id FROM message ORDER BY id", nil, func(r sqlitedb.Row) (bool, error) { return true, each(r.Text(0), r.Int(1)) })
+	})
+	return highest, err
+}
+
+// Messages implements cloud.Outbox.
+func (s *Store) Messages(ctx context.Context, atom string, ids []int64) ([]*cloud.Message, error) {
+	var all []*cloud.Message
+	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+		for _, id := range ids {
+			m := &cloud.Message{AtomID: atom}
+			var body []byte
+			found, err := tx.One("SELECT account, request, created, body FROM message WHERE id = ? AND atom = ?", []any{id, atom}, func(r sqlitedb.Row) {
+				m.Account, m.Request, m.Created, body = r.Text(0), r.Text(1), time.Unix(0, r.Int(2)).UTC(), r.Bytes(3)
+			})
+			if err != nil {
+				return err
+			}
+			if !found {
+				continue // it was acknowledged meanwhile
+			}
+			if err := json.Unmarshal(body, &m.Message); err != nil {
+				return fmt.Errorf("read the message %d: %w", id, err)
+			}
+			all = append(all, m)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Acknowledge implements cloud.Outbox.
+func (s *Store) Acknowledge(ctx context.Context, atom string, ids []int64, at time.Time) error {
+	return s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+		for _, id := range ids {
+			request := ""
+			found, err := tx.One("SELECT request FROM message WHERE id = ? AND atom = ?", []any{id, atom}, func(r sqlitedb.Row) { request = r.Text(0) })
+			if err != nil {
+				return err
+			}
+			if !found {
+				continue
+			}
+			if _, err := tx.Exec("DELETE FROM message WHERE id = ?", id); err != nil {
+				return err
+			}
+			if request == "" {
+				continue
+			}
+			if _, err := tx.Exec("UPDATE request SET delivered = ? WHERE id = ? AND delivered IS NULL", at.UnixNano(), request); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// Request implements cloud.Outbox.
+func (s *Store) Request(ctx context.Context, account, id string) (*cloud.ExecutionRequest, error) {
+	var r *cloud.ExecutionRequest
+	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+		var failure error
+		_, err := tx.One("SELECT body, delivered FROM request WHERE id = ? AND account = ?", []any{id, account}, func(row sqlitedb.Row) {
+			r = &cloud.ExecutionRequest{}
+			failure = json.Unmarshal(row.Bytes(0), r)
+			if !row.Null(1) {
+				r.Delivered = time.Unix(0, row.Int(1)).UTC()
+			}
+		})
+		if err == nil {
+			err = failure
+		}
+		return err
+	})
+	return r, err
+}
