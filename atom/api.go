@@ -49,6 +49,12 @@ type Arrival struct {
 	SHA256        string // hex digest of the body as received
 	Received      time.Time
 	Props         *document.Object // nil: none
+	Later         *Later           // nil: nobody collects a reply
+}
+
+// Later asks that a message's reply is kept until its sender collects it.
+type Later struct {
+	Callback string // a URL that it is posted to as well; ""
 }
 
 // Reply is what a request/reply process answers.
@@ -88,6 +94,20 @@ type Progress struct {
 	Status     string // a State, "running", or a Status
 	ReceivedAt time.Time
 	EndedAt    time.Time // zero while it lives
+
+	CorrelationID string
+	Later         bool       // it has a reply, or will have one
+	Reply         *Collected // nil: there is none yet
+	Gone          bool       // there was one, and its time is over
+}
+
+// Collected is a reply as it was kept: what is sent, byte by byte.
+type Collected struct {
+	Status  int
+	Headers []KV
+	Media   string // "" without a body
+	Body    []byte
+	Problem bool // it is a problem document
 }
 
 // View is an execution as operators see it.

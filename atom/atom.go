@@ -25,7 +25,8 @@ type Options struct {
 	Key        []byte // 32 bytes that sign execution ids and reply tokens; nil: made anew
 	Log        *slog.Logger
 	Metrics    *metrics.Metrics
-	Grace      time.Duration // how long what runs may take after a stop; 0: 20 s
+	Callbacks  *connectors.Connector // delivers replies to callers that asked to be called back; nil: nobody is
+	Grace      time.Duration         // how long what runs may take after a stop; 0: 20 s
 }
 
 // Atom is the runtime of one machine. Its methods may be called at once from
@@ -49,6 +50,9 @@ type Atom struct {
 	onDeploy []func([]*Deployed)
 	onEnded  func(Ended)
 	paused   map[string]bool
+
+	callbacks *callbacks // nil: nobody is called back
+	followers followers
 
 	running  sync.Map     // seq → *execution, durable ones
 	alone    sync.RWMutex // held for writing by an execution that two unclean stops found running
@@ -83,6 +87,7 @@ func New(o Options) *Atom {
 	if a.metrics == nil {
 		a.metrics = metrics.New()
 	}
+	a.callbacks = a.newCallbacks(o.Callbacks)
 	a.work, a.halt = context.WithCancelCause(context.Background())
 	a.clockwork = newClockwork(a)
 	a.store.OnAccepted(a.arrived)

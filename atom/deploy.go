@@ -106,6 +106,7 @@ func (a *Atom) Deploy(ctx context.Context, r Release) error {
 		}
 		next.connections[name] = open
 	}
+	wrong = append(wrong, a.openCallbacks(next, env)...)
 	deployed := make([]*Deployed, 0, len(r.Project.Processes))
 	for _, p := range r.Project.Processes {
 		d := &Deployed{Process: p, atom: a, release: next}
@@ -146,6 +147,9 @@ func (a *Atom) keepContents(ctx context.Context, next *release, files []processe
 	next.files = hashOf(packed)
 	if err := a.store.PutContent(ctx, next.files, packed); err != nil {
 		return fmt.Errorf("keep the project's files: %w", err)
+	}
+	if err := a.callbacks.keepPlan(ctx, a.store); err != nil {
+		return err
 	}
 	env := document.AppendJSON(nil, next.env)
 	next.envHash = hashOf(env)
@@ -263,6 +267,9 @@ const defaultWorkers = 16
 func (a *Atom) workersOf(process string) int {
 	if d, ok := a.Process(process); ok && d.Process.Delivery.Workers > 0 {
 		return d.Process.Delivery.Workers
+	}
+	if process == callbackProcess {
+		return callbackWorkers
 	}
 	return defaultWorkers
 }

@@ -41,6 +41,9 @@ type execution struct {
 	done     map[string]Entry // journal of earlier runs, by kind and key
 	pending  []Entry          // finished and not yet committed
 	handoffs []*Acceptance    // likewise
+	kept     *KeptReply       // likewise
+	settled  *Settled         // likewise
+	given    bool             // the reply is pending or committed
 	entries  []Entry          // in memory: everything so far
 	count    int
 	trace    trace
@@ -173,8 +176,8 @@ func (e *execution) flush(extra ...Entry) error {
 }
 
 func (e *execution) takePending() *Change {
-	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs}
-	e.pending, e.handoffs = nil, nil
+	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled}
+	e.pending, e.handoffs, e.kept, e.settled = nil, nil, nil, nil
 	return c
 }
 
@@ -242,7 +245,7 @@ func (e *execution) Reply(f *steps.Frame, r *steps.Reply, rest bool) error {
 	key := f.Key()
 	out := &Reply{Execution: e.id(), Doc: r.Doc, Status: r.Status, Headers: headerList(r.Headers)}
 	e.mu.Lock()
-	e.reply = out
+	e.reply, e.given = out, true
 	e.mu.Unlock()
 	if x, ok := e.journaled(kindReply, key); ok {
 		f.Happened(x.At)
@@ -250,6 +253,9 @@ func (e *execution) Reply(f *steps.Frame, r *steps.Reply, rest bool) error {
 	}
 	if !e.durable && !rest {
 		return nil
+	}
+	if e.durable && e.meta.Later != nil {
+		return e.keep(f, out, rest)
 	}
 	now := e.clock(f)
 	body, err := packReply(out)

@@ -110,6 +110,12 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 	if in.Props != nil {
 		m.Props = document.AppendJSON(nil, in.Props)
 	}
+	if in.Later != nil {
+		m.Later = &metaLater{Callback: in.Later.Callback}
+		if taken.Dedupe != nil {
+			m.Later.Key = taken.Dedupe.Key
+		}
+	}
 	taken.Meta = m.append(make([]byte, 0, 512))
 	setDocument(taken, in.Doc, e.redact)
 	return taken, false, nil

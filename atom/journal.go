@@ -18,6 +18,7 @@ const (
 	kindAttempt = "attempt" // an attempt that failed and will be made again
 	kindHandoff = "handoff" // an execution of its own was created
 	kindReply   = "reply"   // the caller was answered
+	kindEmit    = "emit"    // whoever follows the execution was told something
 )
 
 // outcome is the body of a call's entry: what the call gave, before the bytes

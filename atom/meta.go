@@ -19,10 +19,17 @@ type meta struct {
 	Root        string    // id that idempotency keys derive from, where it is not the execution's own
 	Call        *metaCall // a hand-off of one call
 	Replied     bool
-	Memory      bool      // it ran in memory: there is no journal
-	Alarm       bool      // it belongs to an on_failure: its failure starts none
-	Original    string    // id of the failed execution that this one takes the place of
-	Began       time.Time // with Original: when that one began; zero: at its own acceptance
+	Memory      bool       // it ran in memory: there is no journal
+	Alarm       bool       // it belongs to an on_failure: its failure starts none
+	Original    string     // id of the failed execution that this one takes the place of
+	Began       time.Time  // with Original: when that one began; zero: at its own acceptance
+	Later       *metaLater // the reply is kept until the sender collects it
+}
+
+// metaLater is what the end of an execution needs to know of who collects.
+type metaLater struct {
+	Callback string // where the reply is posted to; ""
+	Key      string // dedupe key whose repeats get the reply; ""
 }
 
 // metaCall is a call that was handed off: its step is in the plan, its
@@ -66,6 +73,12 @@ func (m *meta) append(dst []byte) []byte {
 			dst = append(dst, `,"with":`...)
 			dst = append(dst, m.Call.With...)
 		}
+		dst = append(dst, '}')
+	}
+	if m.Later != nil {
+		dst = append(member(dst, "later"), '{')
+		text("callback", m.Later.Callback)
+		text("key", m.Later.Key)
 		dst = append(dst, '}')
 	}
 	flag := func(name string, v bool) {
@@ -123,6 +136,8 @@ func parseMeta(b []byte) (*meta, error) {
 			m.Began, err = time.Parse(time.RFC3339, textOf(v))
 		case "call":
 			m.Call, err = parseCall(v)
+		case "later":
+			m.Later, err = parseLater(v)
 		case "replied":
 			m.Replied = v == true
 		case "memory":
@@ -156,6 +171,24 @@ func parseCall(v any) (*metaCall, error) {
 		return nil, errMeta
 	}
 	return c, nil
+}
+
+func parseLater(v any) (*metaLater, error) {
+	raw, _ := v.(document.Raw)
+	l := &metaLater{}
+	ok := document.Each(string(raw), func(name string, v any) bool {
+		switch name {
+		case "callback":
+			l.Callback = textOf(v)
+		case "key":
+			l.Key = textOf(v)
+		}
+		return true
+	})
+	if !ok {
+		return nil, errMeta
+	}
+	return l, nil
 }
 
 var errMeta = errors.New("the data that the atom keeps beside the message cannot be read")

@@ -109,7 +109,7 @@ func (e *execution) run(f *steps.Frame) (*Reply, error) {
 		fail = fault.AsFailure(err)
 	} else if reply == nil {
 		reply = &Reply{Execution: e.id(), None: true}
-		e.warnings = append(e.warnings, "the path that was taken has no reply: the caller got an empty answer")
+		e.warnings = append(e.warnings, noReply)
 	}
 	e.record(f, fail)
 	if fail != nil {

@@ -2,7 +2,6 @@ package atom
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -158,29 +157,6 @@ func (a *Atom) fromJournal(v *StepView, e Entry) {
 	}
 }
 
-// Follow tells a sender how its execution is doing: the same principal that
-// sent it, or the bearer of its reply token; with a principal of nobody,
-// whoever has the location. Everyone else is told that there is none.
-func (a *Atom) Follow(ctx context.Context, id, principal, token string) (*Progress, error) {
-	x, err := a.get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	m, err := parseMeta(x.Meta)
-	if err != nil {
-		return nil, ErrUnknown
-	}
-	byToken := token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(a.replyToken(id))) == 1
-	if !byToken && m.Principal != principal {
-		return nil, ErrUnknown
-	}
-	p := &Progress{Execution: id, Process: x.Process, Status: a.statusOf(x), ReceivedAt: x.Received}
-	if x.Outcome != nil {
-		p.EndedAt = x.Outcome.Ended
-	}
-	return p, nil
-}
-
 // Cancel ends a live execution. The first commit wins: ErrEnded tells that it
 // had ended already. One that runs ends within the time that its `finally` has.
 func (a *Atom) Cancel(ctx context.Context, id string) error {
@@ -203,10 +179,14 @@ func (a *Atom) Cancel(ctx context.Context, id string) error {
 		return err
 	}
 	now := time.Now().UTC()
-	err = a.store.Apply(ctx, &Change{Seq: x.Seq, Outcome: &Outcome{Status: Cancelled, Started: now, Ended: now, Error: text, Trace: []byte(`{"steps":[]}`)}})
-	if err != nil {
+	c := &Change{Seq: x.Seq, Outcome: &Outcome{Status: Cancelled, Started: now, Ended: now, Error: text, Trace: []byte(`{"steps":[]}`)}}
+	if err := a.concluded(ctx, &x.Record, c, why); err != nil {
 		return err
 	}
+	if err := a.store.Apply(ctx, c); err != nil {
+		return err
+	}
+	a.followers.tell(x.Seq)
 	q.gone()
 	if e, ok := a.running.Load(x.Seq); ok { // it started meanwhile: its commits fail now
 		e.(*execution).cancel(why)

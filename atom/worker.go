@@ -44,6 +44,7 @@ func (a *Atom) runRecord(q *queue, r *Record) afterRun {
 	e.cancel = cancel
 	a.running.Store(r.Seq, e)
 	a.store.Started(r.Seq)
+	a.followers.tell(r.Seq)
 	defer a.running.Delete(r.Seq)
 	if err == nil {
 		if e.meta.Call != nil {
@@ -180,9 +181,15 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 		if err != nil {
 			fail = fault.AsFailure(err)
 		}
+		if fail == nil && e.meta.Later != nil && !e.given {
+			e.warnings = append(e.warnings, noReply)
+		}
 		o := e.outcome(fail, e.plan.process.Delivery.Retention.Documents > 0 || fail != nil)
 		ended = &o
 		c.Outcome = ended
+		if e.meta.Later != nil {
+			e.conclude(c, fail)
+		}
 		if alarm := e.atom.alarm(e, ended); alarm != nil {
 			c.Handoffs = append(c.Handoffs, alarm)
 		}
@@ -193,6 +200,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 		}
 		return afterRun{}
 	}
+	e.atom.followers.tell(e.seq)
 	if parked != nil {
 		return afterRun{due: parked.Due}
 	}

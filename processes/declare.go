@@ -62,6 +62,7 @@ type processDecl struct {
 	Track             []Track
 	Retention         *retentionDecl
 	Redact            []string
+	Expires           *expiresDecl
 	Steps             Block
 }
 
@@ -70,6 +71,7 @@ type listenDecl struct {
 	Operation, Object string
 	Method            []string
 	ReplyModes        []string
+	Callbacks         *callbacksDecl
 }
 
 type dedupeDecl struct {
@@ -107,7 +109,7 @@ var processFields = []spec.Field{
 	spec.Later("echo_guard", "Drops the event that our own write-back caused."),
 	spec.Later("coalesce", "Runs messages for one key inside a window once."),
 	spec.Later("sequence", "Runs messages of one key one at a time, in commit order."),
-	spec.Later("expires", "From acceptance until the first start, and how long a deferred reply is kept."),
+	spec.Optional("expires", func(p *processDecl) **expiresDecl { return &p.Expires }, "How long messages and replies wait for somebody.", expiresFields...),
 	spec.Int("workers", func(p *processDecl) *int { return &p.Workers }, "Durable executions of this process at once.").Or(16).Min(1).Max(10000),
 	spec.Int("backlog", func(p *processDecl) *int { return &p.Backlog }, "Most messages waiting; beyond it 503 with `Retry-After`.").Or(1_000_000).Min(1),
 	spec.Retry("retry", func(p *processDecl) **Retry { return &p.Retry }, "Retry policy of every call of the process; the project's by default."),
@@ -144,9 +146,9 @@ var listenFields = []spec.Field{
 		spec.Template("headers", func(a *Ack) **expression.Template { return &a.Headers }, "Headers."),
 	),
 	spec.Duration("timeout", func(l *listenDecl) *time.Duration { return &l.Timeout }, "Request/reply: the longest wait.").Or(30 * time.Second).Min(time.Millisecond).Max(time.Hour),
-	spec.Enum("timeout_action", func(l *listenDecl) *string { return &l.TimeoutAction }, "What happens then: `cancel` answers 504.", "cancel").Later("continue").Or("cancel"),
-	spec.Strings("reply_modes", func(l *listenDecl) *[]string { return &l.ReplyModes }, "What a caller may ask for.").Enum("sync").Later("deferred", "callback").Or([]string{"sync"}),
-	spec.Later("callbacks", "Where a caller may ask to be called back."),
+	spec.Enum("timeout_action", func(l *listenDecl) *string { return &l.TimeoutAction }, "What happens then: `cancel` answers 504; `continue` answers 202 with a `Location` where the reply can be collected, and every execution is durable from acceptance.", "cancel", "continue").Or("cancel"),
+	spec.Strings("reply_modes", func(l *listenDecl) *[]string { return &l.ReplyModes }, "What a caller may ask for: the reply on the same connection, later at a `Location` (`Prefer: respond-async`), or posted to its `Callback-Url`. One that asks for nothing gets `sync`, where that is not offered `deferred`.").Enum("sync", "deferred", "callback").Or([]string{"sync"}),
+	spec.Optional("callbacks", func(l *listenDecl) **callbacksDecl { return &l.Callbacks }, "Where a caller may ask to be called back.", callbackFields...),
 	spec.Object("limits", func(l *listenDecl) *Limits { return &l.Limits }, "Beyond them the caller gets 413, 429 or 503, and nothing is accepted.",
 		spec.Size("body", func(l *Limits) *int64 { return &l.Body }, "The largest body.").Or(10<<20).Min(1).Max(maxBodyLimit),
 		spec.Int("concurrency", func(l *Limits) *int { return &l.Concurrency }, "Requests at once; unlimited by default.").Min(1),
@@ -255,7 +257,7 @@ var stepFields = []spec.Field{
 }
 
 // laterSteps are steps of the language that this version does not have.
-var laterSteps = []string{"wait", "resume", "sleep", "emit", "state", "changes"}
+var laterSteps = []string{"wait", "resume", "sleep", "state", "changes"}
 
 // laterKeys are keys of steps of the language that this version does not have.
 var laterKeys = map[string][]string{"call": {"marks"}}

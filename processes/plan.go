@@ -115,7 +115,9 @@ type Listen struct {
 	Auth          string // name of an auth component, or "none"
 	Ack           *Ack   // nil: 200 and a receipt
 	Timeout       time.Duration
-	TimeoutAction string // cancel
+	TimeoutAction string // cancel or continue
+	ReplyModes    []string
+	Callbacks     *Callbacks // nil: nobody is called back
 	Limits        Limits
 }
 
@@ -161,6 +163,7 @@ type Delivery struct {
 	Track     []Track
 	Retention Retention
 	Redact    []string
+	Expires   Expires
 }
 
 // Dedupe recognises repeats.

@@ -59,6 +59,7 @@ func (b *building) fill(decl *processDecl, d *spec.Decoder) {
 		b.subscribe(n, d)
 	}
 	b.oneTrigger(d)
+	b.expires(decl.Expires, d)
 	p.Pattern = b.pattern()
 }
 
@@ -153,6 +154,7 @@ func (b *building) listen(decl *listenDecl, d *spec.Decoder) {
 		useless("timeout_action", "without `output:`: nobody waits", "drop it, or add `output:`")
 		l.Timeout = 0
 	}
+	b.replyModes(&l, decl, n, d)
 	for i, m := range l.Methods {
 		if contains(l.Methods[:i], m) {
 			d.Problem(valueAt(n, "method"), CodeDuplicateName, "the method "+m+" is there twice", "keep one of them")

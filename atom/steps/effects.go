@@ -28,6 +28,8 @@ type Effects interface {
 	Call(f *Frame, c *Call) (*connectors.Result, error)
 	// Handoff creates an execution of its own, committed with this step.
 	Handoff(f *Frame, h *Handoff) error
+	// Emit tells whoever follows the execution how far it is.
+	Emit(f *Frame, d *document.Document) error
 	// Reply answers the caller. With rest, steps follow it in the background.
 	Reply(f *Frame, r *Reply, rest bool) error
 }

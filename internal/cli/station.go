@@ -14,6 +14,7 @@ import (
 
 	"valence/atom"
 	"valence/connectors/all"
+	webhook "valence/connectors/http"
 	"valence/internal/console"
 	"valence/internal/fault"
 	"valence/internal/listener"
@@ -66,7 +67,7 @@ func open(o *stationOptions) (*station, error) {
 		return nil, errors.Join(failedAs(err, "--data DIR with a folder of your own"), store.Close())
 	}
 	st.atom = atom.New(atom.Options{
-		Store: store, Connectors: all.Registry(version), Key: key, Log: o.log, Metrics: st.metrics, Grace: o.serve.Grace,
+		Store: store, Connectors: all.Registry(version), Callbacks: webhook.Callbacks(version), Key: key, Log: o.log, Metrics: st.metrics, Grace: o.serve.Grace,
 	})
 	st.metrics.OnScrape(st.fares)
 	return st, nil
@@ -277,7 +278,10 @@ func (st *station) fares() metrics.Store {
 	m := metrics.Store{Err: st.store.Err(), HistoryBytes: stats.HistoryBytes, RecordsDropped: stats.Dropped, ClockJumps: stats.ClockJumps}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
+	var uncounted error
+	m.RepliesKept, uncounted = st.store.RepliesKept(ctx)
 	counts, err := st.store.Counts(ctx)
+	err = errors.Join(err, uncounted)
 	for process, states := range counts {
 		b := metrics.Backlog{Process: process, States: map[string]int64{}}
 		for state, n := range states {

@@ -18,7 +18,7 @@ const tooling = 99
 // What rows have in common.
 var (
 	floor0  = []string{"internal/document", "internal/fault", "internal/convert", "internal/metrics", "internal/cron"}
-	floor1  = []string{"internal/profile", "internal/authn", "internal/sqlitedb", "internal/spec", "internal/expression", "internal/wire"}
+	floor1  = []string{"internal/profile", "internal/authn", "internal/sqlitedb", "internal/spec", "internal/expression", "internal/wire", "internal/egress", "internal/answer"}
 	floor2  = []string{"processes", "connectors"}
 	floors1 = join(floor0, floor1)
 	floors2 = join(floors1, floor2)
@@ -42,6 +42,7 @@ const (
 	prometheus = "github.com/prometheus/client_golang"
 	mux        = "github.com/gorilla/mux"
 	rate       = "golang.org/x/time"
+	websocket  = "github.com/coder/websocket"
 	compress   = "github.com/klauspost/compress"
 	sys        = "golang.org/x/sys"
 	sync       = "golang.org/x/sync"
@@ -69,6 +70,8 @@ var table = []row{
 	{1, "internal/sqlitedb", nil, []string{sqlite, sqliteLibc, sys}},
 	{1, "internal/spec", []string{"internal/fault"}, []string{yaml}},
 	{1, "internal/wire", []string{"internal/fault"}, nil},
+	{1, "internal/egress", nil, nil},
+	{1, "internal/answer", []string{"internal/convert", "internal/document", "internal/fault"}, nil},
 	{1, "internal/expression", []string{"internal/convert", "internal/document", "internal/fault"}, []string{expr, gjson, decimals}},
 	{1, "internal/sqlitedb/faultdisk", nil, []string{sqlite, sqliteLibc, sys}},
 	{1, "cloud/platform/codec", nil, nil},
@@ -83,7 +86,7 @@ var table = []row{
 	{4, "internal/store/sqlite/disk", nil, nil},
 	{4, "internal/store/sqlite/history", join(floor0, []string{"internal/store/sqlite/disk"}), []string{compress}},
 	{5, "internal/store/sqlite", join(floor0, []string{"atom", "internal/sqlitedb", "internal/store/sqlite/*"}), []string{sqlite, sqliteLibc, sys, sync}},
-	{5, "internal/listener", join(floors2, []string{"atom"}), []string{mux, rate}},
+	{5, "internal/listener", join(floors2, []string{"atom"}), []string{mux, rate, websocket}},
 	{5, "internal/console", join(floors2, []string{"atom"}), []string{mux}},
 	{5, "cloud", join(floors1, []string{"processes"}), []string{rate}},
 	{5, "cloud/store", join(floor0, []string{"cloud", "internal/sqlitedb", "internal/wire"}), nil},

@@ -43,14 +43,17 @@ func BenchmarkServe(b *testing.B) {
 		_, _ = w.Write(answer.Body())
 	}).Methods("POST")
 	run("handwritten", router, "/orders")
-	s := New(Options{Atom: instant{&atom.Reply{Execution: "x1", Doc: answer}}})
+	s := New(Options{Atom: instant{reply: &atom.Reply{Execution: "x1", Doc: answer}}})
 	s.Deploy([]*atom.Deployed{on("/orders", replies("json")), on("/orders/{id}", replies("json")), on("/events")})
 	run("request-reply", s, "/orders")
 	run("capture", s, "/orders/4711")
 	run("fire-and-forget", s, "/events")
 }
 
-type instant struct{ reply *atom.Reply }
+type instant struct {
+	*fake
+	reply *atom.Reply
+}
 
 func (i instant) Request(context.Context, *atom.Deployed, *atom.Arrival) (*atom.Reply, error) {
 	return i.reply, nil

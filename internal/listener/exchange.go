@@ -80,11 +80,17 @@ func (x *exchange) serve() {
 		x.refuse(refused)
 		return
 	}
-	if e.listen.Output == "" {
+	a, refused := x.asks()
+	switch {
+	case refused != nil:
+		x.refuse(refused)
+	case e.listen.Output == "":
 		x.accept()
-		return
+	case a.later:
+		x.later(a)
+	default:
+		x.reply()
 	}
-	x.reply()
 }
 
 func badPathProblem() *problem {
@@ -131,7 +137,7 @@ func (x *exchange) intake(values []string) *problem {
 	if in.Doc, refused = e.parse(c, body); refused != nil {
 		return refused
 	}
-	if e.listen.Output == "" {
+	if e.listen.Output == "" || e.listen.Later() {
 		sum := sha256.Sum256(raw)
 		in.SHA256 = hex.EncodeToString(sum[:])
 	}

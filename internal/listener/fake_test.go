@@ -26,6 +26,9 @@ type fake struct {
 
 	request func(ctx context.Context, in *atom.Arrival) (*atom.Reply, error)
 	accept  func(ctx context.Context, in *atom.Arrival) (*atom.Acknowledgement, error)
+	put     func(ctx context.Context, in *atom.Arrival) (*atom.Acknowledgement, *atom.Reply, error)
+	events  func(id, after string) ([]atom.Event, bool, error)
+	watch   chan struct{}
 	follow  func(id, principal, token string) (*atom.Progress, error)
 }
 
@@ -67,6 +70,21 @@ func (f *fake) Follow(_ context.Context, id, principal, token string) (*atom.Pro
 	}
 	return f.follow(id, principal, token)
 }
+
+func (f *fake) Defer(ctx context.Context, d *atom.Deployed, in *atom.Arrival) (*atom.Acknowledgement, *atom.Reply, error) {
+	f.keep(ctx, in)
+	if f.put != nil {
+		return f.put(ctx, in)
+	}
+	return &atom.Acknowledgement{Execution: "x1", Process: d.Process.Name, Status: "accepted", ReceivedAt: in.Received, SHA256: in.SHA256,
+		Location: "/executions/x1", ReplyToken: "secret", CorrelationID: in.CorrelationID}, nil, nil
+}
+
+func (f *fake) Events(_ context.Context, id, _, _, after string) ([]atom.Event, bool, error) {
+	return f.events(id, after)
+}
+
+func (f *fake) Watch(string) *atom.Watch { return &atom.Watch{C: f.watch} }
 
 // on is a process with a listener, changed by the given functions.
 func on(path string, change ...func(*atom.Deployed)) *atom.Deployed {

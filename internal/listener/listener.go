@@ -32,6 +32,19 @@ type Atom interface {
 	// Follow tells how far an execution is, to the principal that sent the
 	// message and to the bearer of its reply token; atom.ErrUnknown to all others.
 	Follow(ctx context.Context, id, principal, token string) (*atom.Progress, error)
+	Replies
+}
+
+// Replies is what collecting a reply later takes.
+type Replies interface {
+	// Defer takes a message on whose reply is collected later. Without an
+	// acknowledgement, it gives the reply to an earlier request of the same key.
+	Defer(ctx context.Context, d *atom.Deployed, in *atom.Arrival) (*atom.Acknowledgement, *atom.Reply, error)
+	// Events gives what happened to an execution after an event, and whether
+	// it has ended. Access is Follow's.
+	Events(ctx context.Context, id, principal, token, after string) ([]atom.Event, bool, error)
+	// Watch tells when to look again.
+	Watch(id string) *atom.Watch
 }
 
 // Options configure a Server. Only Atom is needed.
@@ -75,7 +88,11 @@ type Server struct {
 	underWay atomic.Int64
 	closing  atomic.Bool // whoever is last says so on idle
 	idle     chan struct{}
-	unknown  *metrics.ProcessMetrics // requests that match no listener
+
+	followers atomic.Int64  // streams and held requests
+	stopped   chan struct{} // closed when draining begins
+
+	unknown *metrics.ProcessMetrics // requests that match no listener
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -92,7 +109,7 @@ func New(o Options) *Server {
 	if o.Grace == 0 {
 		o.Grace = 20 * time.Second
 	}
-	s := &Server{options: o, log: o.Log, unknown: o.Metrics.Process(""), idle: make(chan struct{}, 1)}
+	s := &Server{options: o, log: o.Log, unknown: o.Metrics.Process(""), idle: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if o.TLS != nil {
 		s.cert = &reloader{files: *o.TLS, log: o.Log}
 	}
@@ -166,6 +183,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.draining.Store(true)
+	close(s.stopped)
 	if s.options.Lag > 0 {
 		select {
 		case err := <-served:

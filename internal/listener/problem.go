@@ -1,9 +1,7 @@
 package listener
 
 import (
-	"bytes"
 	"context"
-	"encoding/xml"
 	"errors"
 	"math"
 	"net/http"
@@ -12,7 +10,7 @@ import (
 	"time"
 
 	"valence/atom"
-	"valence/internal/document"
+	"valence/internal/answer"
 	"valence/internal/fault"
 )
 
@@ -33,8 +31,6 @@ type violation struct {
 	line, column    int
 }
 
-const problemType = "urn:valence:problem:"
-
 func tooLarge(limit int64) *problem {
 	return &problem{status: http.StatusRequestEntityTooLarge, kind: "too_large", title: "The body is too large",
 		detail: "The body may hold at most " + strconv.FormatInt(limit, 10) + " bytes."}
@@ -45,70 +41,21 @@ func unavailableProblem(retry time.Duration) *problem {
 		detail: "The message was not accepted. Send it again later.", retry: retry}
 }
 
-// json writes the document as application/problem+json.
-func (p *problem) json() []byte {
-	b := append(make([]byte, 0, 256), `{"type":`...)
-	b = document.AppendString(b, problemType+p.kind)
-	b = document.AppendString(append(b, `,"title":`...), p.title)
-	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.status), 10)
-	if p.detail != "" {
-		b = document.AppendString(append(b, `,"detail":`...), p.detail)
+// public is the document behind the answer.
+func (p *problem) public() *answer.Problem {
+	a := &answer.Problem{Status: p.status, Kind: p.kind, Title: p.title, Detail: p.detail, Execution: p.execution, Retry: p.retry}
+	for _, v := range p.errors {
+		a.Errors = append(a.Errors, answer.Violation{Pointer: v.pointer, Detail: v.detail, Line: v.line, Column: v.column})
 	}
-	if p.execution != "" {
-		b = document.AppendString(append(b, `,"execution":`...), p.execution)
-	}
-	if len(p.errors) > 0 {
-		b = append(b, `,"errors":[`...)
-		for i, v := range p.errors {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = document.AppendString(append(b, `{"pointer":`...), v.pointer)
-			b = document.AppendString(append(b, `,"detail":`...), v.detail)
-			if v.line > 0 {
-				b = strconv.AppendInt(append(b, `,"line":`...), int64(v.line), 10)
-				b = strconv.AppendInt(append(b, `,"column":`...), int64(v.column), 10)
-			}
-			b = append(b, '}')
-		}
-		b = append(b, ']')
-	}
-	return append(b, '}', '\n')
+	return a
 }
 
-// xml writes the document as application/problem+xml (RFC 9457, appendix B).
-func (p *problem) xml() []byte {
-	b := bytes.NewBufferString(xml.Header + `<problem xmlns="urn:ietf:rfc:7807">`)
-	element := func(name, text string) {
-		b.WriteString("<" + name + ">")
-		_ = xml.EscapeText(b, []byte(strings.ToValidUTF8(text, "\uFFFD"))) // a buffer does not fail
-		b.WriteString("</" + name + ">")
-	}
-	element("type", problemType+p.kind)
-	element("title", p.title)
-	element("status", strconv.Itoa(p.status))
-	if p.detail != "" {
-		element("detail", p.detail)
-	}
-	if p.execution != "" {
-		element("execution", p.execution)
-	}
-	if len(p.errors) > 0 {
-		b.WriteString("<errors>")
-		for _, v := range p.errors {
-			b.WriteString("<i>")
-			element("pointer", v.pointer)
-			element("detail", v.detail)
-			if v.line > 0 {
-				element("line", strconv.Itoa(v.line))
-				element("column", strconv.Itoa(v.column))
-			}
-			b.WriteString("</i>")
-		}
-		b.WriteString("</errors>")
-	}
-	b.WriteString("</problem>\n")
-	return b.Bytes()
+func (p *problem) json() []byte { return p.public().JSON() }
+func (p *problem) xml() []byte  { return p.public().XML() }
+
+// told makes an answer of what a caller may know of a failure.
+func told(a *answer.Problem) *problem {
+	return &problem{status: a.Status, kind: a.Kind, title: a.Title, detail: a.Detail, execution: a.Execution, retry: a.Retry}
 }
 
 // refuse answers with a problem, in XML where the listener speaks it.
@@ -174,20 +121,17 @@ func notFound() *problem {
 	return &problem{status: http.StatusNotFound, kind: "not_found", title: "There is nothing here", detail: "Nothing listens at this path."}
 }
 
-func timedOut() *problem {
-	return &problem{status: http.StatusGatewayTimeout, kind: "timeout", title: "The time is over", detail: "There was no answer in the time that this service allows."}
-}
+func timedOut() *problem { return told(answer.TimedOut()) }
 
-func internal() *problem {
-	return &problem{status: http.StatusInternalServerError, kind: "failed", title: "The message could not be processed",
-		detail: "The message could not be processed. Whoever runs this service can see why."}
-}
+func internal() *problem { return told(answer.Internal()) }
 
 func failureProblem(f *fault.Failure) *problem {
 	switch {
 	case f.Code == atom.CodeInProgress:
 		return &problem{status: http.StatusConflict, kind: "in_progress", title: "The same request is being worked on",
 			detail: "A request with the same key is being worked on. Send it again later to get its answer.", retry: max(f.RetryAfter, time.Second)}
+	case f.Code == atom.CodeBadCallback && f.Origin == fault.FromAtom:
+		return badCallback(f.Message)
 	case f.Code == fault.CodeInvalid && f.Step == "" && f.Origin != fault.FromAuthor:
 		p := &problem{status: http.StatusBadRequest, kind: "invalid_document", title: "The document is not what is expected here",
 			detail: "The document does not match what this service expects."}
@@ -200,47 +144,7 @@ func failureProblem(f *fault.Failure) *problem {
 	case f.Code == fault.CodeUnavailable && f.Origin == fault.FromAtom:
 		return unavailableProblem(max(f.RetryAfter, 2*time.Second))
 	}
-	switch f.Origin {
-	case fault.FromAuthor:
-		p := &problem{status: f.Status, kind: kindOf(f.Code), title: "The message was refused", detail: f.Message}
-		if p.status < 400 || p.status > 599 {
-			p.status = http.StatusInternalServerError
-		}
-		return p
-	case fault.FromConnector:
-		return upstream(f)
-	case fault.FromAtom:
-		if f.Status >= 400 && f.Status <= 599 {
-			return &problem{status: f.Status, kind: kindOf(f.Code), title: http.StatusText(f.Status), retry: f.RetryAfter}
-		}
-	}
-	return internal()
-}
-
-func upstream(f *fault.Failure) *problem {
-	switch {
-	case f.Code == fault.CodeTimeout:
-		return &problem{status: http.StatusGatewayTimeout, kind: "upstream_timeout", title: "Another system did not answer in time",
-			detail: "A system that this service needs did not answer in time."}
-	case f.Code == fault.CodeUnavailable:
-		return &problem{status: http.StatusServiceUnavailable, kind: "upstream_unavailable", title: "Another system is not available",
-			detail: "A system that this service needs is not available.", retry: max(f.RetryAfter, 5*time.Second)}
-	}
-	return &problem{status: http.StatusBadGateway, kind: "upstream_failed", title: "Another system failed",
-		detail: "A system that this service needs did not do its part."}
-}
-
-// kindOf keeps a code that an author chose fit for a URN.
-func kindOf(code string) string {
-	for i := 0; i < len(code); i++ {
-		if c := code[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return "failed"
-		}
-	}
-	if code == "" {
-		return "failed"
-	}
-	return code
+	return told(answer.Of(f))
 }
 
 func escapePointer(tok string) string {

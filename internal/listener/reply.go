@@ -3,12 +3,10 @@ package listener
 import (
 	"net/http"
 	"net/textproto"
-	"strconv"
-	"strings"
 	"time"
 
 	"valence/atom"
-	"valence/internal/convert"
+	"valence/internal/answer"
 	"valence/internal/document"
 )
 
@@ -28,7 +26,7 @@ func (x *exchange) answer(r *atom.Reply) {
 	if status == 0 {
 		status = http.StatusOK
 	}
-	body, media, err := render(r.Doc, x.endpoint.listen.Output)
+	body, media, err := answer.Render(r.Doc, x.endpoint.listen.Output)
 	if err != nil || status < 200 || status > 599 {
 		x.server.log.Error("a reply cannot be sent", "process", x.endpoint.process, "execution", r.Execution, "status", status, "error", err)
 		p := internal()
@@ -37,56 +35,6 @@ func (x *exchange) answer(r *atom.Reply) {
 		return
 	}
 	x.write(status, setHeaders(h, r.Headers, media), body)
-}
-
-// render gives a document as it is sent.
-func render(d *document.Document, output string) (body []byte, media string, err error) {
-	switch output {
-	case "json":
-		if d.IsJSON() {
-			return d.Body(), "application/json", nil
-		}
-		if d.Data() == "" {
-			return []byte("null"), "application/json", nil
-		}
-		return []byte(d.Data()), "application/json", nil
-	case "xml":
-		if isXML(d.MediaType()) {
-			return d.Body(), d.MediaType(), nil
-		}
-		body, err = convert.JSONToXML(d.Data(), "")
-		return body, "application/xml; charset=utf-8", err
-	case "text":
-		if strings.HasPrefix(d.MediaType(), "text/") {
-			return d.Body(), d.MediaType(), nil
-		}
-		return []byte(textOf(d)), "text/plain; charset=utf-8", nil
-	}
-	media = d.MediaType()
-	if media == "" {
-		media = "application/octet-stream"
-	}
-	return d.Body(), media, nil
-}
-
-func isXML(media string) bool {
-	media, _, _ = strings.Cut(media, ";")
-	media = strings.TrimSpace(media)
-	return media == "application/xml" || media == "text/xml" || strings.HasSuffix(media, "+xml")
-}
-
-func textOf(d *document.Document) string {
-	switch v := d.Value().(type) {
-	case nil:
-		return ""
-	case string:
-		return v
-	case bool:
-		return strconv.FormatBool(v)
-	case document.Number:
-		return string(v)
-	}
-	return d.Data()
 }
 
 // setHeaders adds the headers that an author chose, except those that belong

@@ -56,6 +56,10 @@ var (
 		"Records of finished request/reply executions that were not kept because the recorder was behind."}, nil}
 	clockJumps = declared{Doc{"valence_clock_jumps_total", "counter", nil,
 		"Jumps of the wall clock by more than 5 s; each suspends purging and expiry for a while."}, nil}
+	followersOpen = declared{Doc{"valence_followers", "gauge", []string{"mode"},
+		"Callers who follow an execution now: held requests (poll), event streams (sse), WebSockets (websocket)."}, nil}
+	repliesKept = declared{Doc{"valence_replies_kept", "gauge", nil,
+		"Replies that are kept to be collected."}, nil}
 	info = declared{Doc{"valence_info", "gauge", []string{"version"},
 		"Always 1; tells which program runs."}, nil}
 )
@@ -75,7 +79,7 @@ func Documented() []Doc {
 	for _, d := range []declared{
 		requestsTotal, requestDuration, authDenied, executionsTotal, executionDuration, stepDuration,
 		callDuration, callsInFlight, connectionUp, queueDepth, queueOldest, storeUp,
-		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, info,
+		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, followersOpen, repliesKept, info,
 	} {
 		docs = append(docs, d.Doc)
 	}
@@ -106,20 +110,20 @@ func (d declared) desc() *prometheus.Desc {
 
 // storeCollector reads how the store fares when it is scraped, not when it changes.
 type storeCollector struct {
-	source                                          atomic.Pointer[func() Store]
-	depth, oldest, up, dropped, jumps, historyBytes *prometheus.Desc
+	source                                                   atomic.Pointer[func() Store]
+	depth, oldest, up, dropped, jumps, historyBytes, replies *prometheus.Desc
 }
 
 func newStoreCollector() *storeCollector {
 	return &storeCollector{
 		depth: queueDepth.desc(), oldest: queueOldest.desc(), up: storeUp.desc(),
-		dropped: recordsDropped.desc(), jumps: clockJumps.desc(), historyBytes: historyBytes.desc(),
+		dropped: recordsDropped.desc(), jumps: clockJumps.desc(), historyBytes: historyBytes.desc(), replies: repliesKept.desc(),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *storeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.up, c.dropped, c.jumps, c.historyBytes} {
+	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.up, c.dropped, c.jumps, c.historyBytes, c.replies} {
 		ch <- d
 	}
 }
@@ -140,6 +144,7 @@ func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(c.up, up)
 	gauge(c.historyBytes, float64(s.HistoryBytes))
+	gauge(c.replies, float64(s.RepliesKept))
 	ch <- prometheus.MustNewConstMetric(c.dropped, prometheus.CounterValue, float64(s.RecordsDropped))
 	ch <- prometheus.MustNewConstMetric(c.jumps, prometheus.CounterValue, float64(s.ClockJumps))
 	for _, b := range s.Backlog {

@@ -29,6 +29,7 @@ type Metrics struct {
 	connectionUp   *prometheus.GaugeVec
 	commitBatch    prometheus.Histogram
 	commitSeconds  prometheus.Histogram
+	followers      *prometheus.GaugeVec
 	info           *prometheus.GaugeVec
 	store          *storeCollector
 	processes      children[string, *ProcessMetrics]
@@ -50,13 +51,14 @@ func New() *Metrics {
 		connectionUp:   connectionUp.gauges(),
 		commitBatch:    commitBatch.histograms().WithLabelValues().(prometheus.Histogram),
 		commitSeconds:  commitDuration.histograms().WithLabelValues().(prometheus.Histogram),
+		followers:      followersOpen.gauges(),
 		info:           info.gauges(),
 		store:          newStoreCollector(),
 	}
 	m.registry.MustRegister(
 		m.requests, m.requestSeconds, m.denied, m.executions, m.executionSecs, m.stepSeconds,
 		m.callSeconds, m.callsInFlight, m.connectionUp, m.commitBatch, m.commitSeconds,
-		m.info, m.store,
+		m.followers, m.info, m.store,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -111,6 +113,17 @@ func (m *Metrics) Commit(writes int, took time.Duration) {
 	}
 }
 
+// Following counts one who follows an execution, until done is called: a
+// request that is held (poll), an event stream (sse), or a WebSocket.
+func (m *Metrics) Following(mode string) (done func()) {
+	if m == nil {
+		return func() {}
+	}
+	g := m.followers.WithLabelValues(mode)
+	g.Inc()
+	return g.Dec
+}
+
 // Store is how a store fares, as a scrape shows it.
 type Store struct {
 	Err            error // nil while it takes work
@@ -118,6 +131,7 @@ type Store struct {
 	HistoryBytes   int64
 	RecordsDropped int64 // since the start
 	ClockJumps     int64 // since the start
+	RepliesKept    int64 // to be collected
 }
 
 // Backlog is what a store holds of one process.

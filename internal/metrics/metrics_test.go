@@ -29,6 +29,7 @@ func scrape(t *testing.T, m interface{ Handler() http.Handler }) string {
 func used() *metrics.Metrics {
 	m := metrics.New()
 	m.Version("1.2.3")
+	m.Following("sse")
 	p := m.Process("order-sync")
 	p.Request(200, 3*time.Millisecond)
 	p.Request(503, time.Millisecond)

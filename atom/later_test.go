@@ -1,0 +1,293 @@
+package atom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"valence/atom"
+	"valence/atom/atomtest"
+	"valence/internal/document"
+	"valence/internal/fault"
+)
+
+// deferred takes a message on whose reply is collected later.
+func (r *rig) deferred(name, body string) *atom.Acknowledgement {
+	r.t.Helper()
+	ack, reply, err := r.tryDefer(name, body, "")
+	if err != nil || ack == nil {
+		r.t.Fatalf("%+v, %+v, %v", ack, reply, err)
+	}
+	return ack
+}
+
+func (r *rig) tryDefer(name, body, callback string) (*atom.Acknowledgement, *atom.Reply, error) {
+	r.t.Helper()
+	in := arrival(body)
+	in.Principal, in.Later = "shop/1", &atom.Later{Callback: callback}
+	return r.atom.Defer(context.Background(), r.process(name), in)
+}
+
+// follow waits until there is a reply, or until the execution has ended.
+func (r *rig) follow(id string) *atom.Progress {
+	r.t.Helper()
+	w := r.atom.Watch(id)
+	defer w.Close()
+	over := time.After(10 * time.Second)
+	for {
+		p, err := r.atom.Follow(context.Background(), id, "shop/1", "")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if p.Reply != nil || p.Gone || !p.EndedAt.IsZero() {
+			return p
+		}
+		select {
+		case <-w.C:
+		case <-over:
+			r.t.Fatalf("no reply: %+v", p)
+		}
+	}
+}
+
+const asks = `process: asks
+listen: { path: /asks, output: json, auth: none, reply_modes: [sync, deferred] }
+dedupe: { key: "${doc.key}", window: 1h, when_missing: accept }
+expires: { response: 1h }
+steps:
+  - name: order
+    call: sys.get
+    with: { path: /order }
+  - if: ${doc.ok == false}
+    then:
+      - throw: no such order
+        code: no_order
+        status: 404
+  - emit: { state: found }
+  - if: ${input.early == true}
+    then:
+      - reply: { early: true }
+      - call: sys.post
+        with: { path: /behind }
+  - reply: { total: "${doc.total}" }
+    status: 201
+    headers: { X-Total: "${doc.total}" }
+`
+
+func TestDeferred(t *testing.T) {
+	sys := newSystem()
+	sys.answers["get /order"] = json(`{"total":7}`)
+	r := start(t, sys, nil, asks)
+	ack := r.deferred("asks", `{}`)
+	if ack.Status != "accepted" || ack.Location != "/executions/"+ack.Execution || len(ack.ReplyToken) != 32 {
+		t.Errorf("receipt %+v", ack)
+	}
+	p := r.follow(ack.Execution)
+	if p.Reply == nil || p.Reply.Status != 201 || string(p.Reply.Body) != `{"total":7}` || p.Reply.Media != "application/json" || p.Reply.Headers[0].Value != "7" || !p.Later || p.Gone {
+		t.Errorf("%+v, %+v", p, p.Reply)
+	}
+	for _, who := range [][2]string{{"", ""}, {"shop/2", ""}, {"", "0123456789abcdef0123456789abcdef"}} {
+		if p, err := r.atom.Follow(context.Background(), ack.Execution, who[0], who[1]); !errors.Is(err, atom.ErrUnknown) {
+			t.Errorf("%q sees %+v, %v", who, p, err)
+		}
+	}
+	if p, err := r.atom.Follow(context.Background(), ack.Execution, "", ack.ReplyToken); err != nil || p.Reply == nil {
+		t.Errorf("the bearer of the token sees %+v, %v", p, err)
+	}
+}
+
+func TestDeferredFails(t *testing.T) {
+	sys := newSystem()
+	r := start(t, sys, nil, asks)
+	for _, c := range []struct {
+		answer string
+		fail   error
+		status int
+		kind   string
+	}{
+		{`{"ok":false}`, nil, 404, "no_order"},
+		{"", refused(), 502, "upstream_failed"},
+	} {
+		sys.answers["get /order"] = func(int) (*document.Document, error) {
+			if c.fail != nil {
+				return nil, c.fail
+			}
+			return document.FromJSON([]byte(c.answer)), nil
+		}
+		p := r.follow(r.deferred("asks", `{}`).Execution)
+		if p.Reply == nil || p.Reply.Status != c.status || !p.Reply.Problem || !strings.Contains(string(p.Reply.Body), c.kind) || !strings.Contains(string(p.Reply.Body), p.Execution) {
+			t.Errorf("%+v, %s", p, p.Reply.Body)
+		}
+	}
+}
+
+// An early reply can be collected while what is behind it still runs; its time
+// counts from the end.
+func TestDeferredEarly(t *testing.T) {
+	sys := newSystem()
+	sys.answers["get /order"] = json(`{"total":7}`)
+	sys.block = make(chan struct{})
+	sys.entered = make(chan string, 4)
+	r := start(t, sys, nil, asks)
+	ack := r.deferred("asks", `{"early":true}`)
+	<-sys.entered
+	sys.block <- struct{}{}
+	<-sys.entered // the call behind the reply
+	p := r.follow(ack.Execution)
+	if p.Reply == nil || string(p.Reply.Body) != `{"early":true}` || !p.EndedAt.IsZero() {
+		t.Errorf("%+v", p)
+	}
+	sys.block <- struct{}{}
+	r.ended(ack.Execution)
+	if p := r.follow(ack.Execution); p.Reply == nil || p.EndedAt.IsZero() {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestDeferredRepeats(t *testing.T) {
+	sys := newSystem()
+	sys.answers["get /order"] = json(`{"total":7}`)
+	sys.block = make(chan struct{})
+	r := start(t, sys, nil, asks)
+	first := r.deferred("asks", `{"key":"k"}`)
+	inProgress := func(err error) bool {
+		var f *fault.Failure
+		return errors.As(err, &f) && f.Code == atom.CodeInProgress
+	}
+	if _, _, err := r.tryDefer("asks", `{"key":"k"}`, ""); !inProgress(err) {
+		t.Errorf("while it runs: %v", err)
+	}
+	close(sys.block)
+	r.ended(first.Execution)
+	ack, reply, err := r.tryDefer("asks", `{"key":"k"}`, "")
+	if err != nil || ack != nil || reply.Status != 201 || !reply.Duplicate || string(reply.Doc.Body()) != `{"total":7}` {
+		t.Errorf("when it is done: %+v, %+v, %v", ack, reply, err)
+	}
+	if again, err := r.atom.Request(context.Background(), r.process("asks"), arrival(`{"key":"k"}`)); err != nil || !again.Duplicate {
+		t.Errorf("a synchronous repeat: %+v, %v", again, err)
+	}
+	sync, err := r.atom.Request(context.Background(), r.process("asks"), arrival(`{"key":"s"}`))
+	if err != nil || sync.Duplicate {
+		t.Fatal(sync, err)
+	}
+	if _, reply, err := r.tryDefer("asks", `{"key":"s"}`, ""); err != nil || reply == nil || string(reply.Doc.Body()) != `{"total":7}` {
+		t.Errorf("a deferred repeat of a synchronous request: %+v, %v", reply, err)
+	}
+
+	sys.mu.Lock()
+	sys.answers["get /order"] = json(`{"ok":false}`)
+	sys.mu.Unlock()
+	bad := r.deferred("asks", `{"key":"bad"}`)
+	r.ended(bad.Execution)
+	if ack, _, err := r.tryDefer("asks", `{"key":"bad"}`, ""); err != nil || ack == nil || ack.Execution == bad.Execution {
+		t.Errorf("after a failure: %+v, %v", ack, err)
+	}
+}
+
+func TestDeferredCancelledAndExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys := newSystem()
+		sys.answers["get /order"] = failing(1, down, `{"total":1}`)
+		r := start(t, sys, nil, asks)
+		defer r.stop()
+		ack := r.deferred("asks", `{}`)
+		synctest.Wait() // its first attempt failed, it waits
+		if p, err := r.atom.Follow(context.Background(), ack.Execution, "shop/1", ""); err != nil || p.Reply != nil || p.Status != "waiting" {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if err := r.atom.Cancel(context.Background(), ack.Execution); err != nil {
+			t.Fatal(err)
+		}
+		p := r.follow(ack.Execution)
+		if p.Reply == nil || !p.Reply.Problem || !strings.Contains(string(p.Reply.Body), "cancelled") {
+			t.Errorf("%+v", p)
+		}
+		<-time.After(time.Hour)
+		if p := r.follow(ack.Execution); p.Reply != nil || !p.Gone {
+			t.Errorf("after its time: %+v", p)
+		}
+	})
+}
+
+func ids(list []atom.Event) string {
+	var out []string
+	for _, e := range list {
+		out = append(out, e.ID)
+	}
+	return strings.Join(out, " ")
+}
+
+// Events have the same ids whoever asks, and whatever happened in between.
+func TestEvents(t *testing.T) {
+	sys := newSystem()
+	sys.answers["get /a"] = json(`{"total":7}`)
+	sys.answers["post /b"] = failing(1, down, `{"n":2}`)
+	store := atomtest.NewStore()
+	yaml := `process: seats
+listen: { path: /seats, output: json, auth: none, reply_modes: [deferred] }
+retry: { max_attempts: 3, backoff: 5ms..5ms }
+steps:
+  - emit: { state: looking }
+  - call: sys.get
+    with: { path: /a }
+  - for_each: ${[1, 2]}
+    as: n
+    steps:
+      - emit: { seat: "${n}" }
+  - call: sys.post
+    with: { path: /b }
+  - reply: { seats: 2 }
+`
+	r := start(t, sys, store, yaml)
+	ack := r.deferred("seats", `{}`)
+	r.follow(ack.Execution)
+	events := func(after string) []atom.Event {
+		t.Helper()
+		list, over, err := r.atom.Events(context.Background(), ack.Execution, "shop/1", "", after)
+		if err != nil || !over {
+			t.Fatal(over, err)
+		}
+		return list
+	}
+	all := events("")
+	if got := ids(all); got != "accepted started progress-1 progress-2 progress-3 reply" {
+		t.Fatal(got)
+	}
+	for i, e := range all {
+		if got, want := ids(events(e.ID)), ids(all[i+1:]); got != want {
+			t.Errorf("after %s: %s", e.ID, got)
+		}
+	}
+	if string(all[3].Data) != `{"seat":1}` || !strings.Contains(string(all[5].Data), `"document":{"seats":2}`) || !strings.Contains(string(all[5].Data), `"status":200`) {
+		t.Errorf("%s, %s", all[3].Data, all[5].Data)
+	}
+	if _, _, err := r.atom.Events(context.Background(), ack.Execution, "shop/2", "", ""); !errors.Is(err, atom.ErrUnknown) {
+		t.Errorf("another sees them: %v", err)
+	}
+	r.stop()
+	again := start(t, sys, store, yaml)
+	list, _, err := again.atom.Events(context.Background(), ack.Execution, "shop/1", "", "progress-2")
+	if err != nil || ids(list) != "progress-3 reply" {
+		t.Errorf("after a restart: %s, %v", ids(list), err)
+	}
+}
+
+func TestEmitTooMuch(t *testing.T) {
+	sys := newSystem()
+	sys.answers["get /a"] = json(fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 70<<10)))
+	r := start(t, sys, nil, `process: tells
+listen: { path: /tells, auth: none }
+steps:
+  - call: sys.get
+    with: { path: /a }
+  - emit:
+`)
+	v := r.ended(r.accept("tells", `{}`).Execution)
+	if v.Error == nil || !strings.Contains(v.Error.Message, "emit") {
+		t.Errorf("%+v", v.Error)
+	}
+}

@@ -1,0 +1,172 @@
+package processes
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"valence/internal/document"
+	"valence/internal/egress"
+	"valence/internal/expression"
+	"valence/internal/fault"
+	"valence/internal/spec"
+)
+
+// The ways of getting a reply that a listener may offer.
+const (
+	ModeSync     = "sync"     // on the same connection
+	ModeDeferred = "deferred" // collected later, at a Location
+	ModeCallback = "callback" // posted to a URL that the caller names
+)
+
+// Continue is the timeout action that turns a slow synchronous call into a
+// deferred one.
+const Continue = "continue"
+
+// Callbacks are where callers may ask to be called back.
+type Callbacks struct {
+	Pos    fault.Pos
+	Allow  []string // URL prefixes, addresses and networks, as package egress reads them
+	Secret *expression.Template
+}
+
+// Expires tells how long things wait for somebody.
+type Expires struct {
+	Response time.Duration // how long a deferred reply is kept, from completion
+}
+
+// Offers reports whether a caller may ask for a mode.
+func (l *Listen) Offers(mode string) bool { return contains(l.ReplyModes, mode) }
+
+// Later reports whether a reply may be collected after the call.
+func (l *Listen) Later() bool {
+	return l.Output != "" && (l.Offers(ModeDeferred) || l.Offers(ModeCallback) || l.TimeoutAction == Continue)
+}
+
+type callbacksDecl struct {
+	Allow  []string
+	Secret any
+}
+
+type expiresDecl struct {
+	Response time.Duration
+}
+
+var callbackFields = []spec.Field{
+	spec.Strings("allow", func(c *callbacksDecl) *[]string { return &c.Allow }, "URLs; what a caller names must be one of them or below one. Its host must have public addresses alone: others are allowed where they, or their network (`10.0.3.0/24`), stand in this list too.").Eg("[https://shop.example/hooks/]").Required(),
+	spec.Any("secret", func(c *callbacksDecl) *any { return &c.Secret }, "What callbacks are signed with, in the form of Standard Webhooks: base64 of 24 to 64 bytes, with `whsec_` before it. Of a list, every one signs, so that receivers can change over.").Eg("${secret.CALLBACK_KEY}").Required(),
+}
+
+var expiresFields = []spec.Field{
+	spec.Later("request", "From acceptance until the first start."),
+	spec.Duration("response", func(e *expiresDecl) *time.Duration { return &e.Response }, "How long a deferred reply is kept, from completion.").Or(keptReplies).Min(time.Second).Max(longest),
+}
+
+const keptReplies = 24 * time.Hour
+
+// replyModes checks what a caller may ask for.
+func (b *building) replyModes(l *Listen, decl *listenDecl, n *yaml.Node, d *spec.Decoder) {
+	l.ReplyModes = decl.ReplyModes
+	at := valueAt(n, "reply_modes")
+	if at != nil && at.Kind == yaml.SequenceNode && len(at.Content) == 0 {
+		d.Problem(at, spec.CodeWrongValue, "`reply_modes:` is empty: nobody could get the reply", "write `reply_modes: [sync, deferred]`")
+	}
+	for i, m := range l.ReplyModes {
+		if contains(l.ReplyModes[:i], m) {
+			d.Problem(at, CodeDuplicateName, "the mode "+m+" is there twice", "keep one of them")
+		}
+	}
+	if l.Output == "" {
+		for _, key := range []string{"reply_modes", "callbacks"} {
+			if v := valueAt(n, key); v != nil {
+				d.Problem(v, CodeNoEffect, "`"+key+":` has no effect without `output:`: there is no reply", "drop it, or add `output:`")
+			}
+		}
+		l.ReplyModes = nil
+		return
+	}
+	asked := l.Offers(ModeCallback)
+	switch c := valueAt(n, "callbacks"); {
+	case asked && c == nil:
+		d.Problem(at, spec.CodeMissingKey, "the mode callback needs `callbacks:`, which says where callers may be called back", "add `callbacks: { allow: [https://shop.example/hooks/], secret: \"${secret.CALLBACK_KEY}\" }`")
+	case !asked && c != nil:
+		d.Problem(c, CodeNoEffect, "`callbacks:` has no effect without the mode callback", "add it: `reply_modes: [sync, callback]`, or drop `callbacks:`")
+	case asked && decl.Callbacks != nil:
+		l.Callbacks = b.callbacks(decl.Callbacks, c, d)
+	}
+}
+
+func (b *building) callbacks(decl *callbacksDecl, n *yaml.Node, d *spec.Decoder) *Callbacks {
+	c := &Callbacks{Pos: b.comp.pos(n), Allow: decl.Allow}
+	at := valueAt(n, "allow")
+	if at != nil && at.Kind == yaml.SequenceNode && len(at.Content) == 0 {
+		d.Problem(at, spec.CodeWrongValue, "`allow:` is empty: nobody could be called back", "write the URLs that callers may name, such as `[https://shop.example/hooks/]`")
+	}
+	urls := len(decl.Allow) == 0
+	for i, e := range decl.Allow {
+		where := at
+		if at.Kind == yaml.SequenceNode && i < len(at.Content) {
+			where = at.Content[i]
+		}
+		urls = urls || strings.Contains(e, "://")
+		if _, err := egress.Parse([]string{e}); err != nil {
+			d.Problem(where, spec.CodeWrongValue, "this cannot be allowed: "+err.Error(), "write a URL such as https://shop.example/hooks/, or an address or network such as 10.0.3.0/24")
+		}
+	}
+	if !urls {
+		d.Problem(at, spec.CodeWrongValue, "`allow:` has addresses alone, which allow no URL", "add the URLs that callers may name, such as https://shop.example/hooks/")
+	}
+	secret := valueAt(n, "secret")
+	if secret == nil {
+		return c
+	}
+	if !readsSecret(secret) {
+		b.problems = append(b.problems, &fault.Problem{Pos: b.comp.pos(secret), Severity: fault.Warning, Code: CodePlainSecret,
+			Msg: "`secret:` stands in the file for everybody who can read it", Hint: "write `secret: ${secret.NAME}`, and keep the value in the environment"})
+	}
+	c.Secret = b.l.evaluated(b.comp, pick(n, func(k string) bool { return k == "secret" }))
+	return c
+}
+
+// Secrets evaluates the secret. An error is a *fault.Problem at the callbacks.
+func (c *Callbacks) Secrets(env *expression.Env) ([]string, error) {
+	wrong := func(msg string) error {
+		return &fault.Problem{Pos: c.Pos, Code: CodeWrongSettings, Msg: "callbacks: " + msg, Hint: "look at the values that its expressions have here"}
+	}
+	o, err := settingsOf(c.Secret, env)
+	if err != nil {
+		return nil, wrong(err.Error())
+	}
+	v, _ := o.Get("secret")
+	list, ok := v.([]any)
+	if !ok {
+		list = []any{v}
+	}
+	secrets := make([]string, len(list))
+	for i, e := range list {
+		text, ok := e.(string)
+		if !ok || text == "" {
+			return nil, wrong(fmt.Sprintf("`secret:` is %s, not text", document.TypeName(e)))
+		}
+		secrets[i] = text
+	}
+	if len(secrets) == 0 {
+		return nil, wrong("`secret:` is empty")
+	}
+	return secrets, nil
+}
+
+// expires says how long things wait.
+func (b *building) expires(decl *expiresDecl, d *spec.Decoder) {
+	b.proc.Delivery.Expires = Expires{Response: keptReplies}
+	if decl == nil {
+		return
+	}
+	b.proc.Delivery.Expires.Response = decl.Response
+	at := valueAt(b.comp.root, "expires", "response")
+	if l := b.proc.Listen; at != nil && (l == nil || !l.Later()) {
+		d.Problem(at, CodeNoEffect, "`response:` has no effect: no caller can collect a reply later", "add `reply_modes: [sync, deferred]` to a listener with `output:`, or drop it")
+	}
+}
