@@ -1,0 +1,521 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"valence/internal/document"
+	"valence/internal/wire"
+	"valence/processes"
+)
+
+const (
+	oneProcess  = "process: one\nsteps:\n  - log: \"${props.n}\"\n"
+	twoProcess  = "process: one\nsteps:\n  - log: \"second ${props.n}\"\n---\nprocess: two\nsteps:\n  - log: \"${env.PLACE} ${hmac('sha256', secret.KEY, 'x')}\"\n"
+	failing     = "process: one\nsteps:\n  - throw: \"broken\"\n"
+	withMistake = "process: one\nsteps:\n  - lgo: x\n"
+)
+
+func TestDeployAndExecute(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	if err := r.agent.Ready(); err == nil {
+		t.Error("ready with nothing deployed")
+	}
+	p.execute(1, "executionrecord-0", "one")
+	rejected := p.waitReport("executionrecord-0")
+	if rejected.Status != "rejected" || !strings.Contains(rejected.Error, "one") {
+		t.Errorf("%+v", rejected)
+	}
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	if got := p.waitResult(1, "active"); got.Package == "" {
+		t.Errorf("%+v", got)
+	}
+	if err := r.agent.Ready(); err != nil {
+		t.Error(err)
+	}
+	p.execute(2, "executionrecord-1", "one")
+	done := p.waitReport("executionrecord-1")
+	if done.Status != "completed" || done.Execution == "" || done.Process != "one" || done.Kind != "manual" || done.Ended.Before(done.Received) {
+		t.Errorf("%+v", done)
+	}
+	p.execute(3, "executionrecord-0", "one") // it was rejected: it stays so
+	p.wait("the acknowledgement", func() bool { return len(p.messages) == 0 })
+	p.execute(4, "executionrecord-1", "one") // the same again
+	p.execute(5, "executionrecord-2", "one")
+	p.waitReport("executionrecord-2")
+	p.wait("the acknowledgements", func() bool { return len(p.messages) == 0 })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	seen := map[string]int{}
+	executions := map[string]bool{}
+	for _, x := range p.reports {
+		seen[x.Request]++
+		executions[x.Execution] = true
+	}
+	if seen["executionrecord-0"] != 1 || seen["executionrecord-1"] > 2 || len(executions) != 3 {
+		t.Errorf("%v %v", seen, p.reports)
+	}
+}
+
+func TestRestartGoesOn(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	r.stop()
+	p.srv.Close() // the control plane is away
+	again := start(t, p, data, r.store, nil)
+	if !again.has("one") {
+		t.Error("what was deployed is not there after a restart")
+	}
+	if again.agent.Status().Generation != 1 || again.agent.Ready() != nil {
+		t.Errorf("%+v, %v", again.agent.Status(), again.agent.Ready())
+	}
+}
+
+func TestReportsFollow(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	var away atomic.Bool
+	away.Store(true)
+	p.do(func() {
+		p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+			if away.Load() && r.URL.Path == wire.PathReports {
+				w.WriteHeader(503)
+				return true
+			}
+			return false
+		}
+	})
+	for i := range 3 {
+		p.execute(int64(i+1), fmt.Sprint("executionrecord-", i), "one")
+	}
+	p.wait("the acknowledgements", func() bool { return len(p.messages) == 0 })
+	p.wait("reports on disk", func() bool { return r.agent.Status().Waiting == 3 })
+	r.stop()
+	away.Store(false)
+	start(t, p, data, r.store, nil)
+	for i := range 3 {
+		if x := p.waitReport(fmt.Sprint("executionrecord-", i)); x.Status != "completed" {
+			t.Errorf("%+v", x)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.reports) != 3 {
+		t.Errorf("%+v", p.reports)
+	}
+}
+
+// What was accepted and not watched when the atom was killed comes again with
+// its message; what was watched and not reported is looked up.
+func TestKilledBetween(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	props := document.FromPlain(map[string]any{"n": "1"}).(*document.Object)
+	ack, err := r.atom.ExecuteOnce(t.Context(), "executionrecord-1", "one", props, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := r.atom.ExecuteOnce(t.Context(), "executionrecord-2", "one", props, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.agent.spool.watch(t.Context(), watched{"executionrecord-2", other.Execution, "one"}); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	p.execute(7, "executionrecord-1", "one")
+	start(t, p, data, r.store, nil)
+	if x := p.waitReport("executionrecord-1"); x.Execution != ack.Execution || x.Status != "completed" {
+		t.Errorf("%+v", x)
+	}
+	if x := p.waitReport("executionrecord-2"); x.Execution != other.Execution || x.Status != "completed" {
+		t.Errorf("%+v", x)
+	}
+}
+
+func TestNewVersion(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	id := join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+
+	p.deploy(2, p.pack("a.yaml", withMistake), nil)
+	if got := p.waitResult(2, "failed"); !strings.Contains(got.Detail, "orders/a.yaml:3") {
+		t.Errorf("%+v", got)
+	}
+	p.deploy(3, p.pack("a.yaml", twoProcess), nil)
+	if got := p.waitResult(3, "failed"); !strings.Contains(got.Detail, "env PLACE") || !strings.Contains(got.Detail, "secret KEY") {
+		t.Errorf("%+v", got)
+	}
+	if !r.has("one") || r.has("two") || r.agent.Status().Generation != 1 {
+		t.Error("the version before does not go on")
+	}
+	sealed, err := wire.Seal(p.sealKey, id.Atom, "KEY", "s3cret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.deploy(4, p.pack("a.yaml", twoProcess), func(d *wire.Desired) {
+		d.Values, d.Secrets, d.Paused = map[string]string{"PLACE": "here", "OTHER": "x"}, map[string][]byte{"KEY": sealed}, []string{"two"}
+	})
+	p.waitResult(4, "active")
+	if d, ok := r.atom.Process("two"); !ok || !d.Paused() {
+		t.Error("the process two is not there, or not paused")
+	}
+	p.deploy(5, p.desired.Deployments[0].Package, func(d *wire.Desired) { d.Values, d.Secrets = p.desired.Values, p.desired.Secrets })
+	p.waitResult(5, "active")
+	if d, ok := r.atom.Process("two"); !ok || d.Paused() {
+		t.Error("the process two is not there, or paused")
+	}
+	p.deploy(6, "", nil)
+	p.waitResult(6, "active")
+	if r.has("one") {
+		t.Error("what was undeployed is there")
+	}
+	if left, err := filepath.Glob(filepath.Join(data, Folder, "packages", "*")); err != nil || len(left) > 1 {
+		t.Error("packages that nothing needs:", left, err)
+	}
+	text, err := os.ReadFile(filepath.Join(data, Folder, "agent.db-wal"))
+	if err == nil && strings.Contains(string(text), "s3cret") {
+		t.Error("a secret is on disk")
+	}
+}
+
+func TestRollbackByRate(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	p.deploy(2, p.pack("a.yaml", failing), func(d *wire.Desired) { d.Policy.RollbackRate = 0.2 })
+	p.waitResult(2, "active")
+	for i := range judgedAtLeast {
+		p.execute(int64(i+1), fmt.Sprint("executionrecord-", i), "one")
+	}
+	got := p.waitResult(2, "rolled_back")
+	if !strings.Contains(got.Detail, "20 of its first 20") {
+		t.Errorf("%+v", got)
+	}
+	p.execute(100, "executionrecord-after", "one")
+	if x := p.waitReport("executionrecord-after"); x.Status != "completed" {
+		t.Errorf("%+v", x)
+	}
+	if s := r.agent.Status(); s.Generation != 1 {
+		t.Errorf("%+v", s)
+	}
+	r.stop() // and it stays so
+	r = start(t, p, data, r.store, nil)
+	p.execute(101, "executionrecord-again", "one")
+	if x := p.waitReport("executionrecord-again"); x.Status != "completed" || r.agent.Status().Generation != 1 {
+		t.Errorf("%+v", x)
+	}
+	p.deploy(3, p.pack("a.yaml", strings.Replace(oneProcess, "log", "log", 1)+"# newer\n"), nil)
+	p.waitResult(3, "active")
+}
+
+func TestAlteredPackage(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	good := p.pack("a.yaml", oneProcess)
+	p.deploy(1, good, nil)
+	p.waitResult(1, "active")
+
+	changed := p.pack("a.yaml", twoProcess)
+	p.do(func() {
+		p.packages[changed] = []byte(strings.Replace(string(p.packages[changed]), "second", "sEcond", 1))
+	})
+	p.deploy(2, changed, nil)
+	if got := p.waitResult(2, "failed"); !strings.Contains(got.Detail, "altered") {
+		t.Errorf("%+v", got)
+	}
+	r.stop()
+
+	// At rest: it is not run, and fetched again.
+	path := r.agent.packagePath(good)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "log", "lOg", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, p, data, r.store, nil)
+	p.wait("the package is fetched again", func() bool { return r.has("one") && r.agent.Ready() == nil })
+}
+
+func TestPublishers(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	public, key := randomKey(t)
+	_, other := randomKey(t)
+	join(t, p, data, public)
+	r := start(t, p, data, nil, func(o *Options) { t.Setenv("AGENTTEST_KEY", "k") })
+	pack := p.pack("a.yaml", oneProcess)
+	generation := int64(0)
+	try := func(want, words string, change func(*wire.Statement, *wire.Desired)) {
+		t.Helper()
+		generation++
+		d := &wire.Desired{Generation: generation, Environment: "prod", Deployments: []wire.Deployment{{ID: "d", Package: pack, Project: "orders", Version: "1"}}}
+		s := &wire.Statement{Project: "orders", Environment: "prod", Serial: 5, Package: pack, Fields: []string{"env.PLACE"}, Hosts: []string{"erp.example"}}
+		signer := key
+		if words == "no publisher that" {
+			signer = other
+		}
+		change(s, d)
+		var err error
+		if d.Deployments[0].Statement, d.Deployments[0].Signature, err = s.Sign(signer); err != nil {
+			t.Fatal(err)
+		}
+		if words == "no publisher's signature" {
+			d.Deployments[0].Statement = nil
+		}
+		p.do(func() { p.desired = d })
+		if got := p.waitResult(generation, want); !strings.Contains(got.Detail, words) {
+			t.Errorf("%s: %+v", words, got)
+		}
+	}
+	nothing := func(*wire.Statement, *wire.Desired) {}
+	try("failed", "no publisher's signature", nothing)
+	try("failed", "no publisher that", nothing)
+	try("active", "", nothing)
+	try("failed", "of the project", func(s *wire.Statement, _ *wire.Desired) { s.Project = "other" })
+	try("failed", "for the environment", func(s *wire.Statement, _ *wire.Desired) { s.Environment = "test" })
+	try("failed", "of another package", func(s *wire.Statement, _ *wire.Desired) { s.Package = wire.PackageID(nil) })
+	try("failed", "it is an old one", func(s *wire.Statement, _ *wire.Desired) { s.Serial = 4 })
+	pack = p.pack("a.yaml", twoProcess)
+	set := func(value string) func(*wire.Statement, *wire.Desired) {
+		return func(s *wire.Statement, d *wire.Desired) { s.Serial, d.Values = 6, map[string]string{"PLACE": value} }
+	}
+	try("failed", "lead to the host evil.example", set("https://evil.example/x"))
+	try("failed", "lead to the host", set("see evil.example"))
+	try("active", "", set("https://erp.example/x"))
+	try("failed", "does not let the environment set env.PLACE", func(s *wire.Statement, d *wire.Desired) {
+		set("x")(s, d)
+		s.Fields = nil
+	})
+	if !r.has("two") {
+		t.Error("the signed version does not run")
+	}
+}
+
+func TestLocalProject(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	local := []processes.File{{Name: "here.yaml", Content: []byte("process: here\nsteps:\n  - log: x\n")}}
+	r := start(t, p, data, nil, func(o *Options) { o.Local = local })
+	if err := r.agent.Ready(); err != nil {
+		t.Error(err)
+	}
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	if !r.has("one") || !r.has("here") {
+		t.Error("not both run")
+	}
+	p.deploy(2, p.pack("a.yaml", "process: here\nsteps:\n  - log: y\n"), nil)
+	if got := p.waitResult(2, "failed"); !strings.Contains(got.Detail, "another process `here`") {
+		t.Errorf("%+v", got)
+	}
+	if err := r.agent.Reload(t.Context(), []processes.File{{Name: "here.yaml", Content: []byte(oneProcess)}}); err == nil {
+		t.Error("a local project with a name that is deployed was taken")
+	}
+	if !r.has("one") || !r.has("here") {
+		t.Error("not both run")
+	}
+}
+
+func TestRestartAndRetire(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	p.do(func() { p.messages = append(p.messages, wire.Message{ID: 9, Kind: wire.KindRestart}) })
+	select {
+	case err := <-r.ended:
+		if !errors.Is(err, ErrRestart) {
+			t.Fatal(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it does not restart")
+	}
+	r.ended <- nil
+	r.stop()
+	r = start(t, p, data, r.store, nil)
+	p.wait("the acknowledgement", func() bool { return len(p.messages) == 0 })
+	p.do(func() { p.messages = append(p.messages, wire.Message{ID: 10, Kind: wire.KindRetire}) })
+	p.wait("the acknowledgement", func() bool { return len(p.messages) == 0 && r.agent.Status().Retired })
+	if r.has("one") {
+		t.Error("a retired atom still runs what was deployed")
+	}
+}
+
+func TestCutAnswers(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	var n atomic.Int64
+	p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+		if n.Add(1)%2 == 0 || r.URL.Path == wire.PathEnrol {
+			return false
+		}
+		// Half of what the control plane says.
+		rec := &recorder{header: http.Header{}}
+		p.mu.Lock()
+		p.meddle, n = nil, atomic.Int64{}
+		p.mu.Unlock()
+		p.ServeHTTP(rec, r)
+		w.Header().Set("Content-Length", fmt.Sprint(len(rec.body)))
+		w.WriteHeader(max(rec.status, 200))
+		w.Write(rec.body[:len(rec.body)/2])
+		return true
+	}
+	meddle := p.meddle
+	start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	for i := range 5 {
+		p.do(func() { p.meddle = meddle })
+		p.execute(int64(i+1), fmt.Sprint("executionrecord-", i), "one")
+		p.wait("the acknowledgement", func() bool { return len(p.messages) == 0 })
+	}
+	executions := map[string]bool{}
+	for i := range 5 {
+		x := p.waitReport(fmt.Sprint("executionrecord-", i))
+		if x.Status != "completed" || executions[x.Execution] {
+			t.Errorf("%+v", x)
+		}
+		executions[x.Execution] = true
+	}
+}
+
+type recorder struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) WriteHeader(status int)      { r.status = status }
+func (r *recorder) Write(b []byte) (int, error) { r.body = append(r.body, b...); return len(b), nil }
+
+func TestRefusalsOfTheLink(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	id := join(t, p, data)
+	l := &link{id: id, http: http.DefaultClient, key: id.sign(), reserve: func(uint64) error { return nil }}
+	client, err := newClient("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.http = client
+	poll := func() error { return l.call(t.Context(), wire.PathPoll, wire.Poll{}, &wire.Polled{}) }
+	if err := poll(); err != nil { // learns the epoch
+		t.Fatal(err)
+	}
+	p.do(func() { p.epoch, p.window = "e2", wire.Window{} }) // it was restarted
+	if err := poll(); err != nil {
+		t.Fatal(err)
+	}
+	l.counter = 0 // a restored backup
+	if err := poll(); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := newPlane(t)
+	p.do(func() {
+		p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, elsewhere.srv.URL+r.URL.Path, http.StatusTemporaryRedirect)
+			return true
+		}
+	})
+	if err := poll(); err == nil || !strings.Contains(err.Error(), "sends elsewhere") {
+		t.Error(err)
+	}
+	p.do(func() {
+		p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(503)
+			return true
+		}
+	})
+	refused := (*Refused)(nil)
+	if err := poll(); !errors.As(err, &refused) || refused.RetryAfter != 7*time.Second {
+		t.Error(err)
+	}
+	b := backoff{first: time.Second, most: 5 * time.Minute}
+	for range 20 {
+		if d := b.after(refused); d < 7*time.Second || d > 7*time.Second+5*time.Minute {
+			t.Error(d)
+		}
+	}
+	if b.next != 5*time.Minute {
+		t.Error(b.next)
+	}
+	p.do(func() {
+		p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+			for range 1000 {
+				w.Write(make([]byte, 1<<20))
+			}
+			return true
+		}
+	})
+	if _, err := l.fetch(t.Context(), wire.PathPackages+"x", 1<<20); err == nil || !strings.Contains(err.Error(), "larger") {
+		t.Error(err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://cloud.example/":          "https://cloud.example",
+		"https://Cloud.Example:8443":      "https://cloud.example:8443",
+		"http://127.0.0.1:9092":           "http://127.0.0.1:9092",
+		"http://localhost:9092":           "http://localhost:9092",
+		"http://cloud.example":            "",
+		"cloud.example":                   "",
+		"ftp://cloud.example":             "",
+		"https://user:pw@cloud.example":   "",
+		"https://cloud.example/some/path": "",
+		"":                                "",
+	} {
+		if got, err := CheckAddress(address); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", address, got, err)
+		}
+	}
+}
+
+func TestJoinTwice(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	info, err := os.Stat(filepath.Join(data, Folder, identityFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info.Mode(), err)
+	}
+	id, err := NewIdentity(p.srv.URL, "edge-02", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := id.Enrol(t.Context(), "once", "test", ""); refusal(err) != "unknown_token" {
+		t.Error(err)
+	}
+	if _, err := Load(t.TempDir()); !errors.Is(err, ErrNotEnrolled) {
+		t.Error(err)
+	}
+	if _, err := json.Marshal(id); err != nil {
+		t.Error(err)
+	}
+}

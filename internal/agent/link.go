@@ -1,0 +1,250 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"valence/internal/wire"
+)
+
+// The bounds on what a control plane may answer.
+const (
+	maxAnswer  = 64 << 20 // of a poll
+	maxRefusal = 64 << 10
+)
+
+// Refused is an answer that is not a success.
+type Refused struct {
+	Status int
+	wire.Refusal
+	RetryAfter time.Duration // 0: not said
+}
+
+// Error gives the control plane's own words.
+func (r *Refused) Error() string {
+	text := r.Refusal.Error
+	if text == "" {
+		text = http.StatusText(r.Status)
+	}
+	return fmt.Sprintf("the control plane refused it: %s (%d)", text, r.Status)
+}
+
+// refusal finds the code of a refusal in an error, "" if it is none.
+func refusal(err error) string {
+	if r := (*Refused)(nil); errors.As(err, &r) {
+		return r.Code
+	}
+	return ""
+}
+
+// link signs and makes the requests of one atom. It may be used by several
+// goroutines.
+type link struct {
+	id   *Identity
+	http *http.Client
+	key  ed25519.PrivateKey
+
+	mu      sync.Mutex
+	epoch   string
+	counter uint64
+	ceiling uint64             // counters below it are reserved
+	reserve func(uint64) error // keeps a ceiling, so that a restart goes on above it
+}
+
+// newClient makes the HTTP client of an atom: proxies from the environment,
+// certificates of the machine or of ca (PEM), redirects refused.
+func newClient(ca string) (*http.Client, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM([]byte(ca)) {
+			return nil, errors.New("the file of certificates holds none (PEM)")
+		}
+	}
+	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: true,
+			TLSHandshakeTimeout: 15 * time.Second, IdleConnTimeout: 2 * time.Minute, MaxIdleConnsPerHost: 4, MaxResponseHeaderBytes: 64 << 10,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
+}
+
+const counterBlock = 1 << 20
+
+// next gives the epoch and a counter that was never used.
+func (l *link) next() (string, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counter++
+	if l.counter >= l.ceiling {
+		ceiling := l.counter + counterBlock
+		if err := l.reserve(ceiling); err != nil {
+			return "", 0, err
+		}
+		l.ceiling = ceiling
+	}
+	return l.epoch, l.counter, nil
+}
+
+// corrected takes what a refusal says of the epoch or the counter, and reports
+// whether the request may be made again at once.
+func (l *link) corrected(r *Refused, epoch string, counter uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch r.Code {
+	case "wrong_epoch":
+		if r.Epoch == "" || r.Epoch == epoch {
+			return false
+		}
+		l.epoch = r.Epoch
+		return true
+	case "replayed": // this folder is older than what the control plane saw last: a restored backup
+		if l.counter < counter+1<<32 {
+			l.counter += 1 << 33
+		}
+		return true
+	}
+	return false
+}
+
+// call makes a signed request and decodes its answer into out. An answer that
+// is cut off, too large or no JSON is an error, and has had no effect.
+func (l *link) call(ctx context.Context, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	text, err := l.signed(ctx, http.MethodPost, path, body, maxAnswer)
+	if err != nil || out == nil {
+		return err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("the answer of the control plane cannot be read: %w", err)
+	}
+	return nil
+}
+
+// fetch gets the bytes below a path.
+func (l *link) fetch(ctx context.Context, path string, limit int64) ([]byte, error) {
+	return l.signed(ctx, http.MethodGet, path, nil, limit)
+}
+
+func (l *link) signed(ctx context.Context, method, path string, body []byte, limit int64) ([]byte, error) {
+	for again := 0; ; again++ {
+		epoch, counter, err := l.next()
+		if err != nil {
+			return nil, fmt.Errorf("keep the counter of requests: %w", err)
+		}
+		r, err := newRequest(ctx, method, l.id.URL+path, body)
+		if err != nil {
+			return nil, err
+		}
+		wire.Sign(r, body, l.id.Atom, epoch, counter, l.key)
+		text, err := send(l.http, r, limit)
+		if refused := (*Refused)(nil); errors.As(err, &refused) && again < 2 && l.corrected(refused, epoch, counter) {
+			continue
+		}
+		return text, err
+	}
+}
+
+func newRequest(ctx context.Context, method, url string, body []byte) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	r.Header.Set("User-Agent", "valence-atom")
+	return r, nil
+}
+
+// send makes a request and gives the body of its answer, whole.
+func send(c *http.Client, r *http.Request, limit int64) ([]byte, error) {
+	resp, err := c.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		text, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("the answer of the control plane broke off: %w", err)
+		case int64(len(text)) > limit:
+			return nil, fmt.Errorf("the answer of the control plane is larger than %d bytes", limit)
+		}
+		return text, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+	refused := &Refused{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+	switch {
+	case resp.StatusCode/100 == 3:
+		refused.Refusal.Error = "it sends elsewhere, to " + resp.Header.Get("Location") + ", which an atom does not follow"
+	case err == nil && json.Unmarshal(text, &refused.Refusal) != nil:
+		refused.Refusal = wire.Refusal{} // of a proxy, most likely
+	}
+	return nil, refused
+}
+
+func retryAfter(text string) time.Duration {
+	if n, err := strconv.Atoi(text); err == nil && n > 0 {
+		return min(time.Duration(n)*time.Second, time.Hour)
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return min(max(time.Until(at), 0), time.Hour)
+	}
+	return 0
+}
+
+// Enrol makes the atom known to its control plane with an install token, and
+// fills in who it is there. Nothing is stored.
+func (id *Identity) Enrol(ctx context.Context, token, version, host string) error {
+	client, err := newClient(id.CA)
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	seal, err := ecdh.X25519().NewPrivateKey(id.SealKey)
+	if err != nil {
+		return err
+	}
+	public := seal.PublicKey().Bytes()
+	body, err := json.Marshal(wire.Enrol{
+		Token: token, Name: id.Name, Key: id.sign().Public().(ed25519.PublicKey), SealKey: public,
+		SealSignature: ed25519.Sign(id.sign(), public), Version: version, Host: host,
+	})
+	if err != nil {
+		return err
+	}
+	r, err := newRequest(ctx, http.MethodPost, id.URL+wire.PathEnrol, body)
+	if err != nil {
+		return err
+	}
+	text, err := send(client, r, maxRefusal)
+	if err != nil {
+		return err
+	}
+	var e wire.Enrolled
+	if err := json.Unmarshal(text, &e); err != nil || e.Atom == "" {
+		return fmt.Errorf("what answers at %s is no control plane", id.URL)
+	}
+	id.Atom, id.Account, id.Environment = e.Atom, e.Account, e.Environment
+	return nil
+}
