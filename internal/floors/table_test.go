@@ -88,6 +88,7 @@ var table = []row{
 	{5, "internal/store/sqlite", join(floor0, []string{"atom", "internal/sqlitedb", "internal/store/sqlite/*"}), []string{sqlite, sqliteLibc, sys, sync}},
 	{5, "internal/listener", join(floors2, []string{"atom"}), []string{mux, rate, websocket}},
 	{5, "internal/console", join(floors2, []string{"atom"}), []string{mux}},
+	{5, "internal/agent", join(floors2, []string{"atom"}), nil},
 	{5, "cloud", join(floors1, []string{"processes"}), []string{rate}},
 	{5, "cloud/store", join(floor0, []string{"cloud", "internal/sqlitedb", "internal/wire"}), nil},
 	{5, "cloud/gate", join(floors1, []string{"cloud"}), nil},
