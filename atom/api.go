@@ -119,6 +119,10 @@ type View struct {
 	StartedAt     *time.Time        `json:"started_at,omitempty"`
 	EndedAt       *time.Time        `json:"ended_at,omitempty"`
 	Due           *time.Time        `json:"due,omitempty"`
+	Reason        string            `json:"reason,omitempty"`     // what it waits for or is held by
+	Key           string            `json:"key,omitempty"`        // of a sequence, while it waits for its turn
+	Ahead         int64             `json:"ahead,omitempty"`      // how many are before it
+	BlockedBy     string            `json:"blocked_by,omitempty"` // the failed execution that blocks the key
 	Attempts      int               `json:"attempts,omitempty"`
 	CorrelationID string            `json:"correlation_id,omitempty"`
 	Parent        string            `json:"parent,omitempty"`

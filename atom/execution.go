@@ -214,6 +214,9 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 		}
 		if !skip {
 			taken.Origin = a.Origin
+			if taken.Lane != nil {
+				taken.Lane.Limit = 0 // what was done is not refused
+			}
 			a = taken
 			if h.Props != nil {
 				m.Props = document.AppendJSON(nil, h.Props)

@@ -78,7 +78,7 @@ func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival, origin string
 	return a.acknowledge(ack, r), nil
 }
 
-// intake makes the process' own checks, in order: profile, filter, dedupe.
+// intake makes the process' own checks, in order: profile, filter, dedupe, sequence.
 // It gives what is to be stored, or that the message is filtered out.
 func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acceptance, filtered bool, err error) {
 	p := d.Process
@@ -98,6 +98,9 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 		}
 		if key != "" {
 			taken.Dedupe = &Dedupe{Key: key, Until: in.Received.Add(p.Delivery.Dedupe.Window)}
+		}
+		if taken.Lane, err = laneFor(f, p); err != nil {
+			return nil, false, err
 		}
 		if taken.Track, err = e.track(f); err != nil {
 			return nil, false, err
@@ -122,7 +125,7 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 }
 
 func needsFrame(d *processes.Delivery) bool {
-	return d.Filter != nil || d.Dedupe != nil || len(d.Track) > 0
+	return d.Filter != nil || d.Dedupe != nil || d.Sequence != nil || len(d.Track) > 0
 }
 
 // prepare makes the execution of an arrival, as far as it is known before it
@@ -171,12 +174,17 @@ func dedupeKey(f *steps.Frame, d *processes.Dedupe) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if v == nil && d.AcceptMissing {
+		return "", nil
+	}
+	return keyText(d.Key, v, "dedupe", "the message carries no key to recognise repeats by")
+}
+
+// keyText gives the value of a key as text; a null one is the message's fault.
+func keyText(key *expression.Expr, v any, what, detail string) (string, error) {
 	if v == nil {
-		if d.AcceptMissing {
-			return "", nil
-		}
-		return "", &fault.Failure{Code: fault.CodeInvalid, Pos: d.Key.Pos(), Message: "the dedupe key " + d.Key.Source() + " is null",
-			Problems: []fault.Violation{{Detail: "the message carries no key to recognise repeats by"}}}
+		return "", &fault.Failure{Code: fault.CodeInvalid, Pos: key.Pos(), Message: "the " + what + " key " + key.Source() + " is null",
+			Problems: []fault.Violation{{Detail: detail}}}
 	}
 	text, err := expression.Text(v)
 	if err != nil {

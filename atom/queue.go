@@ -30,6 +30,8 @@ type queue struct {
 	newest   int64          // newest Seq committed
 	spilled  bool           // the store has accepted ones after high
 	due      bool           // the store may have some whose time has come
+	turns    bool           // it may have some that are first in their lane
+	left     map[int64]bool // let go of while the store is read; nil: it is not
 	more     bool           // it has more of them than were read
 	filling  bool           // a worker is reading, or reading failed and waits
 	running  int
@@ -49,7 +51,7 @@ func (q *queue) recover(n int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting += n
-	q.spilled, q.due = true, true
+	q.spilled, q.due, q.turns = true, true, true
 	q.wake()
 }
 
@@ -59,6 +61,10 @@ func (q *queue) push(r *Record) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting++
+	if r.Lane != nil {
+		q.pushLaned(r)
+		return
+	}
 	q.newest = r.Seq
 	if q.spilled || len(q.window) >= windowItems || q.bytes >= windowBytes {
 		q.spilled = true
@@ -69,12 +75,29 @@ func (q *queue) push(r *Record) {
 	q.wake()
 }
 
+// pushLaned takes one that is in a lane: those behind others are counted, and
+// come when their turn does.
+func (q *queue) pushLaned(r *Record) {
+	switch {
+	case r.Behind:
+		return
+	case q.turns || len(q.window) >= windowItems || q.bytes >= windowBytes:
+		q.turns = true
+	default:
+		q.add(r)
+	}
+	q.wake()
+}
+
 // offer takes an execution that was accepted with a Due of now: the rest of
-// one that replied early.
+// one that replied early. One that is behind others in its lane is counted.
 func (q *queue) offer(r *Record) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting++
+	if r.Behind {
+		return
+	}
 	if len(q.window) < windowItems && q.bytes < windowBytes {
 		q.add(r)
 	} else {
@@ -95,6 +118,8 @@ func (q *queue) again(r Ready) {
 		return
 	case r.Record != nil && len(q.window) < windowItems && q.bytes < windowBytes:
 		q.add(r.Record)
+	case r.Turn:
+		q.turns = true
 	default:
 		q.due = true
 	}
@@ -105,6 +130,13 @@ func (q *queue) add(r *Record) {
 	q.window = append(q.window, r)
 	q.bytes += len(r.Doc)
 	q.held[r.Seq] = false
+}
+
+// inHand is has for who does not hold the lock.
+func (q *queue) inHand(seq int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.has(seq)
 }
 
 func (q *queue) has(seq int64) bool {
@@ -135,7 +167,7 @@ func (q *queue) wake() {
 		return
 	}
 	want := len(q.window)
-	if (q.spilled || q.due || q.more) && !q.filling {
+	if (q.spilled || q.due || q.turns || q.more) && !q.filling {
 		want++
 	}
 	for limit := q.atom.workersOf(q.process); want > 0 && q.running < limit; want-- {
@@ -162,7 +194,7 @@ func (q *queue) next() *Record {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.atom.stopping.Load() && !q.closed {
-		if !q.filling && (q.due || (q.spilled || q.more) && len(q.window) == 0) {
+		if !q.filling && (q.due || (q.spilled || q.turns || q.more) && len(q.window) == 0) {
 			q.fill()
 			continue
 		}
@@ -183,13 +215,18 @@ func (q *queue) next() *Record {
 func (q *queue) fill() {
 	q.filling = true
 	due, high, room := q.due || q.more, q.high, q.spilled && len(q.window) == 0
+	turns := q.turns && len(q.window) == 0
 	newest := q.newest
+	q.left = map[int64]bool{}
 	limit := refill + len(q.held)
 	q.due, q.more = false, false
+	if turns {
+		q.turns = false
+	}
 	q.mu.Unlock()
 
 	ctx := context.Background()
-	var late, accepted []*Record
+	var late, accepted, first []*Record
 	var next time.Time
 	var err error
 	now := time.Now()
@@ -199,20 +236,33 @@ func (q *queue) fill() {
 	if err == nil && room {
 		accepted, err = q.atom.store.Ready(ctx, q.process, high, refill)
 	}
+	if err == nil && turns {
+		first, err = q.atom.store.Heads(ctx, q.process, refill, q.inHand)
+	}
 
 	q.mu.Lock()
+	left := q.left
+	q.left = nil
 	if err != nil {
+		q.turns = q.turns || turns
 		q.failures++
 		q.atom.log.Error("cannot read what waits", "process", q.process, "error", err)
 		q.backOff()
 		return
 	}
 	q.filling, q.failures = false, 0
+	// What was let go of meanwhile may have ended: what was read of it is old.
 	for _, r := range late {
-		if !q.has(r.Seq) {
+		if !q.has(r.Seq) && !left[r.Seq] {
 			q.add(r)
 		}
 	}
+	for _, r := range first {
+		if !q.has(r.Seq) && !left[r.Seq] {
+			q.add(r)
+		}
+	}
+	q.turns = q.turns || len(first) == refill
 	q.more = due && len(late) == limit
 	q.schedule(next)
 	for _, r := range accepted {
@@ -248,6 +298,9 @@ func (q *queue) done(r *Record, what afterRun) {
 	defer q.mu.Unlock()
 	again := q.held[r.Seq]
 	delete(q.held, r.Seq)
+	if q.left != nil {
+		q.left[r.Seq] = true
+	}
 	if what.ended {
 		q.waiting--
 	}

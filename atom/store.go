@@ -59,6 +59,7 @@ type Acceptance struct {
 	Doc      []byte // the message; over 64 KiB it is kept as a file
 	Data     []byte // its data view, where that is not Doc itself
 	Dedupe   *Dedupe
+	Lane     *Lane   // nil: in no order
 	Entries  []Entry // what it did before it was accepted (early reply)
 }
 
@@ -73,6 +74,7 @@ type Receipt struct {
 	Seq       int64
 	Received  time.Time // of the first acceptance, for a duplicate
 	Duplicate bool      // the dedupe key or the origin was seen: nothing was stored
+	Behind    bool      // it waits for its turn in its lane
 }
 
 // Record is a live execution as the store keeps it.
@@ -82,6 +84,7 @@ type Record struct {
 	Why     string // what it was parked for
 	Attempt int    // runs that ended in a park
 	Unclean int    // unclean stops of the atom while it was running
+	Behind  bool   // as it is told to OnAccepted: it waits for its turn in its lane
 }
 
 // Entry is one line of an execution's journal.
@@ -168,8 +171,8 @@ type Queue interface {
 	// Accept stores an execution and returns once it is on disk. It fails
 	// with ErrUnavailable or ErrFull if it is not known to be.
 	Accept(ctx context.Context, a *Acceptance) (Receipt, error)
-	// Ready gives live executions of a process that were never parked and
-	// have no Due, with a Seq over after, in order of Seq. Those that the
+	// Ready gives live executions of a process that were never parked, have no
+	// Due and no Lane, with a Seq over after, in order of Seq. Those that the
 	// atom has in hand are given too.
 	Ready(ctx context.Context, process string, after int64, limit int) ([]*Record, error)
 	// Due gives live executions of a process whose Due is not after until,
@@ -253,10 +256,12 @@ type Store interface {
 	Notifier
 	Waits
 	Failures
+	Lanes
 	// OnAccepted names the function that is told of every accepted execution
 	// and hand-off, in the order of commit and of Seq, before whoever waits
 	// for the commit is woken. It must not block. Acceptances with a Seq of
-	// their own or a Due are not told. The slice is the
+	// their own or a Due are not told. Those behind others in a lane are told
+	// as Behind, and when their turn comes to OnReady. The slice is the
 	// store's and valid during the call; the records are not changed any more. It
 	// must be set before Run.
 	OnAccepted(func([]*Record))

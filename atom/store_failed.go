@@ -38,7 +38,9 @@ type Resolution struct {
 	Seq  int64
 	Note []byte // the atom's own, never empty; it becomes Outcome.Resolved
 	// Next is what takes the failed one's place, nil if nothing does. It has a
-	// Seq that Reserve gave and a Due.
+	// Seq that Reserve gave and a Due. With the Lane of the failed one it also
+	// takes that place, if the failed one still has it; with another Lane, or if
+	// not, it goes to the end: then it is Behind, and OnReady tells its turn.
 	Next *Acceptance
 	// DropDocuments asks that neither the message nor the journal is kept in
 	// the history.

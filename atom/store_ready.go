@@ -5,6 +5,7 @@ package atom
 type Ready struct {
 	Process string
 	Seq     int64
+	Turn    bool    // its turn has come in its lane: Heads gives it, not Due
 	Record  *Record // as Due would give it; nil: the queue reads it
 }
 

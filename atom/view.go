@@ -21,6 +21,7 @@ func (a *Atom) Show(ctx context.Context, id string) (*View, error) {
 		return nil, err
 	}
 	v := a.view(x)
+	a.behind(ctx, x, v)
 	v.Input = documentView(recordDocument(&x.Record))
 	v.Steps = a.stepViews(ctx, x)
 	if x.Outcome != nil {
@@ -49,6 +50,7 @@ func (a *Atom) List(ctx context.Context, f Filter, cursor string, limit int) ([]
 	views := make([]*View, len(found))
 	for i, x := range found {
 		views[i] = a.view(x)
+		a.behind(ctx, x, views[i])
 	}
 	return views, next, nil
 }
@@ -65,6 +67,9 @@ func (a *Atom) view(x *Execution) *View {
 		if !x.Due.IsZero() && v.Status != StatusRunning {
 			due := x.Due
 			v.Due = &due
+		}
+		if v.Status != StatusRunning {
+			v.Reason = x.Why
 		}
 		return v
 	}
@@ -205,7 +210,7 @@ func IsUnavailable(err error) bool {
 	if errors.As(err, &f) && f.Code == fault.CodeUnavailable && f.Origin == fault.FromAtom {
 		return true
 	}
-	for _, e := range []error{ErrUnavailable, ErrFull, ErrBusy, ErrStopping, ErrPaused, ErrStarting} {
+	for _, e := range []error{ErrUnavailable, ErrFull, ErrBusy, ErrLaneFull, ErrStopping, ErrPaused, ErrStarting} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -57,6 +57,7 @@ type processDecl struct {
 	Profile           string
 	Filter            *expression.Expr
 	Dedupe            *dedupeDecl
+	Sequence          *sequenceDecl
 	Workers, Backlog  int
 	Retry             *Retry
 	Track             []Track
@@ -108,7 +109,7 @@ var processFields = []spec.Field{
 	),
 	spec.Later("echo_guard", "Drops the event that our own write-back caused."),
 	spec.Later("coalesce", "Runs messages for one key inside a window once."),
-	spec.Later("sequence", "Runs messages of one key one at a time, in commit order."),
+	sequenceField(),
 	spec.Optional("expires", func(p *processDecl) **expiresDecl { return &p.Expires }, "How long messages and replies wait for somebody.", expiresFields...),
 	spec.Int("workers", func(p *processDecl) *int { return &p.Workers }, "Durable executions of this process at once.").Or(16).Min(1).Max(10000),
 	spec.Int("backlog", func(p *processDecl) *int { return &p.Backlog }, "Most messages waiting; beyond it 503 with `Retry-After`.").Or(1_000_000).Min(1),

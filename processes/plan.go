@@ -157,6 +157,7 @@ type Delivery struct {
 	Profile   *Profile
 	Filter    *expression.Expr
 	Dedupe    *Dedupe
+	Sequence  *Sequence // nil: in no order
 	Workers   int
 	Backlog   int
 	Retry     *Retry // nil: the project's

@@ -49,6 +49,7 @@ func (b *building) fill(decl *processDecl, d *spec.Decoder) {
 		dedupe.AcceptMissing = decl.Dedupe.WhenMissing == "accept"
 		p.Delivery.Dedupe = &dedupe
 	}
+	b.order(decl, d)
 	if decl.Listen != nil {
 		b.listen(decl.Listen, d)
 	}

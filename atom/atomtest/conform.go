@@ -41,6 +41,9 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"contents", contents},
 		{"backlog", backlog},
 		{"refused", refused},
+		{"lanes", lanes},
+		{"blocked lanes", blockedLanes},
+		{"limits of lanes", laneLimits},
 		{"replies", keptReplies},
 		{"settled keys", settledKeys},
 		{"waits", waitsOf},
@@ -63,6 +66,7 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 				for _, r := range rs {
 					s.woke = append(s.woke, r.Seq)
 				}
+				s.again = append(s.again, rs...)
 			})
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan error, 1)
@@ -79,10 +83,11 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 type suite struct {
 	*testing.T
 	atom.Store
-	mu   sync.Mutex
-	told []*atom.Record
-	woke []int64
-	n    int
+	mu    sync.Mutex
+	told  []*atom.Record
+	woke  []int64
+	again []atom.Ready
+	n     int
 }
 
 var ctx = context.Background()

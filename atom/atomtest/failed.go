@@ -65,6 +65,8 @@ func (s *Store) Resolve(ctx context.Context, r *atom.Resolution) error {
 		return atom.ErrResolved
 	}
 	var told []*atom.Record
+	s.placed = s.replace(x, r.Next)
+	defer func() { s.placed = nil }()
 	if r.Next != nil {
 		if _, err := s.accept(r.Next, &told); err != nil {
 			return err
@@ -73,5 +75,6 @@ func (s *Store) Resolve(ctx context.Context, r *atom.Resolution) error {
 	x.Outcome.Resolved, x.Outcome.DropDocuments = r.Note, x.Outcome.DropDocuments || r.DropDocuments
 	s.finish(x)
 	s.tell(told)
+	s.tellTurns()
 	return nil
 }

@@ -34,6 +34,10 @@ type Store struct {
 	err      error
 	started  map[int64]int
 	replies  map[int64]*atom.KeptReply
+	lanes    map[[2]string]*lane
+	pos      int64        // newest place in a lane
+	turns    []atom.Ready // to be told
+	placed   *atom.Lane   // of the acceptance that takes another's place
 }
 
 type key struct {
@@ -48,7 +52,8 @@ var _ atom.Store = (*Store)(nil)
 // NewStore makes an empty one.
 func NewStore() *Store {
 	return &Store{next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
-		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}, replies: map[int64]*atom.KeptReply{}}
+		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}, replies: map[int64]*atom.KeptReply{},
+		lanes: map[[2]string]*lane{}}
 }
 
 // Fail makes everything that writes fail with err until it is called with nil.
@@ -121,6 +126,9 @@ func (s *Store) accept(a *atom.Acceptance, told *[]*atom.Record) (atom.Receipt, 
 			return atom.Receipt{Seq: k.seq, Received: k.received, Duplicate: true}, nil
 		}
 	}
+	if s.full(a.Lane) {
+		return atom.Receipt{}, atom.ErrLaneFull
+	}
 	own := *a
 	if own.Seq == 0 {
 		own.Seq = s.next
@@ -134,6 +142,11 @@ func (s *Store) accept(a *atom.Acceptance, told *[]*atom.Record) (atom.Receipt, 
 	if own.Due.After(now) {
 		x.State = atom.Waiting
 	}
+	if s.placed != nil {
+		x.Lane = s.placed
+	} else {
+		r.Behind = s.enter(x)
+	}
 	s.live[own.Seq] = x
 	if a.Origin != "" {
 		s.origins[a.Origin] = r
@@ -143,6 +156,7 @@ func (s *Store) accept(a *atom.Acceptance, told *[]*atom.Record) (atom.Receipt, 
 	}
 	if a.Seq == 0 && a.Due.IsZero() {
 		rec := x.Record
+		rec.Behind = r.Behind
 		*told = append(*told, &rec)
 	}
 	return r, nil
@@ -168,7 +182,7 @@ func (s *Store) Ready(_ context.Context, process string, after int64, limit int)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.records(limit, func(x *atom.Execution) bool {
-		return x.Process == process && x.Seq > after && x.Due.IsZero() && !s.parked[x.Seq]
+		return x.Process == process && x.Seq > after && x.Due.IsZero() && x.Lane == nil && !s.parked[x.Seq]
 	}, bySeq), nil
 }
 
@@ -233,9 +247,11 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 		if outcome.Status != atom.Failed && outcome.Status != atom.Expired {
 			s.finish(x)
 		}
+		s.leave(x, outcome.Status == atom.Failed)
 	}
 	s.tell(told)
 	s.tellReady()
+	s.tellTurns()
 	return nil
 }
 
@@ -304,6 +320,11 @@ func (s *Store) List(_ context.Context, f atom.Filter, cursor string, limit int)
 	var out []*atom.Execution
 	for _, seq := range slices.Backward(seqs) {
 		x := s.find(seq)
+		if seq < before && s.blocked(x) {
+			held := *x
+			held.State = atom.Held
+			x = &held
+		}
 		if seq >= before || !matches(&f, x) {
 			continue
 		}

@@ -171,7 +171,7 @@ func (c *console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, atom.ErrEnded):
 		writeProblem(w, http.StatusConflict, "The execution has ended already.")
 	case errors.Is(err, atom.ErrUnavailable), errors.Is(err, atom.ErrFull),
-		errors.Is(err, atom.ErrBusy), errors.Is(err, atom.ErrStopping), errors.Is(err, atom.ErrPaused):
+		errors.Is(err, atom.ErrBusy), errors.Is(err, atom.ErrLaneFull), errors.Is(err, atom.ErrStopping), errors.Is(err, atom.ErrPaused):
 		w.Header().Set("Retry-After", "5")
 		writeProblem(w, http.StatusServiceUnavailable, capital(err.Error())+".")
 	case errors.Is(err, context.Canceled):

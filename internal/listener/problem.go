@@ -93,7 +93,7 @@ func (x *exchange) classify(ctx context.Context, err error) *problem {
 	switch {
 	case errors.Is(err, atom.ErrStopping), errors.Is(err, atom.ErrStarting), errors.Is(err, atom.ErrUnavailable):
 		return unavailableProblem(2 * time.Second)
-	case errors.Is(err, atom.ErrBusy):
+	case errors.Is(err, atom.ErrBusy), errors.Is(err, atom.ErrLaneFull):
 		return unavailableProblem(5 * time.Second)
 	case errors.Is(err, atom.ErrFull), errors.Is(err, atom.ErrPaused):
 		return unavailableProblem(30 * time.Second)

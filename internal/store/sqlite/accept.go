@@ -16,11 +16,12 @@ type acceptOp struct {
 	s     *Store
 	given accepting
 	a     accepting
+	err   error // that refuses it without undoing the transaction
 }
 
 func (o *acceptOp) Do(tx *sqlitedb.Tx) error {
-	o.a = o.given
-	return o.s.batch.accept(tx, &o.a)
+	o.a, o.err = o.given, nil
+	return o.s.batch.take(tx, o)
 }
 
 // Accept stores an execution; see atom.Queue.
@@ -40,7 +41,7 @@ func (s *Store) Accept(ctx context.Context, a *atom.Acceptance) (atom.Receipt, e
 	if err := s.db.Do(ctx, op); err != nil {
 		return atom.Receipt{}, s.refuse(err)
 	}
-	return op.a.receipt, nil
+	return op.a.receipt, op.err
 }
 
 // check refuses what no store could keep.
@@ -63,6 +64,24 @@ func (s *Store) refuse(err error) error {
 		return fmt.Errorf("%w: %w", atom.ErrUnavailable, err)
 	}
 	return err
+}
+
+// take accepts what comes from outside, unless its lane is full.
+func (b *batch) take(tx *sqlitedb.Tx, o *acceptOp) error {
+	if l := o.a.Lane; l != nil && l.Limit > 0 {
+		duplicate, err := b.seen(tx, &o.a)
+		if err != nil || duplicate {
+			return err
+		}
+		if err := b.admit(tx, l); err != nil {
+			if errors.Is(err, atom.ErrLaneFull) {
+				o.err = err
+				return nil
+			}
+			return err
+		}
+	}
+	return b.accept(tx, &o.a)
 }
 
 // accept stages an acceptance: for a pack, or as a row if it has a number of
@@ -95,6 +114,9 @@ func (b *batch) accept(tx *sqlitedb.Tx, a *accepting) error {
 		return nil
 	}
 	state := number(string(stateOf(&own, b.now)))
+	if err := b.enterRow(tx, a); err != nil {
+		return err
+	}
 	if err := insertRow(tx, &a.held, state, 0, 0, nil); err != nil {
 		return err
 	}
@@ -111,11 +133,31 @@ func (b *batch) accept(tx *sqlitedb.Tx, a *accepting) error {
 	return writeFiles(tx, own.Seq, &a.held, a.lines, nil)
 }
 
+// enterRow gives an acceptance that gets a row its place in its lane. One that
+// is behind others has no Due until its turn comes.
+func (b *batch) enterRow(tx *sqlitedb.Tx, a *accepting) error {
+	if a.Lane == nil {
+		return nil
+	}
+	l := *a.Lane
+	a.Lane = &l
+	if l.Pos = a.pos; a.pos != 0 {
+		return nil // it took another's
+	}
+	l.Pos = b.s.seqs.take(1)
+	behind, err := b.enter(tx, a.Acceptance, instant(a.Due))
+	if behind {
+		a.Due = time.Time{}
+	}
+	a.receipt.Behind = behind
+	return err
+}
+
 // insertRow gives an execution a row of its own.
 func insertRow(tx *sqlitedb.Tx, h *held, state uint8, attempt, unclean int, outcome []byte) error {
 	head, docs := new(heads).encode([]*held{h})
-	_, err := tx.Exec("INSERT INTO execution(seq, process, state, due, received, attempt, unclean, head, outcome, docs) VALUES(?,?,?,?,?,?,?,?,?,?)",
-		h.Seq, h.Process, int64(state), instant(h.Due), h.Received.UnixNano(), attempt, unclean, head, orNull(outcome), docs)
+	_, err := tx.Exec("INSERT INTO execution(seq, process, state, due, received, attempt, unclean, head, outcome, docs, lane) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+		h.Seq, h.Process, int64(state), instant(h.Due), h.Received.UnixNano(), attempt, unclean, head, orNull(outcome), docs, laneColumn(h.Lane))
 	return err
 }
 

@@ -128,11 +128,17 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 	}
 	switch {
 	case o.ending != nil && number(string(o.ending.Status)) <= stExpired:
+		if err := b.leave(tx, t, o.ending.Status == atom.Failed); err != nil {
+			return err
+		}
 		return b.endBadly(tx, t, o.lines, o.ending)
 	case o.ending != nil:
 		t.lines = append(t.lines, o.lines...)
 		t.ending = o.ending
 		t.becomes = number(string(o.ending.Status))
+		if err := b.leave(tx, t, false); err != nil {
+			return err
+		}
 		return b.endWaits(tx, t)
 	case o.c.Park != nil:
 		return b.park(tx, t, o.lines, o.c.Park)
@@ -183,8 +189,11 @@ func (b *batch) locate(tx *sqlitedb.Tx, seq int64) (*touch, error) {
 		t.home, t.young, t.process = p, y, p.process
 		return t, nil
 	}
-	found, err := tx.One("SELECT state, process FROM execution WHERE seq = ?", []any{seq}, func(r sqlitedb.Row) {
+	found, err := tx.One("SELECT state, process, lane FROM execution WHERE seq = ?", []any{seq}, func(r sqlitedb.Row) {
 		t.state, t.process = uint8(r.Int(0)), r.Text(1)
+		if lane := r.Bytes(2); lane != nil {
+			t.lane = (&decoder{b: lane}).lane()
+		}
 		t.becomes = t.state
 	})
 	if err != nil {
@@ -231,6 +240,7 @@ func (b *batch) promote(tx *sqlitedb.Tx, t *touch, state uint8, attempt, unclean
 	if t.young != nil {
 		before = t.young.lines
 	}
+	t.lane = h.Lane
 	lines := append(before[:len(before):len(before)], t.lines...)
 	if err := writeLines(tx, t.seq, lines); err != nil {
 		return err
@@ -260,6 +270,9 @@ func (b *batch) park(tx *sqlitedb.Tx, t *touch, lines []line, p *atom.Park) erro
 		due = int64(atOnce)
 	}
 	t.parked = true
+	if err := b.parkedInLane(tx, t); err != nil {
+		return err
+	}
 	if t.home != nil {
 		t.lines = append(t.lines, lines...)
 		if err := b.promote(tx, t, state, 1, 0, nil, nil); err != nil {

@@ -17,6 +17,8 @@ type accepting struct {
 	receipt atom.Receipt
 	keys    []keyRow
 	until   int64 // of its dedupe key
+	order   int64 // among those of its transaction
+	pos     int64 // place in a lane that it takes from another; 0: none
 }
 
 // keyRow is a dedupe key or an origin that an acceptance takes.
@@ -37,6 +39,7 @@ type touch struct {
 	ending  *ending // of one that ends well; failures are in the row
 	leaves  *pack   // it got a row; the pack is still there
 	parked  bool
+	lane    *atom.Lane // of one with a row; see laneOf
 }
 
 // batch is what the transaction being written will mean for memory. Only the
@@ -46,6 +49,7 @@ type batch struct {
 	plain   []*accepting                 // to be put into packs
 	rowed   []*accepting                 // that got rows
 	ready   []atom.Ready                 // that may run again
+	queued  map[[2]string]int64          // accepted into lanes that have a limit
 	same    map[*atom.Receipt]*accepting // duplicates of what is in plain
 	taken   map[string]*accepting
 	touches map[int64]*touch
@@ -96,8 +100,12 @@ func (b *batch) flushPlain(tx *sqlitedb.Tx) error {
 	if len(b.plain) == 0 {
 		return nil
 	}
+	for i, a := range b.plain {
+		a.order = int64(i)
+	}
 	slices.SortStableFunc(b.plain, func(x, y *accepting) int { return cmp.Compare(x.Process, y.Process) })
 	first := b.s.seqs.take(int64(len(b.plain)))
+	var laned []laning
 	for i := 0; i < len(b.plain); {
 		n := i
 		p := &pack{first: first + int64(i), process: b.plain[i].Process}
@@ -105,6 +113,12 @@ func (b *batch) flushPlain(tx *sqlitedb.Tx) error {
 			a := b.plain[n]
 			own := &atom.Record{Acceptance: *a.Acceptance, State: atom.Accepted} // the caller's stays as it is
 			own.Seq, own.Entries, own.Dedupe = first+int64(n), nil, nil
+			if a.Lane != nil {
+				l := *a.Lane
+				l.Pos = first + a.order
+				own.Lane = &l
+				laned = append(laned, laning{a, own})
+			}
 			a.Acceptance = &own.Acceptance
 			a.receipt.Seq, a.receipt.Received = own.Seq, own.Received
 			b.records = append(b.records, own)
@@ -115,11 +129,14 @@ func (b *batch) flushPlain(tx *sqlitedb.Tx) error {
 		}
 		p.last = first + int64(n) - 1
 		head, docs := b.heads.encode(p.members)
-		if _, err := tx.Exec("INSERT INTO intake(first, last, process, head, docs) VALUES(?,?,?,?,?)", p.first, p.last, p.process, head, docs); err != nil {
+		if _, err := tx.Exec("INSERT INTO intake(first, last, process, head, docs, laned) VALUES(?,?,?,?,?,?)", p.first, p.last, p.process, head, docs, p.laned()); err != nil {
 			return err
 		}
 		b.made = append(b.made, p)
 		i = n
+	}
+	if err := b.enterAll(tx, laned); err != nil {
+		return err
 	}
 	for _, a := range b.plain {
 		if err := b.writeKeys(tx, a); err != nil {

@@ -124,6 +124,7 @@ func (w *heads) encode(as []*held) (head, docs []byte) {
 	}
 	head = binary.AppendUvarint(head, uint64(len(as)))
 	head = append(head, b...)
+	head = appendLanes(head, as)
 	head, docs = appendCRC(head, 0), appendCRC(docs, 0)
 	w.head, w.each, w.docs = kept(head), kept(b), kept(docs)
 	return head, docs
@@ -138,6 +139,39 @@ func kept(b []byte) []byte {
 		return nil
 	}
 	return b[:0]
+}
+
+// What may follow the acceptances of a head: parts that few of them have, each
+// with its tag and its length.
+const partLanes = 1
+
+// appendLanes writes the lanes of those that are in one.
+func appendLanes(head []byte, as []*held) []byte {
+	var b []byte
+	for i, a := range as {
+		if a.Lane != nil {
+			b = appendLane(binary.AppendUvarint(b, uint64(i)), a.Lane)
+		}
+	}
+	if b == nil {
+		return head
+	}
+	return appendBlob(append(head, partLanes), b)
+}
+
+// extras reads what follows the acceptances of a head.
+func (d *decoder) extras(as []*held) error {
+	for len(d.b) > 0 && d.err == nil {
+		tag, part := d.byte(), &decoder{b: d.blob()}
+		for tag == partLanes && len(part.b) > 0 {
+			i, lane := part.uvarint(), part.lane()
+			if part.err != nil || i >= uint64(len(as)) {
+				return errDamaged
+			}
+			as[i].Lane = lane
+		}
+	}
+	return d.err
 }
 
 // decoder reads what the functions above wrote. After an error it gives zeros.
@@ -276,7 +310,7 @@ func decodeHeads(head, docs []byte, first int64, process string) ([]*held, error
 		}
 		as = append(as, a)
 	}
-	return as, nil
+	return as, d.extras(as)
 }
 
 func appendLines(b []byte, lines []line) []byte {

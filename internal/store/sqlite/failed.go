@@ -114,8 +114,15 @@ func (o *resolveOp) Do(tx *sqlitedb.Tx) error {
 		o.err = atom.ErrUnknown
 		return nil
 	}
+	o.made = o.next
+	var next *accepting
 	if o.r.Next != nil {
-		o.made = o.next
+		next = &o.made
+	}
+	if err := b.replace(tx, x, next); err != nil {
+		return err
+	}
+	if next != nil {
 		if err := b.accept(tx, &o.made); err != nil {
 			return err
 		}

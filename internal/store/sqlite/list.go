@@ -113,6 +113,9 @@ func (s *Store) streams(ctx context.Context, f atom.Filter, want uint32, before 
 		add(func(before int64) ([]*atom.Execution, int64, error) { return s.listCause(ctx, f.Fingerprint, before) })
 		return all, nil
 	}
+	if want&(1<<stHeld) != 0 {
+		add(func(before int64) ([]*atom.Execution, int64, error) { return s.listBlocked(ctx, f.Process, before) })
+	}
 	for state := uint8(stAccepted); state <= stExpired; state++ {
 		if want&(1<<state) != 0 && (!f.Unresolved || state >= live) {
 			add(func(before int64) ([]*atom.Execution, int64, error) { return s.listRows(ctx, state, f.Process, before) })

@@ -127,7 +127,7 @@ func (s *Store) Ready(ctx context.Context, process string, after int64, limit in
 	var found []*row
 	upto := int64(math.MaxInt64) // what is in packs is known up to here
 	for from := after; len(found) < limit; {
-		packed, last, err := s.readyPacks(ctx, process, from, limit-len(found))
+		packed, last, err := s.readyPacks(ctx, process, from, limit-len(found), false)
 		if err != nil {
 			return nil, err
 		}
@@ -144,7 +144,7 @@ func (s *Store) Ready(ctx context.Context, process string, after int64, limit in
 	}
 	// Packs first, then rows: what gets a row in between is found twice.
 	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
-		return tx.Rows("SELECT "+rowColumns+" FROM execution WHERE process = ? AND state = 1 AND due IS NULL AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+		return tx.Rows("SELECT "+rowColumns+" FROM execution WHERE process = ? AND state = 1 AND due IS NULL AND lane IS NULL AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
 			[]any{process, after, upto, limit}, func(r sqlitedb.Row) (bool, error) {
 				x, err := scanRow(r)
 				s.mu.Lock()
@@ -177,14 +177,15 @@ func (s *Store) records(rows []*row) ([]*atom.Record, error) {
 }
 
 // readyPacks gives members of the next packs that wait, and the last number it
-// looked at, -1 when there are no more packs.
-func (s *Store) readyPacks(ctx context.Context, process string, after int64, limit int) ([]*held, int64, error) {
+// looked at, -1 when there are no more packs. Those in a lane are among them
+// only if that is wanted.
+func (s *Store) readyPacks(ctx context.Context, process string, after int64, limit int, laned bool) ([]*held, int64, error) {
 	var packs []*pack
 	n, more := int64(0), false
 	start := time.Now()
 	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
-		return tx.Rows(`SELECT first, last, head, docs FROM intake WHERE process = ?1 AND last > ?2
-			AND first >= coalesce((SELECT max(first) FROM intake WHERE process = ?1 AND first <= ?2), 0) ORDER BY first`, []any{process, after},
+		return tx.Rows(`SELECT first, last, head, docs FROM intake WHERE process = ?1 AND last > ?2 AND laned <= ?3
+			AND first >= coalesce((SELECT max(first) FROM intake WHERE process = ?1 AND first <= ?2), 0) ORDER BY first`, []any{process, after, laned},
 			func(r sqlitedb.Row) (bool, error) {
 				if n >= int64(limit) {
 					more = true
@@ -218,7 +219,7 @@ func (s *Store) readyPacks(ctx context.Context, process string, after int64, lim
 			s.mem.prefer(p)
 		}
 		for _, h := range p.members {
-			if h.Seq > after && len(found) < limit && !s.mem.gone(h.Seq) {
+			if (laned || h.Lane == nil) && h.Seq > after && len(found) < limit && !s.mem.gone(h.Seq) {
 				found = append(found, h)
 			}
 		}
@@ -322,7 +323,7 @@ func (s *Store) Oldest(ctx context.Context, process string) (time.Time, error) {
 	}
 	oldest := &row{}
 	for from := int64(0); from >= 0 && oldest.held == nil; {
-		packed, last, err := s.readyPacks(ctx, process, from, 1)
+		packed, last, err := s.readyPacks(ctx, process, from, 1, true)
 		if err != nil {
 			return time.Time{}, err
 		}

@@ -58,6 +58,9 @@ CREATE TABLE kept(id INTEGER PRIMARY KEY, match BLOB NOT NULL, until INTEGER NOT
 CREATE INDEX kept_match ON kept(match, id);
 CREATE INDEX kept_until ON kept(until);
 `,
+}, {
+	Name: "lanes",
+	SQL:  migrationLanes,
 }}
 
 // How states and statuses are stored. Those under live are executions that

@@ -1,0 +1,156 @@
+package atom_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"valence/atom"
+	"valence/atom/atomtest"
+	"valence/internal/document"
+)
+
+const sequenced = `
+process: seq
+listen: { path: /seq, input: json, auth: none }
+workers: 8
+sequence: { key: "${doc.key}" }
+retry: { max_attempts: 3, backoff: 5ms..10ms }
+steps:
+  - call: sys.post
+    with: { path: "/${doc.key}/${doc.n}" }
+`
+
+func TestOneKeyRunsInOrderThroughRetries(t *testing.T) {
+	sys := newSystem()
+	for i := range 6 {
+		sys.answers[fmt.Sprintf("post /a/%d", i)] = failing(i%3, down, `{}`)
+	}
+	r := start(t, sys, nil, sequenced)
+	var last *atom.Acknowledgement
+	for i := range 6 {
+		last = r.accept("seq", fmt.Sprintf(`{"key":"a","n":%d}`, i))
+		r.accept("seq", fmt.Sprintf(`{"key":"b%d","n":%d}`, i, i))
+	}
+	r.ended(last.Execution)
+	var got []string
+	for _, p := range sys.paths() {
+		if strings.HasPrefix(p, "post /a/") && (len(got) == 0 || got[len(got)-1] != p) {
+			got = append(got, p)
+		}
+	}
+	if want := "post /a/0 post /a/1 post /a/2 post /a/3 post /a/4 post /a/5"; strings.Join(got, " ") != want {
+		t.Errorf("order: %v", got)
+	}
+}
+
+func TestAFailedExecutionBlocksItsKeyAlone(t *testing.T) {
+	sys := newSystem()
+	sys.answers["post /a/0"] = failing(99, refused, `{}`)
+	store := atomtest.NewStore()
+	r := start(t, sys, store, sequenced)
+	first, second := r.accept("seq", `{"key":"a","n":0}`), r.accept("seq", `{"key":"a","n":1}`)
+	third := r.accept("seq", `{"key":"a","n":2}`)
+	if v := r.ended(r.accept("seq", `{"key":"b","n":1}`).Execution); v.Status != "completed" {
+		t.Errorf("another key: %+v", v)
+	}
+	if v := r.ended(first.Execution); v.Status != "failed" {
+		t.Errorf("%+v", v)
+	}
+	ctx := context.Background()
+	keys, next, err := r.atom.BlockedKeys(ctx, "", 10)
+	if err != nil || next != "" || len(keys) != 1 {
+		t.Fatal(keys, next, err)
+	}
+	if k := keys[0]; k.Process != "seq" || k.Key != "a" || k.Execution != first.Execution || k.Waiting != 2 || k.Error == nil {
+		t.Errorf("%+v", k)
+	}
+	held, _, err := r.atom.List(ctx, atom.Filter{Statuses: []string{"held"}}, "", 10)
+	if err != nil || len(held) != 2 || held[0].Execution != third.Execution || held[1].BlockedBy != first.Execution {
+		t.Errorf("held: %+v %v", held, err)
+	}
+	// A restart does not let it go on.
+	r.stop()
+	r = start(t, sys, store, sequenced)
+	if v, err := r.atom.Show(ctx, second.Execution); err != nil || v.Status != "held" || v.Ahead != 1 {
+		t.Errorf("%+v %v", v, err)
+	}
+	if _, err := r.atom.SkipKey(ctx, "seq", "b"); !errors.Is(err, atom.ErrUnknown) {
+		t.Error(err)
+	}
+	if id, err := r.atom.SkipKey(ctx, "seq", "a"); err != nil || id != first.Execution {
+		t.Error(id, err)
+	}
+	if v := r.ended(third.Execution); v.Status != "completed" {
+		t.Errorf("%+v", v)
+	}
+	if p := sys.paths(); p[len(p)-1] != "post /a/2" {
+		t.Error(p)
+	}
+}
+
+func TestKeysAreSharedByScopeAndHandoffsKeepOrder(t *testing.T) {
+	sys := newSystem()
+	r := start(t, sys, nil, `
+process: one
+listen: { path: /one, input: json, auth: none }
+sequence: { key: "${doc.key}", scope: customer }
+steps:
+  - call: sys.post
+    with: { path: "/one/${doc.n}" }
+---
+process: two
+sequence: { key: "${doc.key}", scope: customer }
+steps:
+  - call: sys.post
+    with: { path: "/two/${doc.n}" }
+---
+process: fan
+listen: { path: /fan, input: json, auth: none }
+steps:
+  - process: two
+    mode: handoff
+  - process: one
+    mode: handoff
+  - process: two
+    mode: handoff
+`)
+	sys.mu.Lock()
+	sys.block, sys.entered = make(chan struct{}), make(chan string, 10)
+	sys.mu.Unlock()
+	r.accept("one", `{"key":"k","n":0}`)
+	<-sys.entered
+	r.ended(r.accept("fan", `{"key":"k","n":1}`).Execution)
+	last, err := r.atom.Execute(context.Background(), "two", nil, document.FromJSON([]byte(`{"key":"k","n":2}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(sys.seen()); n != 1 {
+		t.Fatalf("%d calls while the first of the key runs", n)
+	}
+	close(sys.block)
+	r.ended(last.Execution)
+	if got := strings.Join(sys.paths(), " "); got != "post /one/0 post /two/1 post /one/1 post /two/1 post /two/2" {
+		t.Error(got)
+	}
+}
+
+func TestAKeyTakesAsManyAsItsLimit(t *testing.T) {
+	sys := newSystem()
+	sys.block, sys.entered = make(chan struct{}), make(chan string, 10)
+	r := start(t, sys, nil, strings.Replace(sequenced, `"${doc.key}" }`, `"${doc.key}", limit: 1 }`, 1))
+	r.accept("seq", `{"key":"a","n":0}`)
+	<-sys.entered
+	last := r.accept("seq", `{"key":"a","n":1}`)
+	_, err := r.atom.Accept(context.Background(), r.process("seq"), arrival(`{"key":"a","n":2}`))
+	if !errors.Is(err, atom.ErrLaneFull) || !atom.IsUnavailable(err) {
+		t.Error(err)
+	}
+	if _, err := r.atom.Accept(context.Background(), r.process("seq"), arrival(`{"n":2}`)); err == nil {
+		t.Error("a message without a key was accepted")
+	}
+	close(sys.block)
+	r.ended(last.Execution)
+}
