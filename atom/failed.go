@@ -120,10 +120,11 @@ func (a *Atom) Resubmit(ctx context.Context, id string, r Resubmission) (string,
 		return "", err
 	}
 	made := a.ExecutionID(next.Seq, next.Received)
-	if err := a.resolve(ctx, x, &ResolutionView{How: resolvedAgain, Execution: made, At: next.Received}, next); err != nil {
+	behind, err := a.resolve(ctx, x, &ResolutionView{How: resolvedAgain, Execution: made, At: next.Received}, next)
+	if err != nil {
 		return "", err
 	}
-	a.queue(next.Process).offer(&Record{Acceptance: *next, State: Accepted})
+	a.queue(next.Process).offer(&Record{Acceptance: *next, State: Accepted, Behind: behind})
 	a.log.Info("resubmitted", "process", x.Process, "execution", id, "as", made)
 	return made, nil
 }
@@ -138,7 +139,8 @@ func (a *Atom) Discard(ctx context.Context, id string) error {
 	if err := mendable(x); err != nil {
 		return err
 	}
-	return a.resolve(ctx, x, &ResolutionView{How: resolvedDeleted, At: now()}, nil)
+	_, err = a.resolve(ctx, x, &ResolutionView{How: resolvedDeleted, At: now()}, nil)
+	return err
 }
 
 // ready tells whether executions may be created.
@@ -162,16 +164,20 @@ func mendable(x *Execution) error {
 	return nil
 }
 
-func (a *Atom) resolve(ctx context.Context, x *Execution, v *ResolutionView, next *Acceptance) error {
+// resolve notes how a failure was dealt with; behind tells that what follows it
+// waits for its turn in a sequence.
+func (a *Atom) resolve(ctx context.Context, x *Execution, v *ResolutionView, next *Acceptance) (behind bool, err error) {
 	note, err := json.Marshal(v)
 	if err != nil {
-		return err
+		return false, err
 	}
 	drop := v.How == resolvedDeleted
 	if p, err := a.planOf(ctx, x.Process, x.Plan); err == nil && p.process.Delivery.Retention.Documents == 0 {
 		drop = true // they were kept only for this
 	}
-	return a.store.Resolve(ctx, &Resolution{Seq: x.Seq, Note: note, Next: next, DropDocuments: drop})
+	r := &Resolution{Seq: x.Seq, Note: note, Next: next, DropDocuments: drop}
+	err = a.store.Resolve(ctx, r)
+	return r.Behind, err
 }
 
 // again makes what takes the place of a failed execution.
@@ -207,6 +213,10 @@ func (a *Atom) again(ctx context.Context, x *Execution, id string, r Resubmissio
 		if err := a.edited(ctx, x, m, p, r.Document, next); err != nil {
 			return nil, err
 		}
+	}
+	if x.Lane != nil && r.Document == nil {
+		lane := *x.Lane
+		next.Lane = &lane // its place, if it still has it
 	}
 	next.Seq, next.Due, next.Meta = a.store.Reserve(), next.Received, m.append(nil)
 	return next, nil
@@ -287,10 +297,14 @@ func (a *Atom) edited(ctx context.Context, x *Execution, m *meta, p *plan, d *do
 	if m.Call != nil {
 		return nil
 	}
-	if next.Track, err = e.track(steps.NewFrame(ctx, e, p.process, d, nil, next.Received)); err != nil {
-		return err
+	f := steps.NewFrame(ctx, e, p.process, d, nil, next.Received)
+	if x.Lane != nil {
+		if next.Lane, err = laneFor(f, p.process); err != nil {
+			return err
+		}
 	}
-	return nil
+	next.Track, err = e.track(f)
+	return err
 }
 
 // structural gives the path of a key without the indices of loops.

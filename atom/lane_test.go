@@ -154,3 +154,29 @@ func TestAKeyTakesAsManyAsItsLimit(t *testing.T) {
 	close(sys.block)
 	r.ended(last.Execution)
 }
+
+func TestAResubmissionKeepsItsPlace(t *testing.T) {
+	sys := newSystem()
+	sys.answers["post /a/0"] = failing(1, refused, `{}`)
+	sys.answers["post /a/1"] = failing(1, refused, `{}`)
+	r := start(t, sys, nil, sequenced)
+	first, second := r.accept("seq", `{"key":"a","n":0}`), r.accept("seq", `{"key":"a","n":1}`)
+	third := r.accept("seq", `{"key":"a","n":2}`)
+	r.ended(first.Execution)
+	ctx := context.Background()
+	if _, err := r.atom.Resubmit(ctx, first.Execution, atom.Resubmission{}); err != nil {
+		t.Fatal(err)
+	}
+	r.ended(second.Execution)
+	// Edited to another key, it leaves this one.
+	if _, err := r.atom.Resubmit(ctx, second.Execution, atom.Resubmission{Document: document.FromJSON([]byte(`{"key":"z","n":1}`))}); err != nil {
+		t.Fatal(err)
+	}
+	r.ended(third.Execution)
+	if got := strings.Join(sys.paths()[:3], " "); got != "post /a/0 post /a/0 post /a/1" {
+		t.Error(got)
+	}
+	if keys, _, err := r.atom.BlockedKeys(ctx, "", 10); err != nil || len(keys) != 0 {
+		t.Error(keys, err)
+	}
+}

@@ -41,7 +41,8 @@ type Resolution struct {
 	// Seq that Reserve gave and a Due. With the Lane of the failed one it also
 	// takes that place, if the failed one still has it; with another Lane, or if
 	// not, it goes to the end: then it is Behind, and OnReady tells its turn.
-	Next *Acceptance
+	Next   *Acceptance
+	Behind bool // set by the store: Next waits for its turn in its lane
 	// DropDocuments asks that neither the message nor the journal is kept in
 	// the history.
 	DropDocuments bool

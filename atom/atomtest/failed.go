@@ -68,9 +68,11 @@ func (s *Store) Resolve(ctx context.Context, r *atom.Resolution) error {
 	s.placed = s.replace(x, r.Next)
 	defer func() { s.placed = nil }()
 	if r.Next != nil {
-		if _, err := s.accept(r.Next, &told); err != nil {
+		receipt, err := s.accept(r.Next, &told)
+		if err != nil {
 			return err
 		}
+		r.Behind = receipt.Behind
 	}
 	x.Outcome.Resolved, x.Outcome.DropDocuments = r.Note, x.Outcome.DropDocuments || r.DropDocuments
 	s.finish(x)

@@ -90,6 +90,7 @@ func (s *Store) Resolve(ctx context.Context, r *atom.Resolution) error {
 		}
 		return atom.ErrResolved
 	}
+	r.Behind = op.made.receipt.Behind
 	return op.err
 }
 
