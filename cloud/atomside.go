@@ -119,6 +119,9 @@ func (s *Service) Ahead(ctx context.Context, atom string, generation int64) erro
 // Ring holds a token when there may be something new for an atom.
 func (s *Service) Ring(atom string) <-chan struct{} { return s.lines.of(atom).ring }
 
+// Wake puts a token into Ring.
+func (s *Service) Wake(atom string) { s.lines.of(atom).wake() }
+
 // Returned tells that the last answer may not have reached its atom: what was
 // in it is handed out again with the next one.
 func (s *Service) Returned(atom string) { s.lines.of(atom).unhand() }
