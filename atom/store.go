@@ -107,6 +107,8 @@ type Change struct {
 	Settled  *Settled   // what repeats of it are answered
 	Signal   *Signal    // given with it; where nobody waits nothing is changed, and it fails with ErrNobody
 	Waits    []Wait     // that it waits for from now on; those that are known already stay as they are
+	Memory   *Memory    // for executions to come; with a version that is not current nothing is changed, and it fails with ErrConflict
+	Forget   []Forget   // entries that go from the journal as it was before
 	GaveUp   []int64    // places of waits that it gives up; if one was signalled nothing is changed, and it fails with ErrSignalled
 }
 
@@ -257,6 +259,7 @@ type Store interface {
 	Waits
 	Failures
 	Lanes
+	States
 	// OnAccepted names the function that is told of every accepted execution
 	// and hand-off, in the order of commit and of Seq, before whoever waits
 	// for the commit is woken. It must not block. Acceptances with a Seq of

@@ -20,6 +20,8 @@ import (
 // Store is an atom.Store in memory. It forgets everything when it is dropped,
 // and commits at once.
 type Store struct {
+	remembered remembered
+
 	mu       sync.Mutex
 	next     int64
 	live     map[int64]*atom.Execution
@@ -51,7 +53,7 @@ var _ atom.Store = (*Store)(nil)
 
 // NewStore makes an empty one.
 func NewStore() *Store {
-	return &Store{next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
+	return &Store{remembered: remembered{}, next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
 		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}, replies: map[int64]*atom.KeptReply{},
 		lanes: map[[2]string]*lane{}}
 }
@@ -215,8 +217,19 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 	case x == nil:
 		return atom.ErrUnknown
 	}
+	if c.Memory != nil {
+		if err := s.remembered.current(c.Memory); err != nil {
+			return err
+		}
+	}
 	if err := s.applyWaits(x, c); err != nil {
 		return err
+	}
+	if c.Memory != nil {
+		s.remembered.keep(c.Memory)
+	}
+	if len(c.Forget) > 0 {
+		x.Journal = forget(x.Journal, c.Forget)
 	}
 	var told []*atom.Record
 	for _, h := range c.Handoffs {

@@ -99,6 +99,14 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 		}
 		return err
 	}
+	if m := o.c.Memory; m != nil {
+		if err := current(tx, m); errors.Is(err, atom.ErrConflict) {
+			o.err = err
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 	if o.err, err = b.gaveUp(tx, o.c); o.err != nil || err != nil {
 		return err
 	}
@@ -109,6 +117,16 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 	}
 	if err := b.enterWaits(tx, t, o.c); err != nil {
 		return err
+	}
+	if o.c.Memory != nil {
+		if err := remember(tx, o.c.Memory); err != nil {
+			return err
+		}
+	}
+	if len(o.c.Forget) > 0 {
+		if err := b.forget(tx, t, o.c.Forget); err != nil {
+			return err
+		}
 	}
 	o.made = append(o.made[:0], o.handoffs...)
 	for i := range o.made {

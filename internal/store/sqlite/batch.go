@@ -262,7 +262,7 @@ func (b *batch) settle(t *touch) {
 	if t.becomes >= live || t.parked {
 		b.s.running.stopped(t.seq)
 	}
-	if t.parked || t.becomes == stFailed || t.becomes == stExpired {
+	if t.parked || t.leaves != nil || t.becomes == stFailed || t.becomes == stExpired {
 		m.tombs.add(t.seq, left, b.now)
 	}
 	if t.leaves != nil {

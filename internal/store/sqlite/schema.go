@@ -61,6 +61,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "lanes",
 	SQL:  migrationLanes,
+}, {
+	Name: "state",
+	SQL:  migrationStates,
 }}
 
 // How states and statuses are stored. Those under live are executions that
