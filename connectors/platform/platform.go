@@ -84,7 +84,7 @@ func operations() []connectors.Operation {
 	}, {
 		Name: "record", Safe: true, With: recordFields, NewWith: newWith,
 		Doc:    "Gives the execution record of a request, once the execution has ended: `status`, `executionId`, `message`, times and counts. An execution that failed is an answer too; look at `doc.status`.",
-		Sample: "- call: cloud.record\n  with: { request: \"${doc.request_id}\", wait: 1m }\n- if: ${doc.status == \"ERROR\"}\n  then:\n    - throw: { message: \"${doc.message}\" }\n",
+		Sample: "- call: cloud.record\n  with: { request: \"${doc.request_id}\", wait: 1m }\n- if: ${doc.status == \"ERROR\"}\n  then:\n    - throw: ${doc.message}\n",
 	}}
 }
 
