@@ -278,3 +278,16 @@ func Encode(o *Object, f Format) []byte {
 	}
 	return encodeJSON(o)
 }
+
+// Empty reports whether an element holds no element but @type. It may be called on nil.
+func (n *Node) Empty() bool {
+	if n == nil {
+		return true
+	}
+	for name := range n.kids {
+		if !strings.HasPrefix(name, "@") {
+			return false
+		}
+	}
+	return strings.TrimSpace(n.Text) == ""
+}

@@ -1,0 +1,257 @@
+package platform
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/platform/codec"
+	"valence/cloud/platform/filter"
+)
+
+// verb is what is done with an object.
+type verb string
+
+const (
+	verbGet    verb = "get"
+	verbBulk   verb = "bulk"
+	verbQuery  verb = "query"
+	verbCreate verb = "create"
+	verbUpdate verb = "update"
+	verbDelete verb = "delete"
+)
+
+// write tells when a client may give a property.
+type write int
+
+const (
+	readOnly write = iota // given by the control plane; a client's own is not looked at
+	onCreate
+	onUpdate // and on create
+)
+
+// property is one property of an object: everything about it in one place.
+// Its value in an answer, what a filter may ask and what the description says
+// follow from it.
+type property[T any] struct {
+	Name     string
+	Doc      string
+	Type     filter.Type
+	Of       func(c *call, v T) any // as codec.Field.Value; nil: never given back
+	Long     bool                   // a number written as the public API writes longs
+	Filter   bool
+	Write    write
+	Required bool // on creation
+	Attr     bool // an attribute in XML
+	Hidden   bool // filtered by, not answered
+	Enum     []string
+}
+
+// object is one kind of object of the API: the table from which its endpoints,
+// filters and description follow.
+type object[T any] struct {
+	Name       string
+	ID         string // the property that holds its id
+	Doc        string
+	Properties []property[T]
+	Rules      map[verb]cloud.Action // what each verb takes; without a rule there is no endpoint
+
+	Get    func(c *call, id string) (T, error)
+	List   func(c *call) ([]T, error) // all that the caller may see
+	Key    func(v T) string           // what List is ordered by; no two are the same
+	Create func(c *call, in *codec.Node) (T, error)
+	Update func(c *call, id string, in *codec.Node) (T, error)
+	Delete func(c *call, id string) error
+	// Page stands in for List where there is too much to list. It gives those
+	// that pass; what it can, it hands down of the filter.
+	Page func(c *call, f filter.Filter, passes func(T) bool, cursor string) (page[T], error)
+	// Extra gives what an object holds beside its properties: objects of objects.
+	Extra func(c *call, v T) []codec.Field
+}
+
+// page is a part of what a query finds.
+type page[T any] struct {
+	Items  []T
+	Cursor string // "" at the end
+}
+
+// resource is an object without its type.
+type resource interface {
+	describe() description
+	serve(c *call, v verb, id string) (*codec.Object, error)
+}
+
+// description is what the router and the OpenAPI document need of an object.
+type description struct {
+	Name, ID, Doc string
+	Properties    []described
+	Rules         map[verb]cloud.Action
+	Unavailable   string // why all of its endpoints answer 501
+}
+
+// described is a property without its type.
+type described struct {
+	Name, Doc        string
+	Type             filter.Type
+	Write            write
+	Required, Filter bool
+	Answered, Long   bool
+	Enum             []string
+}
+
+func (o *object[T]) describe() description {
+	d := description{Name: o.Name, ID: o.ID, Doc: o.Doc, Rules: o.Rules}
+	for _, p := range o.Properties {
+		d.Properties = append(d.Properties, described{Name: p.Name, Doc: p.Doc, Type: p.Type, Write: p.Write, Required: p.Required,
+			Filter: p.Filter, Answered: !p.Hidden, Long: p.Long, Enum: p.Enum})
+	}
+	return d
+}
+
+// encode gives an object as it is answered.
+func (o *object[T]) encode(c *call, v T) *codec.Object {
+	out := &codec.Object{Type: o.Name}
+	for _, p := range o.Properties {
+		if p.Of == nil || p.Hidden {
+			continue
+		}
+		value := p.Of(c, v)
+		if n, ok := value.(int); ok && p.Long {
+			value = codec.Long(n)
+		}
+		out.Fields = append(out.Fields, codec.Field{Name: p.Name, Value: value, Attr: p.Attr})
+	}
+	if o.Extra != nil {
+		out.Fields = append(out.Fields, o.Extra(c, v)...)
+	}
+	return out
+}
+
+// filterable gives the properties that a filter may ask for.
+func (o *object[T]) filterable() map[string]filter.Type {
+	out := map[string]filter.Type{}
+	for _, p := range o.Properties {
+		if p.Filter {
+			out[p.Name] = p.Type
+		}
+	}
+	return out
+}
+
+// passes reports whether a filter lets an object pass.
+func (o *object[T]) passes(c *call, f filter.Filter, v T) bool {
+	return f.Match(func(name string) (string, bool) {
+		for _, p := range o.Properties {
+			if p.Name == name && p.Of != nil {
+				return scalar(p.Of(c, v))
+			}
+		}
+		return "", false
+	})
+}
+
+// scalar is a value as filters see it; what would not be answered is null.
+func scalar(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, v != ""
+	case bool:
+		return strconv.FormatBool(v), true
+	case int:
+		return strconv.Itoa(v), true
+	case time.Time:
+		return v.UTC().Format(time.RFC3339Nano), !v.IsZero()
+	}
+	return "", false
+}
+
+// check refuses what a client gives that no property takes. What is unknown or
+// read only passes: clients send whole objects back.
+func (o *object[T]) check(in *codec.Node, creating bool) error {
+	for _, p := range o.Properties {
+		given := in.String(p.Name)
+		if p.Write == readOnly || p.Write == onCreate && !creating {
+			continue
+		}
+		if given == "" {
+			if p.Required && creating {
+				return refuse(http.StatusBadRequest, "%s is missing", p.Name)
+			}
+			continue
+		}
+		if len(p.Enum) > 0 && !oneOf(p.Enum, given) {
+			return refuse(http.StatusBadRequest, "%s must be one of %s, not %q", p.Name, list(p.Enum), given)
+		}
+	}
+	return nil
+}
+
+// serve answers one request.
+func (o *object[T]) serve(c *call, v verb, id string) (*codec.Object, error) {
+	switch v {
+	case verbGet:
+		got, err := o.Get(c, id)
+		if err != nil {
+			return nil, err
+		}
+		return o.encode(c, got), nil
+	case verbCreate:
+		if err := o.check(c.body, true); err != nil {
+			return nil, err
+		}
+		got, err := o.Create(c, c.body)
+		if err != nil {
+			return nil, err
+		}
+		return o.encode(c, got), nil
+	case verbUpdate:
+		if err := o.check(c.body, false); err != nil {
+			return nil, err
+		}
+		got, err := o.Update(c, id, c.body)
+		if err != nil {
+			return nil, err
+		}
+		return o.encode(c, got), nil
+	case verbDelete:
+		return nil, o.Delete(c, id)
+	case verbBulk:
+		return o.bulk(c)
+	case verbQuery:
+		return o.query(c)
+	}
+	return nil, refuse(http.StatusMethodNotAllowed, "%s has no %s", o.Name, v)
+}
+
+// maxBulk is how many ids one bulk request may name.
+const maxBulk = 100
+
+// bulk answers several ids at once, each with a status of its own.
+func (o *object[T]) bulk(c *call) (*codec.Object, error) {
+	if t := c.body.String("type"); t != "" && t != "GET" {
+		return nil, refuse(http.StatusBadRequest, "a bulk request of the type %q is not offered: GET", t)
+	}
+	asked := c.body.All("request")
+	if len(asked) > maxBulk {
+		return nil, refuse(http.StatusBadRequest, "a bulk request names at most %d ids, not %d", maxBulk, len(asked))
+	}
+	out := &codec.Object{Type: "BulkResult"}
+	var answers []*codec.Object
+	for i, r := range asked {
+		id := r.String("id")
+		one := &codec.Object{Type: "BulkResponse"}
+		got, err := o.Get(c, id)
+		if err != nil {
+			status, message := explain(err)
+			one.Fields = []codec.Field{{Name: "index", Value: i, Attr: true}, {Name: "id", Value: id, Attr: true},
+				{Name: "statusCode", Value: status, Attr: true}, {Name: "errorMessage", Value: message, Attr: true}}
+		} else {
+			one.Fields = []codec.Field{{Name: "Result", Value: o.encode(c, got), Typed: true}, {Name: "index", Value: i, Attr: true},
+				{Name: "id", Value: id, Attr: true}, {Name: "statusCode", Value: http.StatusOK, Attr: true}}
+		}
+		answers = append(answers, one)
+	}
+	out.Fields = []codec.Field{{Name: "response", Value: answers}}
+	return out, nil
+}

@@ -1,0 +1,216 @@
+package platform
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/platform/codec"
+	"valence/cloud/platform/filter"
+)
+
+// objects lists every object of the API.
+func objects() []resource {
+	return []resource{
+		environmentObject, atomObject, attachmentObject, installerTokenObject, processObject, componentObject,
+		packageObject, deploymentObject, recordObject, extensionsObject, auditObject,
+		unavailable{"Role", "Roles of users are not kept: an API token has one of four roles, which `valence cloud token` gives it."},
+		unavailable{"EnvironmentRole", "Environments are not given to roles: an API token may be limited to environments, which `valence cloud token` does."},
+		unavailable{"ProcessSchedules", "Schedules are part of a process, in its file; they cannot be read or changed here yet."},
+		unavailable{"ProcessScheduleStatus", "Schedules cannot be read or switched here yet."},
+	}
+}
+
+// unavailable is an object of the public API that all answers of are 501.
+type unavailable struct{ name, why string }
+
+func (u unavailable) describe() description {
+	action := cloud.Action("schedule.read")
+	rules := map[verb]cloud.Action{}
+	for _, v := range []verb{verbGet, verbBulk, verbQuery, verbCreate, verbUpdate, verbDelete} {
+		rules[v] = action
+	}
+	return description{Name: u.name, ID: "id", Doc: u.why, Rules: rules, Unavailable: "501: " + u.name + ": " + u.why}
+}
+
+func (u unavailable) serve(*call, verb, string) (*codec.Object, error) {
+	return nil, refuse(501, "%s", u.why)
+}
+
+// known is what was read of the account during a call, by id: names for answers
+// and filters.
+type known struct {
+	environments map[string]cloud.Environment
+	components   map[string]cloud.Component
+	packages     map[string]cloud.Package
+	versions     map[string]int // of package and component
+}
+
+// environment gives the name of an environment, "" where the caller may not see it.
+func (c *call) environment(id string) string {
+	if c.seen.environments == nil {
+		c.seen.environments = map[string]cloud.Environment{}
+		all, _ := c.service.Environments(c.ctx, c.who) // who may not list them gets no names
+		for _, e := range all {
+			c.seen.environments[e.ID] = e
+		}
+	}
+	return c.seen.environments[id].Name
+}
+
+func (c *call) component(id string) cloud.Component {
+	if c.seen.components == nil {
+		c.seen.components = map[string]cloud.Component{}
+		all, _ := c.service.Components(c.ctx, c.who)
+		for _, x := range all {
+			c.seen.components[x.ID] = x
+		}
+	}
+	return c.seen.components[id]
+}
+
+// pkg gives a package of the account.
+func (c *call) pkg(id string) cloud.Package {
+	c.readPackages()
+	return c.seen.packages[id]
+}
+
+// version counts the packages of a component up to one: the public API numbers
+// the versions of a component, and here a package is what makes one.
+func (c *call) version(pkg, component string) int {
+	c.readPackages()
+	return c.seen.versions[pkg+" "+component]
+}
+
+// latest is the number of a component's newest version.
+func (c *call) latest(component string) int {
+	c.readPackages()
+	return c.seen.versions[component]
+}
+
+func (c *call) readPackages() {
+	if c.seen.packages != nil {
+		return
+	}
+	c.seen.packages, c.seen.versions = map[string]cloud.Package{}, map[string]int{}
+	all, _ := c.service.Packages(c.ctx, c.who) // newest first
+	for i := len(all) - 1; i >= 0; i-- {
+		c.seen.packages[all[i].ID] = all[i]
+		for _, id := range all[i].Components {
+			c.seen.versions[id]++
+			c.seen.versions[all[i].ID+" "+id] = c.seen.versions[id]
+		}
+	}
+}
+
+// order is a key by time, and by id where times are the same.
+func order(at time.Time, id ...string) string {
+	return fmt.Sprintf("%020d %s", at.UnixNano(), strings.Join(id, " "))
+}
+
+var environmentObject = &object[cloud.Environment]{
+	Name: "Environment", ID: "id", Doc: "A place that packages are deployed to.",
+	Properties: []property[cloud.Environment]{
+		{Name: "id", Attr: true, Filter: true, Doc: "Its id.", Of: func(_ *call, e cloud.Environment) any { return e.ID }},
+		{Name: "name", Attr: true, Filter: true, Write: onUpdate, Required: true, Doc: "Its name, unique in the account.", Of: func(_ *call, e cloud.Environment) any { return e.Name }},
+		{Name: "classification", Attr: true, Filter: true, Write: onCreate, Enum: []string{cloud.Production, cloud.Test}, Doc: "PROD unless it says TEST; set on creation.",
+			Of: func(_ *call, e cloud.Environment) any { return e.Classification }},
+	},
+	Rules: map[verb]cloud.Action{verbGet: "environment.read", verbBulk: "environment.read", verbQuery: "environment.read",
+		verbCreate: "environment.create", verbUpdate: "environment.update", verbDelete: "environment.delete"},
+	Key:  func(e cloud.Environment) string { return order(e.Created, e.ID) },
+	Get:  func(c *call, id string) (cloud.Environment, error) { return c.service.Environment(c.ctx, c.who, id) },
+	List: func(c *call) ([]cloud.Environment, error) { return c.service.Environments(c.ctx, c.who) },
+	Create: func(c *call, in *codec.Node) (cloud.Environment, error) {
+		e := cloud.Environment{Name: in.String("name"), Classification: strings.ToUpper(in.String("classification"))}
+		if e.Classification == "" {
+			e.Classification = cloud.Production
+		}
+		return c.service.CreateEnvironment(c.ctx, c.who, e)
+	},
+	Update: func(c *call, id string, in *codec.Node) (cloud.Environment, error) {
+		if name := in.String("name"); name != "" {
+			return c.service.RenameEnvironment(c.ctx, c.who, id, name)
+		}
+		return c.service.Environment(c.ctx, c.who, id)
+	},
+	Delete: func(c *call, id string) error { return c.service.DeleteEnvironment(c.ctx, c.who, id) },
+}
+
+var atomObject = &object[cloud.Atom]{
+	Name: "Atom", ID: "id", Doc: "An atom that has enrolled. It cannot be created here: `valence join` does that on its machine. Deleting one revokes its key.",
+	Properties: []property[cloud.Atom]{
+		{Name: "id", Attr: true, Filter: true, Doc: "Its id.", Of: func(_ *call, a cloud.Atom) any { return a.ID }},
+		{Name: "name", Attr: true, Filter: true, Write: onUpdate, Doc: "Its name, unique in the account.", Of: func(_ *call, a cloud.Atom) any { return a.Name }},
+		{Name: "status", Attr: true, Filter: true, Enum: []string{cloud.Online, cloud.Offline}, Doc: "ONLINE while it was heard of within a minute.", Of: func(_ *call, a cloud.Atom) any { return a.Status }},
+		{Name: "type", Attr: true, Filter: true, Doc: "ATOM, always.", Of: func(*call, cloud.Atom) any { return "ATOM" }},
+		{Name: "hostName", Attr: true, Filter: true, Doc: "The machine, as the atom names it.", Of: func(_ *call, a cloud.Atom) any { return a.Host }},
+		{Name: "hostname", Filter: true, Hidden: true, Doc: "The same, as filters of the public API name it.", Of: func(_ *call, a cloud.Atom) any { return a.Host }},
+		{Name: "dateInstalled", Attr: true, Filter: true, Type: filter.Time, Doc: "When it enrolled.", Of: func(_ *call, a cloud.Atom) any { return a.Enrolled }},
+		{Name: "currentVersion", Attr: true, Filter: true, Doc: "The version of its program.", Of: func(_ *call, a cloud.Atom) any {
+			if a.Heartbeat.Version != "" {
+				return a.Heartbeat.Version
+			}
+			return a.Version
+		}},
+		{Name: "capabilities", Filter: true, Doc: "Of brokers and gateways; an atom has none.", Of: func(*call, cloud.Atom) any { return []string(nil) }},
+		{Name: "lastSeen", Attr: true, Filter: true, Type: filter.Time, Doc: "When it was heard of last. An addition.", Of: func(_ *call, a cloud.Atom) any { return a.LastSeen }},
+	},
+	Rules: map[verb]cloud.Action{verbGet: "atom.read", verbBulk: "atom.read", verbQuery: "atom.read", verbUpdate: "atom.update", verbDelete: "atom.delete"},
+	Key:   func(a cloud.Atom) string { return order(a.Enrolled, a.ID) },
+	Get:   func(c *call, id string) (cloud.Atom, error) { return c.service.Atom(c.ctx, c.who, id) },
+	List:  func(c *call) ([]cloud.Atom, error) { return c.service.Atoms(c.ctx, c.who) },
+	Update: func(c *call, id string, in *codec.Node) (cloud.Atom, error) {
+		if name := in.String("name"); name != "" {
+			return c.service.RenameAtom(c.ctx, c.who, id, name)
+		}
+		return c.service.Atom(c.ctx, c.who, id)
+	},
+	Delete: func(c *call, id string) error { return c.service.RevokeAtom(c.ctx, c.who, id) },
+}
+
+var attachmentObject = &object[cloud.Attachment]{
+	Name: "EnvironmentAtomAttachment", ID: "id", Doc: "That an atom belongs to an environment. An atom belongs to one at most.",
+	Properties: []property[cloud.Attachment]{
+		{Name: "id", Attr: true, Filter: true, Doc: "Its id.", Of: func(_ *call, a cloud.Attachment) any { return a.ID }},
+		{Name: "atomId", Attr: true, Filter: true, Write: onCreate, Required: true, Doc: "The atom.", Of: func(_ *call, a cloud.Attachment) any { return a.AtomID }},
+		{Name: "environmentId", Attr: true, Filter: true, Write: onCreate, Required: true, Doc: "The environment.", Of: func(_ *call, a cloud.Attachment) any { return a.EnvironmentID }},
+	},
+	Rules: map[verb]cloud.Action{verbGet: "attachment.read", verbBulk: "attachment.read", verbQuery: "attachment.read", verbCreate: "attachment.create", verbDelete: "attachment.delete"},
+	Key:   func(a cloud.Attachment) string { return a.ID },
+	Get:   func(c *call, id string) (cloud.Attachment, error) { return c.service.Attachment(c.ctx, c.who, id) },
+	List:  func(c *call) ([]cloud.Attachment, error) { return c.service.Attachments(c.ctx, c.who) },
+	Create: func(c *call, in *codec.Node) (cloud.Attachment, error) {
+		return c.service.AttachAtom(c.ctx, c.who, in.String("atomId"), in.String("environmentId"))
+	},
+	Delete: func(c *call, id string) error { return c.service.DetachAtom(c.ctx, c.who, id) },
+}
+
+// The life of an install token where the request names none.
+const installMinutes = 60
+
+var installerTokenObject = &object[cloud.InstallToken]{
+	Name: "InstallerToken", ID: "token", Doc: "Lets one atom enrol, once. It is shown only when it is made.",
+	Properties: []property[cloud.InstallToken]{
+		{Name: "installType", Attr: true, Write: onCreate, Enum: []string{"ATOM"}, Doc: "ATOM.", Of: func(*call, cloud.InstallToken) any { return "ATOM" }},
+		{Name: "token", Attr: true, Doc: "The token, for `valence join`.", Of: func(_ *call, t cloud.InstallToken) any { return t.Token }},
+		{Name: "expiration", Attr: true, Type: filter.Time, Doc: "Until when it may be used.", Of: func(_ *call, t cloud.InstallToken) any { return t.Expires }},
+		{Name: "created", Attr: true, Type: filter.Time, Doc: "When it was made.", Of: func(_ *call, t cloud.InstallToken) any { return t.Created }},
+		{Name: "accountId", Attr: true, Doc: "The account.", Of: func(_ *call, t cloud.InstallToken) any { return t.Account }},
+		{Name: "durationMinutes", Attr: true, Type: filter.Number, Write: onCreate, Doc: "How long it may be used; 60 unless it says.",
+			Of: func(_ *call, t cloud.InstallToken) any { return int(t.Expires.Sub(t.Created) / time.Minute) }},
+		{Name: "environmentId", Attr: true, Write: onCreate, Doc: "Where the atom is attached when it enrols. An addition.", Of: func(_ *call, t cloud.InstallToken) any { return t.Environment }},
+	},
+	Rules: map[verb]cloud.Action{verbCreate: "installtoken.create"},
+	Create: func(c *call, in *codec.Node) (cloud.InstallToken, error) {
+		minutes, err := in.Int("durationMinutes", installMinutes)
+		if err != nil {
+			return cloud.InstallToken{}, refuse(400, "%v", err)
+		}
+		if minutes < 1 || minutes > int(cloud.MaxInstall/time.Minute) {
+			return cloud.InstallToken{}, refuse(400, "durationMinutes must be 1 to %d", int(cloud.MaxInstall/time.Minute))
+		}
+		return c.service.CreateInstallToken(c.ctx, c.who, in.String("environmentId"), time.Duration(minutes)*time.Minute)
+	},
+}

@@ -1,0 +1,249 @@
+// Package platform is the platform REST API of the control plane: the objects
+// and actions of the public AtomSphere API that docs/platform-api.md lists, in
+// JSON and XML. What an object has, who may ask for it, how it is filtered and
+// how it is described all follow from its table.
+package platform
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/platform/codec"
+)
+
+// Root is the path that everything is below.
+const Root = "/api/rest/v1/"
+
+// The bounds of requests.
+const (
+	maxBody    = 4 << 20
+	maxPackage = 256 << 20
+	maxWait    = 30 * time.Second
+)
+
+// Options are what the API is made of.
+type Options struct {
+	Service *cloud.Service
+	Log     *slog.Logger // nil: what fails inside is not logged
+}
+
+// api answers the requests. It may be used by many goroutines at once.
+type api struct {
+	service   *cloud.Service
+	log       *slog.Logger
+	endpoints []endpoint
+	openapi   []byte
+}
+
+// New gives the handler of everything below Root.
+func New(o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &api{service: o.Service, log: o.Log, endpoints: endpoints()}
+	a.openapi = describeAPI(a.endpoints)
+	return a
+}
+
+// call is one request under way.
+type call struct {
+	ctx        context.Context
+	api        *api
+	service    *cloud.Service
+	who        cloud.Principal
+	request    *http.Request
+	answer     http.ResponseWriter
+	raw        []byte // the body as it came
+	body       *codec.Node
+	bodyFormat codec.Format
+	format     codec.Format // of the answer
+	more       bool         // queryMore
+	status     int          // of a success; 0 is the endpoint's
+	written    bool         // the endpoint has answered itself
+	seen       known        // what was read of the account during this call
+}
+
+// refusal is an error with its status, meant for the caller.
+type refusal struct {
+	status  int
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+// explain gives the status and the message of an error.
+func explain(err error) (int, string) {
+	var r *refusal
+	var invalid *cloud.InvalidError
+	switch {
+	case errors.As(err, &r):
+		return r.status, r.message
+	case errors.As(err, &invalid):
+		return http.StatusBadRequest, invalid.Error()
+	case errors.Is(err, cloud.ErrUnauthenticated):
+		return errUnauthorized.status, errUnauthorized.message
+	case errors.Is(err, cloud.ErrForbidden):
+		return http.StatusForbidden, err.Error()
+	case errors.Is(err, cloud.ErrNotFound):
+		return http.StatusNotFound, err.Error()
+	case errors.Is(err, cloud.ErrConflict):
+		return http.StatusConflict, err.Error()
+	case errors.Is(err, cloud.ErrBusy):
+		return http.StatusServiceUnavailable, err.Error()
+	case errors.Is(err, cloud.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, "the control plane is stopping, or its store takes nothing now: try again"
+	}
+	return http.StatusInternalServerError, "the control plane failed; its log says why"
+}
+
+// ServeHTTP answers one request.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{ctx: r.Context(), api: a, service: a.service, request: r, answer: w}
+	declared, known := codec.Of(r.Header.Get("Content-Type"))
+	c.bodyFormat = declared
+	if r.Header.Get("Content-Type") == "" && r.Method == http.MethodGet {
+		c.bodyFormat = codec.JSON
+	}
+	c.format = codec.Accept(r.Header.Get("Accept"), c.bodyFormat)
+	parts := split(r.URL.EscapedPath())
+	if len(parts) == 1 && strings.EqualFold(parts[0], "openapi.json") && r.Method == http.MethodGet {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(a.openapi)
+		return
+	}
+	out, err := a.handle(c, parts, known)
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	if !c.written {
+		a.write(c, c.status, out)
+	}
+}
+
+// split takes a path below Root apart; a slash at its end and doubled ones mean nothing.
+func split(path string) []string {
+	var parts []string
+	for p := range strings.SplitSeq(strings.TrimPrefix(path, Root), "/") {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// handle authenticates a request, finds its endpoint, and runs it.
+func (a *api) handle(c *call, parts []string, known bool) (*codec.Object, error) {
+	user, token, ok := c.request.BasicAuth()
+	if !ok || len(parts) == 0 {
+		return nil, errUnauthorized
+	}
+	var err error
+	c.who, err = a.service.Authenticate(c.ctx, parts[0], strings.TrimPrefix(user, "BOOMI_TOKEN."), token)
+	if err != nil {
+		return nil, err
+	}
+	c.who.From = c.request.RemoteAddr
+	if wait, ok := a.service.Rate(c.who.Account); !ok {
+		seconds := int(math.Ceil(wait.Seconds()))
+		c.answer.Header().Set("Retry-After", strconv.Itoa(seconds))
+		return nil, refuse(http.StatusServiceUnavailable, "the account makes too many requests: try again after %d s", seconds)
+	}
+	e, id, err := a.find(c.request.Method, parts[1:])
+	if err != nil {
+		return nil, err
+	}
+	if err := c.who.Allow(e.action); err != nil {
+		return nil, err
+	}
+	if e.unavailable != "" {
+		return nil, refuse(http.StatusNotImplemented, "%s", e.unavailable)
+	}
+	if !e.raw {
+		if err := c.read(e, known); err != nil {
+			return nil, err
+		}
+	}
+	out, err := e.run(c, id)
+	if c.status == 0 {
+		c.status = max(e.status, http.StatusOK)
+	}
+	return out, err
+}
+
+var errUnauthorized = &refusal{http.StatusUnauthorized, "authenticate with the user BOOMI_TOKEN.<user> and an API token of this account as the password"}
+
+// read reads the body of a request.
+func (c *call) read(e endpoint, known bool) error {
+	if c.request.Method != http.MethodPost {
+		c.body = &codec.Node{}
+		return nil
+	}
+	limit := int64(maxBody)
+	raw, err := io.ReadAll(http.MaxBytesReader(c.answer, c.request.Body, limit))
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", limit)
+		}
+		return refuse(http.StatusBadRequest, "the body ends early: %v", err)
+	}
+	c.raw, c.more = raw, e.more
+	f := codec.Sniff(raw, codec.Plain) // a token is never told from its content type
+	if f == codec.Plain && !e.more && len(strings.TrimSpace(string(raw))) > 0 {
+		if !known {
+			return refuse(http.StatusUnsupportedMediaType, "the body must be JSON or XML, not %s", c.request.Header.Get("Content-Type"))
+		}
+		f = c.bodyFormat
+		if f == codec.Plain {
+			f = codec.JSON
+		}
+	}
+	if len(raw) > 0 {
+		if c.bodyFormat == codec.Plain && f != codec.Plain && c.request.Header.Get("Accept") == "" {
+			c.format = f
+		}
+		c.bodyFormat = f
+	}
+	if c.body, err = codec.Decode(raw, f); err != nil {
+		return refuse(http.StatusBadRequest, "%v", err)
+	}
+	return nil
+}
+
+// fail answers an error.
+func (a *api) fail(c *call, err error) {
+	status, message := explain(err)
+	if status == http.StatusInternalServerError {
+		a.log.Error("platform API", "method", c.request.Method, "path", c.request.URL.Path, "error", err)
+	}
+	if status == http.StatusUnauthorized {
+		c.answer.Header().Set("WWW-Authenticate", `Basic realm="valence"`)
+	}
+	a.write(c, status, &codec.Object{Type: "Error", Fields: []codec.Field{{Name: "message", Value: message, Keep: true}}})
+}
+
+// write answers an object; nil is an empty body.
+func (a *api) write(c *call, status int, o *codec.Object) {
+	h := c.answer.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Type", c.format.MediaType())
+	if o == nil {
+		h.Set("Content-Length", "0")
+		c.answer.WriteHeader(status)
+		return
+	}
+	body := codec.Encode(o, c.format)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.answer.WriteHeader(status)
+	_, _ = c.answer.Write(body) // a client that has gone needs no answer
+}

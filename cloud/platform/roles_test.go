@@ -1,0 +1,188 @@
+package platform
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"valence/cloud"
+)
+
+// order of roles, from least to most.
+var roles = cloud.Roles()
+
+// TestRules holds that every verb that an object has a function for has a rule,
+// and the other way round: a new endpoint without a rule does not pass, nor is
+// it there.
+func TestRules(t *testing.T) {
+	for _, e := range endpoints() {
+		if _, ok := cloud.Least(e.action); !ok {
+			t.Errorf("%s takes the action %q, which has no role", e.name(), e.action)
+		}
+		if e.doc == "" || e.run == nil {
+			t.Errorf("%s has no description, or does nothing", e.name())
+		}
+	}
+	rules(t, environmentObject)
+	rules(t, atomObject)
+	rules(t, attachmentObject)
+	rules(t, installerTokenObject)
+	rules(t, processObject)
+	rules(t, componentObject)
+	rules(t, packageObject)
+	rules(t, deploymentObject)
+	rules(t, recordObject)
+	rules(t, extensionsObject)
+	rules(t, auditObject)
+	if n := len(objects()); n != 11+4 {
+		t.Errorf("%d objects: list the new one here", n)
+	}
+}
+
+func rules[T any](t *testing.T, o *object[T]) {
+	t.Helper()
+	for v, has := range map[verb]bool{verbGet: o.Get != nil, verbBulk: o.Get != nil, verbQuery: o.List != nil || o.Page != nil,
+		verbCreate: o.Create != nil, verbUpdate: o.Update != nil, verbDelete: o.Delete != nil} {
+		if _, ok := o.Rules[v]; ok != has {
+			t.Errorf("%s: %s: a rule: %v, a function: %v", o.Name, v, ok, has)
+		}
+	}
+	if o.List != nil && o.Key == nil {
+		t.Errorf("%s: it has a list and no key to order it by", o.Name)
+	}
+	seen := map[string]bool{}
+	for _, p := range o.Properties {
+		if p.Name == "" || p.Doc == "" || p.Of == nil || seen[p.Name] {
+			t.Errorf("%s: the property %q is not whole, or there twice", o.Name, p.Name)
+		}
+		seen[p.Name] = true
+	}
+}
+
+// TestEveryEndpointWithEveryRole calls all there is with every role, with no
+// token, and with one of another account.
+func TestEveryEndpointWithEveryRole(t *testing.T) {
+	shared := open(t, cloud.Options{Rate: 1e6}).furnish()
+	for _, e := range endpoints() {
+		t.Run(strings.ReplaceAll(e.name(), "/", "."), func(t *testing.T) {
+			d := shared
+			if reads := e.verb == verbGet || e.verb == verbBulk || e.verb == verbQuery || e.unavailable != ""; !reads {
+				d = open(t, cloud.Options{}).furnish() // it changes something
+			}
+			path, body := d.example(e)
+			if w := d.askAs("", "", e.method, "default/"+path, body); w.Code != http.StatusUnauthorized {
+				t.Errorf("without a token: %d %s", w.Code, w.Body)
+			}
+			if w := d.askAs(d.other, "admin", e.method, "default/"+path, body); w.Code != http.StatusUnauthorized {
+				t.Errorf("with another account's token: %d %s", w.Code, w.Body)
+			}
+			if w := d.askAs(d.other, "admin", e.method, "other/"+path, body, "Content-Type: application/json"); e.unavailable == "" && w.Code < 300 && strings.Contains(path, "-") {
+				t.Errorf("another account sees it as its own: %d %s", w.Code, w.Body)
+			}
+			least, _ := cloud.Least(e.action)
+			allowed := false
+			for _, r := range roles {
+				w := d.askAs(d.tokens[r], string(r), e.method, "default/"+path, body, "Content-Type: application/json")
+				first := !allowed && r == least
+				allowed = allowed || r == least
+				switch {
+				case !allowed && w.Code != http.StatusForbidden:
+					t.Errorf("%s: %d, want 403: %s", r, w.Code, w.Body)
+				case e.unavailable != "" && allowed && w.Code != http.StatusNotImplemented:
+					t.Errorf("%s: %d, want 501: %s", r, w.Code, w.Body)
+				case e.unavailable == "" && first && w.Code >= 300:
+					t.Errorf("%s: %d: %s", r, w.Code, w.Body)
+				case allowed && (w.Code == http.StatusForbidden || w.Code == http.StatusUnauthorized):
+					t.Errorf("%s: %d: %s", r, w.Code, w.Body)
+				}
+			}
+		})
+	}
+}
+
+// example gives a request to an endpoint that does something.
+func (d *desk) example(e endpoint) (path, body string) {
+	d.t.Helper()
+	ids := map[string]string{"Environment": d.environment, "Atom": d.atom, "EnvironmentAtomAttachment": d.attachment, "Process": d.component,
+		"ComponentMetadata": d.component, "PackagedComponent": d.pkg, "DeployedPackage": d.deployment, "ExecutionRecord": d.execution,
+		"EnvironmentExtensions": d.environment, "Role": "r", "EnvironmentRole": "r", "ProcessSchedules": "s", "ProcessScheduleStatus": "s"}
+	id := ids[e.object]
+	switch key := string(e.verb) + " " + e.object; {
+	case key == "delete Environment":
+		id = d.empty
+	case key == "delete PackagedComponent":
+		id = d.spare
+	case e.verb == verbQuery && e.more:
+		body = position{Object: e.object}.token()
+	case e.verb == verbBulk:
+		body = `{"type":"GET","request":[{"id":"` + id + `"}]}`
+	case e.verb == verbCreate:
+		body = map[string]string{
+			"Environment":               `{"name":"new","classification":"TEST"}`,
+			"EnvironmentAtomAttachment": `{"atomId":"` + d.atom + `","environmentId":"` + d.environment + `"}`,
+			"InstallerToken":            `{"installType":"ATOM","durationMinutes":"60"}`,
+			"PackagedComponent":         `{"componentId":"` + d.component + `","packageVersion":"2.0.0"}`,
+			"DeployedPackage":           `{"environmentId":"` + d.environment + `","packageId":"` + d.pkg + `"}`,
+		}[e.object]
+	case e.verb == verbUpdate:
+		body = map[string]string{"Environment": `{"name":"renamed"}`, "Atom": `{"name":"renamed"}`,
+			"EnvironmentExtensions": `{"partial":true,"properties":{"property":[{"name":"SHOP_URL","value":"https://shop"}]}}`}[e.object]
+	}
+	question := `{"QueryFilter":{"expression":{"operator":"EQUALS","property":"containerId","argument":["` + d.atom + `"]}}}`
+	run := `{"atomId":"` + d.atom + `","processId":"` + d.component + `"}`
+	switch strings.Join(e.path, "/") {
+	case "executeProcess", "ExecutionRequest":
+		body = run
+	case "ExecutionRecord/async/{id}":
+		id = d.request
+	case "cancelExecution/{id}":
+		id = d.execution
+	case "changeListenerStatus":
+		body = `{"containerId":"` + d.atom + `","action":"pause_all"}`
+	case "async/ListenerStatus/query", "ListenerStatus/query/async":
+		body = question
+	case "async/ListenerStatus/response/{id}", "ListenerStatus/async/{id}":
+		id = listenerToken + position{Object: "ListenerStatus", Query: []byte(question)}.token()
+	case "Package/upload":
+		return "Package/upload?project=shop&version=9", string(d.archive(project + "# nine\n"))
+	case "Package/{id}/archive":
+		id = d.pkg
+	}
+	if placeholders(e) > 0 && id == "" {
+		d.t.Fatalf("no example for %s", e.name())
+	}
+	return strings.ReplaceAll(strings.Join(e.path, "/"), "{id}", url.PathEscape(id)), body
+}
+
+// TestLimitedToEnvironments holds that a token of one environment sees and
+// changes nothing of another.
+func TestLimitedToEnvironments(t *testing.T) {
+	d := open(t, cloud.Options{}).furnish()
+	token := d.token(cloud.Admin, d.empty)
+	for _, c := range []struct{ method, path, body string }{
+		{"GET", "Environment/" + d.environment, ""},
+		{"POST", "Environment/" + d.environment, `{"name":"x"}`},
+		{"GET", "Atom/" + d.atom, ""},
+		{"DELETE", "Atom/" + d.atom, ""},
+		{"GET", "DeployedPackage/" + d.deployment, ""},
+		{"DELETE", "DeployedPackage/" + d.deployment, ""},
+		{"POST", "DeployedPackage", `{"environmentId":"` + d.environment + `","packageId":"` + d.pkg + `"}`},
+		{"POST", "ExecutionRequest", `{"atomId":"` + d.atom + `","processId":"` + d.component + `"}`},
+		{"GET", "ExecutionRecord/async/" + d.request, ""},
+		{"GET", "ExecutionRecord/" + d.execution, ""},
+		{"POST", "cancelExecution/" + d.execution, ""},
+		{"GET", "EnvironmentExtensions/" + d.environment, ""},
+		{"POST", "EnvironmentExtensions/" + d.environment, `{"partial":true}`},
+		{"POST", "changeListenerStatus", `{"containerId":"` + d.atom + `","action":"pause_all"}`},
+	} {
+		if w := d.askAs(token, "admin", c.method, "default/"+c.path, c.body, "Content-Type: application/json"); w.Code != http.StatusNotFound && w.Code != http.StatusForbidden {
+			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
+		}
+	}
+	for _, name := range []string{"Atom", "EnvironmentAtomAttachment", "DeployedPackage", "ExecutionRecord"} {
+		if w := d.askAs(token, "admin", "POST", "default/"+name+"/query", "", "Accept: application/json"); !strings.Contains(w.Body.String(), `"numberOfResults":0`) {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package platform
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"valence/cloud"
+	"valence/cloud/platform/codec"
+)
+
+// endpoint is one method of one path.
+type endpoint struct {
+	method      string
+	path        []string // after the account; "{id}" stands for any part
+	doc         string
+	action      cloud.Action // that the caller must be allowed
+	object      string       // the object that it belongs to, for the description
+	verb        verb         // of an object
+	more        bool         // the body is a token
+	raw         bool         // run reads the body itself
+	status      int          // of a success; 0 is 200
+	schema      string       // of the body, for the description
+	answer      string       // likewise
+	unavailable string       // why it answers 501
+	run         func(c *call, id string) (*codec.Object, error)
+}
+
+// name is how an endpoint is called in messages and in the description.
+func (e endpoint) name() string { return e.method + " " + strings.Join(e.path, "/") }
+
+func refuse(status int, format string, args ...any) *refusal {
+	return &refusal{status, fmt.Sprintf(format, args...)}
+}
+
+// endpoints gives everything that the API answers. Literal parts stand before
+// placeholders of the same length.
+func endpoints() []endpoint {
+	all := actions()
+	for _, r := range objects() {
+		all = append(all, endpointsOf(r)...)
+	}
+	slices.SortStableFunc(all, func(a, b endpoint) int { return placeholders(a) - placeholders(b) })
+	return all
+}
+
+func placeholders(e endpoint) int {
+	n := 0
+	for _, p := range e.path {
+		if p == "{id}" {
+			n++
+		}
+	}
+	return n
+}
+
+// endpointsOf gives the endpoints of one object: one for each verb that its
+// table has a rule for.
+func endpointsOf(r resource) []endpoint {
+	d := r.describe()
+	var all []endpoint
+	add := func(v verb, method, doc string, path ...string) {
+		action, ok := d.Rules[v]
+		if !ok {
+			return
+		}
+		all = append(all, endpoint{
+			method: method, path: append([]string{d.Name}, path...), doc: doc, action: action, object: d.Name, verb: v,
+			more: len(path) > 0 && path[len(path)-1] == "queryMore", unavailable: d.Unavailable,
+			run: func(c *call, id string) (*codec.Object, error) { return r.serve(c, v, id) },
+		})
+	}
+	add(verbCreate, http.MethodPost, "Creates one.")
+	add(verbGet, http.MethodGet, "Gives one.", "{id}")
+	add(verbUpdate, http.MethodPost, "Changes one.", "{id}")
+	add(verbUpdate, http.MethodPost, "Changes one.", "{id}", "update")
+	add(verbDelete, http.MethodDelete, "Deletes one.", "{id}")
+	add(verbBulk, http.MethodPost, "Gives up to a hundred by id.", "bulk")
+	add(verbQuery, http.MethodPost, "Gives those that pass a filter, a hundred at a time.", "query")
+	add(verbQuery, http.MethodPost, "Gives the next hundred.", "queryMore")
+	return all
+}
+
+// find gives the endpoint of a path and the id in it.
+func (a *api) find(method string, parts []string) (endpoint, string, error) {
+	var allowed []string
+	for _, e := range a.endpoints {
+		id, ok := match(e.path, parts)
+		if !ok {
+			continue
+		}
+		if e.method == method {
+			return e, id, nil
+		}
+		if !slices.Contains(allowed, e.method) {
+			allowed = append(allowed, e.method)
+		}
+	}
+	if len(allowed) > 0 {
+		return endpoint{}, "", refuse(http.StatusMethodNotAllowed, "%s takes %s, not %s", strings.Join(parts, "/"), list(allowed), method)
+	}
+	return endpoint{}, "", refuse(http.StatusNotFound, "this control plane has no %s; %sopenapi.json lists what it has", strings.Join(parts, "/"), Root)
+}
+
+// match compares a path with its parts. Names are compared without regard to
+// case: clients write changeListenerStatus in both ways.
+func match(path, parts []string) (id string, ok bool) {
+	if len(path) != len(parts) {
+		return "", false
+	}
+	for i, p := range path {
+		if p != "{id}" {
+			if !strings.EqualFold(p, parts[i]) {
+				return "", false
+			}
+			continue
+		}
+		var err error
+		if id, err = url.PathUnescape(parts[i]); err != nil {
+			return "", false
+		}
+	}
+	return id, true
+}
+
+func oneOf(values []string, s string) bool {
+	return slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, s) })
+}
+
+func list(values []string) string { return strings.Join(values, ", ") }
