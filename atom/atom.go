@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Options struct {
 	Metrics    *metrics.Metrics
 	Callbacks  *connectors.Connector // delivers replies to callers that asked to be called back; nil: nobody is
 	Grace      time.Duration         // how long what runs may take after a stop; 0: 20 s
+	PublicURL  string                // where others reach the data plane: what callback() begins with
 }
 
 // Atom is the runtime of one machine. Its methods may be called at once from
@@ -38,6 +40,7 @@ type Atom struct {
 	log     *slog.Logger
 	metrics *metrics.Metrics
 	grace   time.Duration
+	public  atomic.Pointer[string]
 
 	triggers  sync.WaitGroup // schedules and subscriptions
 	clockwork *clockwork
@@ -90,6 +93,7 @@ func New(o Options) *Atom {
 	a.callbacks = a.newCallbacks(o.Callbacks)
 	a.work, a.halt = context.WithCancelCause(context.Background())
 	a.clockwork = newClockwork(a)
+	a.SetPublicURL(o.PublicURL)
 	a.store.OnAccepted(a.arrived)
 	a.store.OnReady(a.readied)
 	return a
@@ -174,6 +178,16 @@ func (a *Atom) allQueues() []*queue {
 	sort.Slice(all, func(i, j int) bool { return all[i].process < all[j].process })
 	return all
 }
+
+// SetPublicURL says where others reach the data plane. It is for an address
+// that is known only once it is listened to.
+func (a *Atom) SetPublicURL(url string) {
+	url = strings.TrimRight(url, "/")
+	a.public.Store(&url)
+}
+
+// PublicURL is where others reach the data plane.
+func (a *Atom) PublicURL() string { return *a.public.Load() }
 
 // Ready is nil once the atom may be given work, otherwise why not.
 func (a *Atom) Ready() error {

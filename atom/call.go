@@ -35,7 +35,7 @@ func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, err
 			return nil, mismatch(key, err)
 		}
 		if time.Now().Before(before.Due) {
-			return nil, &steps.Parked{Due: before.Due}
+			return nil, &steps.Parked{Due: before.Due, Why: "attempt " + strconv.Itoa(before.N+1)}
 		}
 	}
 	conn, ok := e.atom.connection(c.Operation.Connection)
@@ -140,7 +140,7 @@ func (e *execution) park(key string, n int, due time.Time, fail *fault.Failure) 
 	if err := e.flush(Entry{Path: key, Kind: kindAttempt, At: time.Now().UTC(), Body: body}); err != nil {
 		return err
 	}
-	return &steps.Parked{Due: due}
+	return &steps.Parked{Due: due, Why: "attempt " + strconv.Itoa(n+1)}
 }
 
 // attempt makes a call once.

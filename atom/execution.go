@@ -44,6 +44,8 @@ type execution struct {
 	kept     *KeptReply       // likewise
 	settled  *Settled         // likewise
 	given    bool             // the reply is pending or committed
+	waits    []Wait           // likewise
+	signals  int              // that earlier runs were given
 	entries  []Entry          // in memory: everything so far
 	count    int
 	trace    trace
@@ -140,8 +142,9 @@ func (e *execution) journaled(kind, key string) (Entry, bool) {
 	return x, ok
 }
 
-// note adds an entry, to be committed before the next effect.
-func (e *execution) note(x Entry, handoff *Acceptance) error {
+// note adds an entry, to be committed before the next effect, with what must
+// commit with it.
+func (e *execution) note(x Entry, handoff *Acceptance, waits ...Wait) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.count++; e.count > maxEntries {
@@ -153,6 +156,7 @@ func (e *execution) note(x Entry, handoff *Acceptance) error {
 		if handoff != nil {
 			e.handoffs = append(e.handoffs, handoff)
 		}
+		e.waits = append(e.waits, waits...)
 	} else {
 		e.entries = append(e.entries, x)
 	}
@@ -165,7 +169,7 @@ func (e *execution) flush(extra ...Entry) error {
 	c := e.takePending()
 	e.mu.Unlock()
 	c.Entries = append(c.Entries, extra...)
-	if len(c.Entries) == 0 && len(c.Handoffs) == 0 {
+	if len(c.Entries) == 0 && len(c.Handoffs) == 0 && len(c.Waits) == 0 {
 		return nil
 	}
 	err := e.atom.apply(c)
@@ -176,8 +180,8 @@ func (e *execution) flush(extra ...Entry) error {
 }
 
 func (e *execution) takePending() *Change {
-	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled}
-	e.pending, e.handoffs, e.kept, e.settled = nil, nil, nil, nil
+	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled, Waits: e.waits}
+	e.pending, e.handoffs, e.kept, e.settled, e.waits = nil, nil, nil, nil, nil
 	return c
 }
 

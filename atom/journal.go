@@ -19,6 +19,10 @@ const (
 	kindHandoff = "handoff" // an execution of its own was created
 	kindReply   = "reply"   // the caller was answered
 	kindEmit    = "emit"    // whoever follows the execution was told something
+	kindWait    = "wait"    // a wait has begun
+	kindSleep   = "sleep"   // a sleep has begun
+	kindWake    = "wake"    // one of them has ended: with a payload, or without one because its time was over
+	kindResume  = "resume"  // a signal was given, or nobody waited for it
 )
 
 // outcome is the body of a call's entry: what the call gave, before the bytes

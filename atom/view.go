@@ -151,6 +151,17 @@ func (a *Atom) fromJournal(v *StepView, e Entry) {
 		default:
 			v.Status, v.Document = r.Status, documentView(r.Doc)
 		}
+	case kindWait, kindSleep:
+		if v.Outcome == "ok" {
+			v.Outcome = "waiting"
+		}
+	case kindWake:
+		if v.Outcome == "waiting" {
+			v.Outcome = "ok"
+		}
+		if r, _, err := unpackCall(e.Body); err == nil && r != nil {
+			v.Document = documentView(r.Doc)
+		}
 	case kindAttempt:
 		var n attempt
 		if json.Unmarshal(e.Body, &n) == nil {

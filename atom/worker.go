@@ -115,6 +115,9 @@ func (e *execution) readJournal(ctx context.Context, r *Record) error {
 	e.done = make(map[string]Entry, len(entries))
 	for _, x := range entries {
 		e.done[x.Kind+" "+x.Path] = x
+		if x.Kind == kindWake && len(x.Body) > 0 {
+			e.signals++
+		}
 	}
 	e.count = len(entries)
 	return nil
@@ -127,7 +130,7 @@ func (a *Atom) hold(q *queue, r *Record, err error) afterRun {
 	}
 	a.log.Error("an execution is held", "process", r.Process, "execution", a.ExecutionID(r.Seq, r.Received), "error", err)
 	due := time.Now().Add(heldFor)
-	if err := a.apply(&Change{Seq: r.Seq, Park: &Park{State: Held, Due: due}}); err != nil {
+	if err := a.apply(&Change{Seq: r.Seq, Park: &Park{State: Held, Due: due, Why: err.Error()}}); err != nil {
 		return afterRun{}
 	}
 	return afterRun{due: due}
@@ -169,9 +172,12 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	var fail *fault.Failure
 	switch {
 	case errors.As(err, &parked):
-		c.Park = &Park{State: Waiting, Due: parked.Due}
+		c.Park = &Park{State: Waiting, Due: parked.Due, Why: parked.Why, Signal: parked.Signal, Signals: e.signals}
 		if parked.Held != "" {
 			c.Park.State = Held
+			if c.Park.Why == "" {
+				c.Park.Why = parked.Held
+			}
 		}
 	case err == steps.Interrupted:
 		if len(c.Entries) == 0 && len(c.Handoffs) == 0 {

@@ -76,6 +76,17 @@ type (
 		Body *expression.Template
 		Mode string
 	}
+	tWait struct {
+		Name      string
+		Key       *expression.Expr
+		Timeout   time.Duration
+		OnTimeout Block
+	}
+	tResume struct {
+		Name string
+		Key  *expression.Expr
+	}
+	tSleep    struct{ For *expression.Expr }
 	tValidate struct {
 		Name    string
 		profile *Profile
@@ -146,6 +157,16 @@ func testSteps() []StepKind {
 			spec.Expr("stop", func(s *tStop) **expression.Expr { return &s.Reason }, "Why.")),
 		kind("validate", Plain, false, func() any { return &tValidate{} },
 			spec.Ref("validate", func(s *tValidate) *string { return &s.Name }, "profile", "The profile.").Required()),
+		kind("wait", Wait, true, func() any { return &tWait{} },
+			spec.Name("wait", func(s *tWait) *string { return &s.Name }, "The name.").Required(),
+			spec.Expr("key", func(s *tWait) **expression.Expr { return &s.Key }, "The key.").Text(),
+			spec.Duration("timeout", func(s *tWait) *time.Duration { return &s.Timeout }, "The longest wait.").Min(time.Millisecond),
+			spec.Steps("on_timeout", func(s *tWait) *Block { return &s.OnTimeout }, "Then.")),
+		kind("resume", Resume, false, func() any { return &tResume{} },
+			spec.Name("resume", func(s *tResume) *string { return &s.Name }, "The name.").Required(),
+			spec.Expr("key", func(s *tResume) **expression.Expr { return &s.Key }, "The key.").Text().Required()),
+		kind("sleep", Sleep, false, func() any { return &tSleep{} },
+			spec.Expr("sleep", func(s *tSleep) **expression.Expr { return &s.For }, "How long.").Text().Required()),
 	}
 	for i := range list {
 		switch list[i].Kind {

@@ -57,6 +57,9 @@ const (
 	CodeTwoTriggers      fault.Code = "two-triggers"
 	CodeBadCron          fault.Code = "bad-cron"
 	CodeCannotListen     fault.Code = "cannot-listen"
+	CodeNeverEnds        fault.Code = "wait-never-ends"
+	CodeUnknownWait      fault.Code = "unknown-wait"
+	CodeCallerWaits      fault.Code = "caller-waits"
 )
 
 // Explained is a code with what it means, in one line.
@@ -121,6 +124,9 @@ func Codes() []Explained {
 		{CodeBareThrow, "A `throw:` without a message stands outside of a catch."},
 		{CodeCallCycle, "Processes call each other in a circle."},
 		{CodeHandoffCycle, "Processes hand off to each other in a circle (warning)."},
+		{CodeNeverEnds, "A `wait:` has neither a `key:` nor a `callback()` that could end it."},
+		{CodeUnknownWait, "A `callback()` or `resume:` names a `wait:` that there is not, or one that it cannot tell which of several it ends (for `resume:` a warning)."},
+		{CodeCallerWaits, "A caller waits, connection open, for a `wait:` or a `sleep:` (warning)."},
 		{CodeBadSchema, "A profile's schema is no JSON Schema."},
 		{CodeBadFile, "A file that a component names cannot be read."},
 		{expression.CodeSyntax, "An expression cannot be read."},

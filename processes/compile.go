@@ -25,6 +25,9 @@ type building struct {
 	unknownResults []result
 	names          map[string]fault.Pos
 	content        digest // of the process alone
+	waits          []waiting
+	calledBack     []calledBack
+	resumes        []resumed
 }
 
 func (b *building) problem(at fault.Pos, code fault.Code, msg, hint string) {
@@ -160,6 +163,9 @@ func (c *compiler) below(key string) *scope {
 		return c.scope
 	}
 	s := c.scope.child()
+	if c.kind.Flow == Loop {
+		s.loops = &rounds{up: c.scope.loopsOf(), what: c.kind.Kind, line: c.step.Pos.Line}
+	}
 	switch {
 	case c.kind.Flow == Attempt && key == "catch":
 		s.caught = true

@@ -258,7 +258,7 @@ var stepFields = []spec.Field{
 }
 
 // laterSteps are steps of the language that this version does not have.
-var laterSteps = []string{"wait", "resume", "sleep", "state", "changes"}
+var laterSteps = []string{"state", "changes"}
 
 // laterKeys are keys of steps of the language that this version does not have.
 var laterKeys = map[string][]string{"call": {"marks"}}

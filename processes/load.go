@@ -267,6 +267,7 @@ func (l *loader) compile() {
 func (l *loader) relate() {
 	l.listeners()
 	l.cycles()
+	l.signals()
 	l.hashes()
 }
 

@@ -58,6 +58,14 @@ type Process struct {
 	Delivery    Delivery
 	Steps       Block
 	Calls       []ProcessCall // of other processes, in the order of the file
+	Waits       map[string]WaitPlace
+}
+
+// WaitPlace is where the `wait` of a name stands in its process.
+type WaitPlace struct {
+	Path  string // of its step
+	Loops int    // how many loops enclose it
+	Keyed bool   // a resume can end it
 }
 
 // ProcessCall is one place where a process starts another.
@@ -280,6 +288,9 @@ const (
 	Reply                // answers the caller
 	Throw                // never goes on
 	Stop                 // ends the nearest element, branch path or process
+	Wait                 // suspends until a signal, named by its own key; its list runs when none comes in time
+	Resume               // gives a signal to what waits under the name of its own key
+	Sleep                // suspends for a time
 )
 
 // StepKind declares one kind of step: package atom/steps holds the table.

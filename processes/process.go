@@ -26,6 +26,7 @@ func (b *building) compile(l *loader) {
 		d.Problem(valueAt(root, "steps"), CodeNoSteps, "a process without steps does nothing", "add a step")
 	}
 	b.variables()
+	b.waitsAndCallbacks()
 	b.replies()
 	b.content = digestOf(root)
 }

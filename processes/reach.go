@@ -168,6 +168,8 @@ func (r *reach) through(s *Step, in []*trail, w where) (out []*trail, ended bool
 		return in, false
 	case Choice:
 		return r.choice(s, kind, in, w)
+	case Wait:
+		return r.wait(s, in, w)
 	case Attempt:
 		return r.attempt(s, in, w)
 	}
@@ -203,6 +205,20 @@ func (r *reach) choice(s *Step, kind *StepKind, in []*trail, w where) ([]*trail,
 		return in, false
 	}
 	return out, true
+}
+
+// wait follows the paths behind a wait: those that are woken, and those whose
+// time is over.
+func (r *reach) wait(s *Step, in []*trail, w where) ([]*trail, bool) {
+	out, ended := in, false
+	for _, l := range s.Lists {
+		entry := decide(in, "`"+s.Kind+"`", s.Pos, "is over its `timeout:`")
+		behind := r.block(l.Steps, entry, w)
+		if !same(behind, entry) {
+			out, ended = merge(out, behind), true
+		}
+	}
+	return out, ended
 }
 
 // taken says which way a choice goes.

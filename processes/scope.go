@@ -50,6 +50,14 @@ type scope struct {
 	as      string
 	bound   bool   // some name is bound by `as:`, here or further up
 	apart   *apart // the element or path whose variables are its own; nil outside
+	loops   *rounds
+}
+
+// rounds is a loop around a step: what is inside happens any number of times.
+type rounds struct {
+	up   *rounds
+	what string // for_each, repeat
+	line int
 }
 
 // apart is an element of a loop or a path of a branch: variables that are set
@@ -63,7 +71,7 @@ type apart struct {
 func (s *scope) child() *scope {
 	c := &scope{up: s}
 	if s != nil {
-		c.element, c.caught, c.apart, c.bound = s.element, s.caught, s.apart, s.bound
+		c.element, c.caught, c.apart, c.bound, c.loops = s.element, s.caught, s.apart, s.bound, s.loops
 	}
 	return c
 }
@@ -122,7 +130,7 @@ func (c *compiler) check(refs []expression.Ref) {
 		r := &refs[i]
 		if len(r.Path) == 0 {
 			if r.Call == "callback" {
-				c.problem(r.Pos, spec.CodeNotAvailable, "`callback()` is not available yet", "remove it: this version of valence has no `wait`")
+				c.callback(r)
 			}
 			continue
 		}

@@ -124,6 +124,7 @@ func (c *compiler) finish(d *spec.Decoder) {
 			d.Problem(as, CodeDuplicateName, "`"+as.Value+"` means something already", "choose another name")
 		}
 	}
+	c.suspends()
 	if own := valueAt(c.node, s.Kind); c.kind.Flow == Throw && spec.ShapeOf(own) == spec.NullShape && (c.scope == nil || !c.scope.caught) {
 		c.problem(s.Pos, CodeBareThrow, "a `throw:` without a message rethrows, and there is nothing to rethrow outside of a `catch`", "give it a message: `throw: what is wrong`")
 	}

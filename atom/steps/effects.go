@@ -55,6 +55,7 @@ type World interface {
 // Runtime is what an execution offers to its steps.
 type Runtime interface {
 	Effects
+	Suspender
 	Observer
 	World
 }
@@ -117,11 +118,13 @@ const Detached = signal("detached")
 // no attempt.
 const Interrupted = signal("interrupted")
 
-// Parked ends a run until Due: a retry that waits, or something that is not
-// there and holds the execution.
+// Parked ends a run until Due: a retry, a sleep or a wait, or something that
+// is not there and holds the execution.
 type Parked struct {
-	Due  time.Time
-	Held string // what it is held by; "" for a retry
+	Due    time.Time // zero: until a signal
+	Held   string    // what it is held by; "" if nothing holds it
+	Why    string    // for whoever looks at it
+	Signal bool      // it waits for a signal
 }
 
 func (p *Parked) Error() string { return fmt.Sprintf("parked until %s", p.Due) }

@@ -38,6 +38,7 @@ type Frame struct {
 	rest     bool      // steps follow the current one in its list
 	answer   *answered // of a called process; nil for the execution itself
 	depth    int
+	beside   bool // other paths may run at the same time
 }
 
 type binding struct {
@@ -64,6 +65,9 @@ var emptyObject = &document.Object{}
 
 func (f *Frame) ready(now time.Time) {
 	f.env = expression.Env{Names: f, Now: now, UUID: f.uuid, Ctx: f.ctx}
+	if len(f.proc.Waits) > 0 {
+		f.env.Callback = f.callback
+	}
 }
 
 // Context carries the deadline and the cancellation of the execution.
@@ -77,6 +81,9 @@ func (f *Frame) Step() *processes.Step { return f.step }
 
 // Key names the occurrence of the running step in the journal.
 func (f *Frame) Key() string { return f.key + f.step.Path + f.iter }
+
+// Beside reports whether other paths of the execution may run at the same time.
+func (f *Frame) Beside() bool { return f.beside }
 
 // Env is for evaluating the step's expressions.
 func (f *Frame) Env() *expression.Env { return &f.env }

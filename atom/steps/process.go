@@ -64,7 +64,7 @@ func (s *processStep) call(f *Frame, p *processes.Process, body *document.Docume
 		return err
 	}
 	c := NewFrame(f.ctx, f.rt, p, body, props, f.env.Now)
-	c.key, c.iter, c.depth = f.Key()+"/", "", f.depth+1
+	c.key, c.iter, c.depth, c.beside = f.Key()+"/", "", f.depth+1, f.beside
 	c.answer = &answered{}
 	if err := RunProcess(c); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"valence/internal/document"
@@ -169,6 +170,9 @@ func interruption(ctx context.Context) error {
 // in done.
 func (f *Frame) elements(n, parallel int, stop bool, run func(i int) (*Frame, error)) (errs []error, done []*Frame) {
 	errs, done = make([]error, n), make([]*Frame, n)
+	beside := f.beside
+	f.beside = beside || parallel > 1 && n > 1
+	defer func() { f.beside = beside }()
 	// finish reports whether nothing new may start. A parked element does
 	// not keep others from starting beside it.
 	finish := func(i int) bool {
@@ -216,22 +220,48 @@ loop:
 	return errs, done
 }
 
-// left gives the error that ends the run as a whole: the earliest of those
-// parked, or an interruption. Failures wait for what is parked.
+// left gives the error that ends the run as a whole: an interruption, or what
+// is parked, until the earliest of its times. Failures wait for what is parked.
 func left(errs []error) error {
 	var park *Parked
 	for _, err := range errs {
 		if err == Interrupted || err == Detached {
 			return err
 		}
-		if p, ok := err.(*Parked); ok && (park == nil || p.Due.Before(park.Due)) {
-			park = p
+		p, ok := err.(*Parked)
+		switch {
+		case !ok:
+		case park == nil:
+			one := *p
+			park = &one
+		default:
+			park.add(p)
 		}
 	}
 	if park != nil {
 		return park
 	}
 	return nil
+}
+
+// maxWhy bounds how many reasons a parked execution tells.
+const maxWhy = 200
+
+// add makes p stand for another parked path as well.
+func (p *Parked) add(q *Parked) {
+	if p.Due.IsZero() || !q.Due.IsZero() && q.Due.Before(p.Due) {
+		p.Due = q.Due
+	}
+	p.Signal = p.Signal || q.Signal
+	if p.Held == "" {
+		p.Held = q.Held
+	}
+	if q.Why != "" && len(p.Why) < maxWhy && !strings.Contains(p.Why, q.Why) {
+		if p.Why != "" {
+			p.Why += ", "
+		}
+		p.Why += q.Why
+	}
 }
 
 // asDocument gives a value as a JSON document, sharing the text of a Raw.

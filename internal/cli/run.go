@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -34,6 +35,7 @@ type placeFlags struct {
 // serveFlags say where an atom listens.
 type serveFlags struct {
 	Listen              string        `default:"127.0.0.1:9090" env:"VALENCE_LISTEN" help:"Address of the web services."`
+	PublicURL           string        `name:"public-url" env:"VALENCE_PUBLIC_URL" placeholder:"URL" help:"Where others reach the web services, such as https://valence.example: what callback() begins with. The address that is listened to by default; never what a request says in Host."`
 	TLSCert             string        `name:"tls-cert" env:"VALENCE_TLS_CERT" placeholder:"FILE" help:"Certificate chain (PEM) of the web services; read again when it changes."`
 	TLSKey              string        `name:"tls-key" env:"VALENCE_TLS_KEY" placeholder:"FILE" help:"Its private key."`
 	Admin               string        `default:"127.0.0.1:9091" env:"VALENCE_ADMIN" help:"Address of the admin API and the metrics."`
@@ -142,6 +144,9 @@ func (c *runCmd) check() error {
 	}
 	if c.Grace <= 0 || c.ShutdownDelay < 0 {
 		return usage("--grace 20s", "--grace must be more than nothing, and --shutdown-delay not less")
+	}
+	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
+		return usage("--public-url https://valence.example", "--public-url %s is no address of web services", c.PublicURL)
 	}
 	if c.AccessLog < 0 {
 		return usage("--access-log 1", "--access-log takes 0 or more")

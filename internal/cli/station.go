@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -199,6 +200,7 @@ func (st *station) openWeb() (func(context.Context) error, error) {
 	}
 	st.atom.OnDeploy(web.Deploy)
 	st.address.Listen = scheme + "://" + reachable(web.Addr())
+	st.atom.SetPublicURL(cmp.Or(f.PublicURL, st.address.Listen))
 	return web.Run, nil
 }
 

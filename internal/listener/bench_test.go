@@ -68,6 +68,12 @@ func (instant) Follow(context.Context, string, string, string) (*atom.Progress, 
 	return nil, atom.ErrUnknown
 }
 
+func (instant) KnowsCallback(string) bool { return false }
+
+func (instant) CallBack(context.Context, string, *document.Document) (bool, error) {
+	return false, atom.ErrUnknown
+}
+
 type discard struct {
 	h      http.Header
 	status int

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"valence/atom"
@@ -296,8 +297,12 @@ func (x *exchange) finish() {
 	if n := x.server.options.AccessEvery; n > 1 && x.status < 400 && x.server.served.Add(1)%uint64(n) != 0 {
 		return
 	}
+	path := x.r.URL.Path
+	if strings.HasPrefix(path, callbackPath) {
+		path = callbackPath + "…" // who has the token may decide
+	}
 	log.LogAttrs(context.Background(), slog.LevelInfo, "request",
-		slog.String("method", x.r.Method), slog.String("path", x.r.URL.Path), slog.Int("status", x.status),
+		slog.String("method", x.r.Method), slog.String("path", path), slog.Int("status", x.status),
 		slog.String("process", process), slog.String("execution", x.execution), slog.String("correlation_id", x.arrival.CorrelationID),
 		slog.String("user", x.arrival.Principal), slog.String("remote", x.r.RemoteAddr), slog.Int("bytes", x.size),
 		slog.Float64("took_ms", float64(took.Microseconds())/1000))

@@ -24,12 +24,13 @@ type fake struct {
 	arrived  []*atom.Arrival
 	contexts []context.Context
 
-	request func(ctx context.Context, in *atom.Arrival) (*atom.Reply, error)
-	accept  func(ctx context.Context, in *atom.Arrival) (*atom.Acknowledgement, error)
-	put     func(ctx context.Context, in *atom.Arrival) (*atom.Acknowledgement, *atom.Reply, error)
-	events  func(id, after string) ([]atom.Event, bool, error)
-	watch   chan struct{}
-	follow  func(id, principal, token string) (*atom.Progress, error)
+	request  func(ctx context.Context, in *atom.Arrival) (*atom.Reply, error)
+	accept   func(ctx context.Context, in *atom.Arrival) (*atom.Acknowledgement, error)
+	put      func(ctx context.Context, in *atom.Arrival) (*atom.Acknowledgement, *atom.Reply, error)
+	events   func(id, after string) ([]atom.Event, bool, error)
+	watch    chan struct{}
+	follow   func(id, principal, token string) (*atom.Progress, error)
+	callBack func(token string, doc *document.Document) (bool, error)
 }
 
 func (f *fake) keep(ctx context.Context, in *atom.Arrival) {
@@ -85,6 +86,12 @@ func (f *fake) Events(_ context.Context, id, _, _, after string) ([]atom.Event, 
 }
 
 func (f *fake) Watch(string) *atom.Watch { return &atom.Watch{C: f.watch} }
+
+func (f *fake) KnowsCallback(token string) bool { return token != "made-up" }
+
+func (f *fake) CallBack(_ context.Context, token string, doc *document.Document) (bool, error) {
+	return f.callBack(token, doc)
+}
 
 // on is a process with a listener, changed by the given functions.
 func on(path string, change ...func(*atom.Deployed)) *atom.Deployed {

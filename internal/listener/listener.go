@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"valence/atom"
+	"valence/internal/document"
 	"valence/internal/metrics"
 )
 
@@ -33,6 +34,16 @@ type Atom interface {
 	// message and to the bearer of its reply token; atom.ErrUnknown to all others.
 	Follow(ctx context.Context, id, principal, token string) (*atom.Progress, error)
 	Replies
+	Callbacks
+}
+
+// Callbacks is what ending waits takes.
+type Callbacks interface {
+	// KnowsCallback tells a callback's token from one that was made up.
+	KnowsCallback(token string) bool
+	// CallBack ends the wait of a token: atom.ErrUnknown, or atom.ErrEnded
+	// where it is over. repeated: it has ended before, and nothing has changed.
+	CallBack(ctx context.Context, token string, doc *document.Document) (repeated bool, err error)
 }
 
 // Replies is what collecting a reply later takes.

@@ -11,7 +11,7 @@ import (
 func (x *exchange) own() bool {
 	path := x.r.URL.Path
 	switch {
-	case len(path) < 7 || path[1] != 'h' && path[1] != 'r' && path[1] != 'e':
+	case len(path) < 7 || path[1] != 'h' && path[1] != 'r' && path[1] != 'e' && path[1] != 'c':
 		return false
 	case path == "/healthz":
 		x.only(func() { x.fresh([]byte(`{"status":"ok"}` + "\n")) })
@@ -19,6 +19,8 @@ func (x *exchange) own() bool {
 		x.only(x.readiness)
 	case strings.HasPrefix(path, "/executions/"):
 		x.only(x.collect)
+	case strings.HasPrefix(path, callbackPath):
+		x.callBack()
 	default:
 		return false
 	}
