@@ -35,6 +35,7 @@ type grammar struct {
 	Exec       execCmd       `cmd:"" help:"Run one process."`
 	Executions executionsCmd `cmd:"" help:"List, show and cancel executions of a running atom."`
 	Failed     failedCmd     `cmd:"" help:"List, group, resubmit and delete what failed."`
+	Sequences  sequencesCmd  `cmd:"" help:"List, skip and release what blocks a key of a sequence."`
 	Processes  processesCmd  `cmd:"" help:"List, pause and resume the processes of a running atom."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data of a running or stopped atom."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the language."`

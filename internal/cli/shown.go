@@ -66,6 +66,12 @@ func (v *shownExecution) text() string {
 	line("execution", v.Execution)
 	line("process", v.Process)
 	line("status", v.Status)
+	line("reason", v.Reason)
+	line("key", v.Key)
+	if v.Ahead > 0 {
+		line("ahead", fmt.Sprint(v.Ahead))
+	}
+	line("blocked by", v.BlockedBy)
 	line("received", stamp(&v.ReceivedAt))
 	line("started", stamp(v.StartedAt))
 	line("ended", stamp(v.EndedAt))

@@ -49,6 +49,7 @@ type Options struct {
 	Triggers   Triggers
 	Executions Executions
 	Failures   Failures
+	Sequences  Sequences
 	Backup     Backup       // nil: this store has none
 	Metrics    http.Handler // what is counted
 	Token      string       // what a request must bring; never empty
@@ -79,7 +80,7 @@ func New(o Options) http.Handler {
 	}
 	c := &console{Options: o, digest: sha256.Sum256([]byte(o.Token))}
 
-	r := mux.NewRouter()
+	r := mux.NewRouter().UseEncodedPath() // a key may hold anything
 	r.NotFoundHandler = c.asked(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeProblem(w, http.StatusNotFound, "There is nothing at this path; the API begins at /api/v1/.")
 	}))
@@ -100,6 +101,9 @@ func New(o Options) http.Handler {
 		{http.MethodGet, "/executions", c.listExecutions},
 		{http.MethodGet, "/executions/{id}", c.showExecution},
 		{http.MethodPost, "/executions/{id}/cancel", c.cancel},
+		{http.MethodGet, "/sequences", c.listSequences},
+		{http.MethodPost, "/sequences/{name}/{key}/skip", c.skipKey},
+		{http.MethodPost, "/sequences/{name}/{key}/release", c.releaseKey},
 		{http.MethodGet, "/failed", c.listFailed},
 		{http.MethodGet, "/failed/groups", c.listGroups},
 		{http.MethodPost, "/failed/resubmit", c.resubmitMany},
