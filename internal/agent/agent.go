@@ -257,14 +257,17 @@ func (a *Agent) Status() Status {
 	return s
 }
 
-// Ready is nil once the atom has something to run, otherwise why not.
+// Ready is nil once the atom has something to run, otherwise why not. With a
+// local project it always has.
 func (a *Agent) Ready() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
+	case len(a.local) > 0:
+		return nil
 	case a.broken != "":
 		return errors.New("what is deployed cannot run: " + a.broken)
-	case len(a.local) == 0 && (a.state.Desired == nil || len(a.state.Desired.Deployments) == 0):
+	case a.state.Desired == nil || len(a.state.Desired.Deployments) == 0:
 		return errors.New("nothing is deployed to this atom")
 	}
 	return nil

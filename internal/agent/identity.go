@@ -121,10 +121,6 @@ func (id *Identity) Save(data string) error {
 	return sqlitedb.SyncDir(data)
 }
 
-// Forget removes what an earlier membership left in a data folder: its
-// identity, what was deployed, and reports that were not sent.
-func Forget(data string) error { return os.RemoveAll(filepath.Join(data, Folder)) }
-
 func (id *Identity) sign() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(id.Key) }
 
 func (id *Identity) publishers() ([]ed25519.PublicKey, error) {

@@ -37,6 +37,7 @@ type grammar struct {
 	Failed     failedCmd     `cmd:"" help:"List, group, resubmit and delete what failed."`
 	Sequences  sequencesCmd  `cmd:"" help:"List, skip and release what blocks a key of a sequence."`
 	Processes  processesCmd  `cmd:"" help:"List, pause and resume the processes of a running atom."`
+	Join       joinCmd       `cmd:"" help:"Enrol this machine's atom with a control plane."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data of a running or stopped atom."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the language."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
@@ -150,7 +151,7 @@ func (s *streams) end(err error) int {
 // later are commands that the product will have.
 var later = map[string]string{
 	"test": "exec PROCESS --local", "sequences": "",
-	"cloud": "", "join": "", "deploy": "run, with the new project", "migrate": "backup",
+	"cloud": "", "deploy": "run, with the new project", "migrate": "backup",
 }
 
 // unknownCommand tells about a command that is not there before kong does, to

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"valence/atom"
+	"valence/internal/agent"
 	"valence/processes"
 )
 
@@ -65,6 +67,11 @@ Examples:
     valence run
     valence run orders/ --environment prod --data /var/lib/valence
     valence run --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
+    valence run --data /var/lib/valence
+
+The last needs no project where the folder has joined a control plane (valence
+join): then what is deployed from there runs. A project that is named runs
+beside it; no process, connection or other component may be in both.
 `
 }
 
@@ -81,7 +88,6 @@ func (f *logFlags) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// Run runs an atom until it is told to stop.
 // What lives in an atom is small, and what a message leaves behind is much:
 // collecting less often than Go's 100 costs some MiB and saves processor time.
 const gcPercent = 300
@@ -89,12 +95,13 @@ const gcPercent = 300
 // manyProcesses is from where it is worth giving memory back after loading.
 const manyProcesses = 200
 
+// Run runs an atom until it is told to stop.
 func (c *runCmd) Run(s *streams) error {
 	begin := time.Now()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	project, err := loadRight(c.Paths, s.err)
+	project, err := c.project(s)
 	if err != nil {
 		return err
 	}
@@ -109,9 +116,35 @@ func (c *runCmd) Run(s *streams) error {
 	defer signal.Stop(signals)
 
 	log := c.logger(s.err)
+	for {
+		err := c.once(s, log, project, signals, begin)
+		if !errors.Is(err, agent.ErrRestart) {
+			return err
+		}
+		log.Info("restarting")
+		begin = time.Now()
+	}
+}
+
+// project reads the project that was named. An atom that has joined a control
+// plane needs none.
+func (c *runCmd) project(s *streams) (*loaded, error) {
+	if len(c.Paths) == 0 {
+		if _, err := agent.Load(c.Data); err == nil {
+			return nil, nil
+		}
+	}
+	return loadRight(c.Paths, s.err)
+}
+
+// once runs an atom from its start to its stop.
+func (c *runCmd) once(s *streams, log *slog.Logger, project *loaded, signals <-chan os.Signal, begin time.Time) error {
 	st, err := open(&stationOptions{places: c.placeFlags, serve: c.serveFlags, accessEvery: c.AccessLog, log: log})
 	if err != nil {
 		return err
+	}
+	if err := st.enrol(project); err != nil {
+		return finish(st, err)
 	}
 	if err := st.start(project); err != nil {
 		return finish(st, err)
@@ -166,7 +199,7 @@ func (c *runCmd) serve(st *station, project *loaded, signals <-chan os.Signal) e
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		if !c.Watch {
+		if !c.Watch || project == nil {
 			return
 		}
 		tick := time.NewTicker(watchEvery)
@@ -184,9 +217,15 @@ func (c *runCmd) serve(st *station, project *loaded, signals <-chan os.Signal) e
 		case files := <-changes:
 			st.reload(ctx, files)
 		case err := <-st.parts.failed:
+			if errors.Is(err, agent.ErrRestart) {
+				return err
+			}
 			return failed("the log; what was accepted goes on at the next start", "%v", err)
 		case sig := <-signals:
 			if sig == syscall.SIGHUP {
+				if project == nil { // there is nothing on this machine to reload
+					continue
+				}
 				files, err := processes.ReadDir(paths...)
 				if err != nil {
 					st.log.Error("the project cannot be read; the version before goes on", "error", err)
@@ -215,7 +254,12 @@ func (c *runCmd) banner(w io.Writer, st *station, project *loaded, took time.Dur
 	fmt.Fprintf(w, "  web services  %s\n", st.address.Listen)
 	fmt.Fprintf(w, "  admin API     %s, with the token in %s\n", st.address.Admin, st.tokenFile)
 	fmt.Fprintf(w, "  data folder   %s\n", c.Data)
-	fmt.Fprintf(w, "  processes     %d, from %s\n", len(deployed), plural(len(project.files), "file", "files"))
+	st.agentBanner(w)
+	from := ""
+	if project != nil {
+		from = ", from " + plural(len(project.files), "file", "files")
+	}
+	fmt.Fprintf(w, "  processes     %d%s\n", len(deployed), from)
 	t := &table{head: []string{"", "", ""}}
 	for i, d := range deployed {
 		if i == 20 {

@@ -16,6 +16,7 @@ import (
 	"valence/atom"
 	"valence/connectors/all"
 	webhook "valence/connectors/http"
+	"valence/internal/agent"
 	"valence/internal/console"
 	"valence/internal/fault"
 	"valence/internal/listener"
@@ -36,6 +37,8 @@ type station struct {
 	token     string
 	tokenFile string
 	address   address
+	agent     *agent.Agent // nil: the data folder has joined no control plane
+	identity  *agent.Identity
 }
 
 type stationOptions struct {
@@ -87,6 +90,9 @@ func failedAs(err error, try string) error {
 // and the web services are last.
 func (st *station) start(project *loaded) error {
 	st.parts.start("store", st.store.Run)
+	if st.agent != nil {
+		st.parts.start("agent's file", st.agent.RunSpool)
+	}
 	if err := st.first(project); err != nil {
 		return err
 	}
@@ -100,6 +106,9 @@ func (st *station) start(project *loaded) error {
 		if web, err = st.openWeb(); err != nil {
 			return err
 		}
+	}
+	if st.agent != nil {
+		st.parts.start("agent", st.agent.Run)
 	}
 	st.parts.start("atom", st.atom.Run)
 	if web != nil {
@@ -144,6 +153,9 @@ func (st *station) first(project *loaded) error {
 
 // deploy puts a project, with the values of this place, into effect.
 func (st *station) deploy(ctx context.Context, p *loaded) error {
+	if st.agent != nil {
+		return st.startAgent(ctx)
+	}
 	v, err := valuesOf(p.project, st.o.places.Environment)
 	if err != nil {
 		return err
@@ -173,7 +185,11 @@ func (st *station) reload(ctx context.Context, files []processes.File) {
 		st.log.Error("the project was not reloaded; the version before goes on", "errors", n)
 		return
 	}
-	if err := st.deploy(ctx, &loaded{project, problems, files}); err != nil {
+	deploy := func() error { return st.deploy(ctx, &loaded{project, problems, files}) }
+	if st.agent != nil {
+		deploy = func() error { return st.agent.Reload(ctx, files) }
+	}
+	if err := deploy(); err != nil {
 		st.log.Error("the project was not reloaded; the version before goes on", "error", err)
 		return
 	}
@@ -184,7 +200,7 @@ func (st *station) reload(ctx context.Context, files []processes.File) {
 func (st *station) openWeb() (func(context.Context) error, error) {
 	f := st.o.serve
 	o := listener.Options{
-		Atom: st.atom, Address: f.Listen, Ready: st.atom.Ready, Log: st.log, Metrics: st.metrics,
+		Atom: st.atom, Address: f.Listen, Ready: st.ready, Log: st.log, Metrics: st.metrics,
 		Grace: f.Grace, Lag: f.ShutdownDelay,
 	}
 	scheme := "http"
@@ -266,7 +282,11 @@ func (st *station) stop() error {
 			st.log.Warn("where this atom answered is still written down", "error", err)
 		}
 	}
-	return errors.Join(st.parts.stop(), st.store.Close())
+	err := st.parts.stop()
+	if st.agent != nil {
+		err = errors.Join(err, st.agent.Close())
+	}
+	return errors.Join(err, st.store.Close())
 }
 
 // backup copies the data folder while it is in use.

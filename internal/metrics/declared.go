@@ -79,7 +79,8 @@ func Documented() []Doc {
 	for _, d := range []declared{
 		requestsTotal, requestDuration, authDenied, executionsTotal, executionDuration, stepDuration,
 		callDuration, callsInFlight, connectionUp, queueDepth, queueOldest, storeUp,
-		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, followersOpen, repliesKept, info,
+		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, followersOpen, repliesKept,
+		agentConnected, agentLastPoll, agentGeneration, agentWaiting, agentDropped, info,
 	} {
 		docs = append(docs, d.Doc)
 	}

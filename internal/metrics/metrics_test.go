@@ -87,7 +87,7 @@ func TestWhatIsShown(t *testing.T) {
 
 func TestEverythingShownIsDocumentedAndBack(t *testing.T) {
 	shown := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(scrape(t, used())+scrape(t, usedCloud()), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(scrape(t, usedByAgent())+scrape(t, usedCloud()), -1) {
 		shown[m[1]] = m[2]
 	}
 	documented := metrics.Documented()
@@ -113,6 +113,14 @@ func TestEverythingShownIsDocumentedAndBack(t *testing.T) {
 			t.Errorf("%s has no help", d.Name)
 		}
 	}
+}
+
+// usedByAgent is an atom that has counted everything once and has joined a
+// control plane.
+func usedByAgent() *metrics.Metrics {
+	m := used()
+	m.OnAgent(func() metrics.Agent { return metrics.Agent{Connected: true, LastPoll: time.Now(), Waiting: 1} })
+	return m
 }
 
 // usedCloud is a control plane that has counted everything once.
