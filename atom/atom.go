@@ -66,8 +66,9 @@ type Atom struct {
 	halt     context.CancelCauseFunc
 	workers  sync.WaitGroup
 	batches  batches
-	firstSeq int64     // of this run: what has a lower one was accepted before
-	macs     sync.Pool // *macState
+	firstSeq int64        // of this run: what has a lower one was accepted before
+	macs     sync.Pool    // *macState
+	taking   atomic.Int64 // senders that wait for their acknowledgement
 }
 
 // New makes an atom that has nothing deployed. It starts nothing.

@@ -71,7 +71,9 @@ func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival, origin string
 		return ack, nil
 	}
 	taken.Origin = origin
+	a.taking.Add(1)
 	r, err := a.store.Accept(ctx, taken)
+	a.taking.Add(-1)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 // What a queue holds in memory: beyond it, what waits is on disk alone.
 const (
-	windowItems = 1024
+	windowItems = 4096
 	windowBytes = 8 << 20
 	refill      = 256
 )
@@ -184,7 +184,9 @@ func (q *queue) worker() {
 		if r == nil {
 			return
 		}
+		start := time.Now()
 		q.done(r, q.atom.runRecord(q, r))
+		q.atom.giveWay(time.Since(start))
 	}
 }
 
