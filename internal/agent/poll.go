@@ -64,7 +64,7 @@ func (b *backoff) after(err error) time.Duration {
 const (
 	cutsToShort = 2
 	shortFor    = time.Hour // then it is tried again
-	fencedFor   = time.Minute
+	fencedFor   = time.Minute // at most: the run before may only seem to live
 )
 
 // polling is what the poll loop knows of its own course.
@@ -72,6 +72,7 @@ type polling struct {
 	backoff backoff
 	cuts    int       // long polls in a row that broke off while held
 	short   time.Time // no long polls before
+	fenced  int       // answers in a row that another run of this atom lives
 	undone  int       // answers in a row with a message that could not be dealt with
 }
 
@@ -137,13 +138,21 @@ func (a *Agent) pollFailed(p *polling, hold, took time.Duration, err error) time
 	}
 	switch refusal(err) {
 	case "fenced":
-		a.log.Error("another atom runs with the identity of this one: a copy of its data folder. Only one may; join the other one anew", "error", err)
-		return fencedFor
+		return a.isFenced(p)
 	case "revoked", "bad_signature", "unknown_atom":
 		a.log.Error("the control plane does not take this atom any more; what is deployed goes on", "error", err)
 		return p.backoff.after(err)
 	}
 	return p.backoff.after(err)
+}
+
+// isFenced gives how long to wait where another run of this atom is served. It
+// may be one that was killed and seems to live.
+func (a *Agent) isFenced(p *polling) time.Duration {
+	if p.fenced++; p.fenced > 4 {
+		a.log.Error("another atom runs with the identity of this one: a copy of its data folder. Only one may; join the other one anew")
+	}
+	return min(a.pace.First<<min(p.fenced, 6), fencedFor)
 }
 
 // answered deals with the answer of a poll, and gives how long to wait before
@@ -156,9 +165,9 @@ func (a *Agent) answered(ctx context.Context, p *polling, answer *wire.Polled, h
 	p.backoff.reset()
 	p.cuts = 0
 	if answer.Fenced {
-		a.log.Error("another atom runs with the identity of this one: a copy of its data folder. Only one may; join the other one anew")
-		return fencedFor
+		return a.isFenced(p)
 	}
+	p.fenced = 0
 	if answer.Desired != nil {
 		a.want(answer.Desired)
 	}
