@@ -203,28 +203,11 @@ func (a *Atom) connection(name string) (*connection, bool) {
 	return c, ok
 }
 
-// The policies that hold where nobody wrote one.
-var (
-	durableRetry = &processes.Retry{MaxAttempts: 6, Backoff: 10 * time.Second, MaxBackoff: 10 * time.Minute, Jitter: true}
-	promptRetry  = &processes.Retry{MaxAttempts: 1}
-)
-
 type policy struct{ *processes.Retry }
 
-// policy is the call's own, else the process', else the project's, else the
-// default: they never multiply.
+// policy is the retry policy of a call.
 func (e *execution) policy(f *steps.Frame, c *steps.Call) policy {
-	switch {
-	case c.Retry != nil:
-		return policy{c.Retry}
-	case f.Process().Delivery.Retry != nil:
-		return policy{f.Process().Delivery.Retry}
-	case e.plan.project.Defaults.Retry != nil:
-		return policy{e.plan.project.Defaults.Retry}
-	case e.durable:
-		return policy{durableRetry}
-	}
-	return policy{promptRetry}
+	return policy{processes.RetryOf(c.Retry, f.Process(), &e.plan.project.Defaults, e.durable)}
 }
 
 // next tells how long to wait before the attempt after the n-th, if there is to be one.

@@ -419,7 +419,11 @@ func (p *plan) step(path string) *processes.Step {
 		if s == nil || !calls {
 			return s
 		}
-		called, ok := p.project.Processes[steps.Called(s)]
+		r, ok := s.Settings.(processes.Reacher)
+		if !ok {
+			return nil
+		}
+		called, ok := p.project.Processes[r.Reach().Process]
 		if !ok {
 			return nil
 		}

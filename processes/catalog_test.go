@@ -255,3 +255,7 @@ func testCatalog() *Catalog {
 	}
 	return &Catalog{Steps: testSteps(), Connectors: connectors.Registry{"web": web, "queue": queue}}
 }
+
+func (s *tCall) Reach() Reach {
+	return Reach{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
+}

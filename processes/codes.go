@@ -54,6 +54,7 @@ const (
 	CodeWrongSettings    fault.Code = "wrong-settings"
 	CodePlainSecret      fault.Code = "plain-secret"
 	CodeNoSteps          fault.Code = "no-steps"
+	CodeImpatient        fault.Code = "impatient-caller"
 	CodeTwoTriggers      fault.Code = "two-triggers"
 	CodeBadCron          fault.Code = "bad-cron"
 	CodeCannotListen     fault.Code = "cannot-listen"
@@ -101,6 +102,7 @@ func Codes() []Explained {
 		{CodeMissingAuth, "A listener does not say who may call it."},
 		{CodeNoEffect, "A key has no effect beside the others."},
 		{CodeNoSteps, "A process has no steps."},
+		{CodeImpatient, "A call, with its retries, can take longer than the caller waits (warning)."},
 		{CodeTwoTriggers, "A process has more than one of `listen:`, `schedule:` and `subscribe:`."},
 		{CodeBadCron, "A cron expression that cannot be read, or is never due."},
 		{CodeCannotListen, "A subscription names a connection whose connector cannot listen."},

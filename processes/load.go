@@ -269,6 +269,7 @@ func (l *loader) relate() {
 	l.cycles()
 	l.signals()
 	l.hashes()
+	l.patience()
 }
 
 // Needs gives every value of the environment that the project reads, in the

@@ -55,6 +55,11 @@ var _ = define[call]("call", kind{
 	}
 })
 
+// Reach tells what is called.
+func (s *call) Reach() processes.Reach {
+	return processes.Reach{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
+}
+
 func (s *call) Run(f *Frame) error {
 	c := &Call{Operation: s.Operation, Accept: s.Accept, Retry: s.Retry, Timeout: s.Timeout, Cache: s.Cache}
 	var err error

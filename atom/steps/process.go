@@ -34,6 +34,11 @@ var _ = define[processStep]("process", kind{
 	}
 })
 
+// Reach tells which process is started.
+func (s *processStep) Reach() processes.Reach {
+	return processes.Reach{Process: s.Name, Handoff: s.Mode == "handoff"}
+}
+
 func (s *processStep) Run(f *Frame) error {
 	body := f.doc
 	var err error
@@ -76,14 +81,6 @@ func (s *processStep) call(f *Frame, p *processes.Process, body *document.Docume
 		f.Give(c.doc)
 	}
 	return nil
-}
-
-// Called gives the process that a `process:` step calls, "" for other steps.
-func Called(s *processes.Step) string {
-	if p, ok := s.Settings.(*processStep); ok {
-		return p.Name
-	}
-	return ""
 }
 
 func (f *Frame) log(text string) {

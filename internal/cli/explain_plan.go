@@ -2,12 +2,9 @@ package cli
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
-	"valence/internal/document"
-	"valence/internal/expression"
 	"valence/internal/spec"
 	"valence/processes"
 )
@@ -22,7 +19,7 @@ type explainer struct {
 
 func explain(project *processes.Project, p *processes.Process) *explanation {
 	e := &explainer{
-		project: project, process: p, timeouts: connectionTimeouts(project),
+		project: project, process: p, timeouts: project.Timeouts(),
 		x: &explanation{
 			Process: p.Name, Description: p.Description, Position: p.Pos.String(), Pattern: string(p.Pattern),
 			Calls: []callSummary{}, Checks: []string{}, Durable: []string{}, Repeats: []string{},
@@ -37,39 +34,6 @@ func explain(project *processes.Project, p *processes.Process) *explanation {
 	e.waits()
 	e.notes()
 	return e.x
-}
-
-// connectionTimeouts reads the timeout of every connection, with stand-ins
-// for values that are only known where the project runs.
-func connectionTimeouts(project *processes.Project) map[string]time.Duration {
-	env, secrets := &document.Object{}, &document.Object{}
-	for _, n := range project.Needs() {
-		if n.Kind == "secret" {
-			secrets.Set(n.Name, "x")
-		} else {
-			env.Set(n.Name, "http://localhost")
-		}
-	}
-	found := map[string]time.Duration{}
-	for name, c := range project.Connections {
-		limits, _, err := c.Resolve(&expression.Env{Names: standIns{env, secrets}}, nil, nil)
-		if err == nil { // otherwise it depends on the place: nothing is said about it
-			found[name] = limits.Timeout
-		}
-	}
-	return found
-}
-
-type standIns struct{ env, secrets *document.Object }
-
-func (s standIns) Name(root string) (any, bool) {
-	switch root {
-	case "env":
-		return s.env, true
-	case "secret":
-		return s.secrets, true
-	}
-	return nil, false
 }
 
 func (e *explainer) trigger() {
@@ -153,66 +117,37 @@ func (e *explainer) block(block processes.Block, durable bool) {
 }
 
 func (e *explainer) step(s *processes.Step, durable bool) {
-	handoff := text(s.Settings, "Mode") == "handoff"
-	if op, ok := setting[processes.Operation](s.Settings); ok && op.Operation != nil {
-		c := callSummary{
-			What: op.Connection + "." + op.Operation.Name, Position: s.Pos.String(), Step: s.Name,
-			Durable: durable || handoff, Handoff: handoff, Changes: !op.Operation.Safe, Attempts: 1,
-		}
-		retry, _ := setting[*processes.Retry](s.Settings)
-		e.time(&c, retry, s, op.Connection)
+	reacher, ok := s.Settings.(processes.Reacher)
+	if !ok {
+		return
+	}
+	r := reacher.Reach()
+	c := callSummary{Position: s.Pos.String(), Step: s.Name, Durable: durable || r.Handoff, Handoff: r.Handoff, Attempts: 1}
+	if op := r.Operation.Operation; op != nil {
+		c.What, c.Changes = r.Operation.Connection+"."+op.Name, !op.Safe
+		e.time(&c, r)
 		c.Repeatable = repeatable(&c)
-		e.x.Calls = append(e.x.Calls, c)
-		return
-	}
-	if s.Kind != "process" {
-		return
-	}
-	c := callSummary{
-		What: "process " + text(s.Settings, "Name"), Position: s.Pos.String(), Step: s.Name,
-		Durable: durable || handoff, Handoff: handoff, Changes: true, Attempts: 1,
-		Repeatable: "its calls repeat by the same rules: valence explain " + text(s.Settings, "Name"),
-	}
-	if handoff {
-		c.Repeatable = "created exactly once: it commits with this step"
+	} else {
+		c.What, c.Changes = "process "+r.Process, true
+		c.Repeatable = "its calls repeat by the same rules: valence explain " + r.Process
+		if r.Handoff {
+			c.Repeatable = "created exactly once: it commits with this step"
+		}
 	}
 	e.x.Calls = append(e.x.Calls, c)
 }
 
-// What the runtime does where nobody wrote a policy.
-var (
-	withoutPolicy = processes.Retry{MaxAttempts: 6, Backoff: 10 * time.Second, MaxBackoff: 10 * time.Minute, Jitter: true}
-	inRequest     = processes.Retry{MaxAttempts: 1}
-)
-
 // time fills in how often a call is made and how long that may take.
-func (e *explainer) time(c *callSummary, own *processes.Retry, s *processes.Step, connection string) {
-	policy := &inRequest
-	if c.Durable {
-		policy = &withoutPolicy
-	}
-	for _, p := range []*processes.Retry{e.project.Defaults.Retry, e.process.Delivery.Retry, own} {
-		if p != nil {
-			policy = p
-		}
-	}
+func (e *explainer) time(c *callSummary, r processes.Reach) {
+	policy := processes.RetryOf(r.Retry, e.process, &e.project.Defaults, c.Durable)
 	c.Attempts = policy.MaxAttempts
-	timeout := duration(s.Settings, "Timeout")
+	timeout := r.Timeout
 	if timeout == 0 {
-		timeout = e.timeouts[connection]
+		timeout = e.timeouts[r.Operation.Connection]
 	}
-	if timeout == 0 {
-		return
+	if timeout > 0 {
+		c.TimeoutMS, c.LongestMS = timeout.Milliseconds(), policy.Longest(timeout).Milliseconds()
 	}
-	longest := timeout
-	wait := policy.Backoff
-	for range policy.MaxAttempts - 1 {
-		longest += wait + timeout
-		if wait *= 2; policy.MaxBackoff > 0 && wait > policy.MaxBackoff {
-			wait = policy.MaxBackoff
-		}
-	}
-	c.TimeoutMS, c.LongestMS = timeout.Milliseconds(), longest.Milliseconds()
 }
 
 func repeatable(c *callSummary) string {
@@ -227,50 +162,4 @@ func repeatable(c *callSummary) string {
 		return "a retry may repeat it, with the same Idempotency-Key; nothing resumes it after a crash"
 	}
 	return "made once; nothing resumes it after a crash, the caller decides whether to send again"
-}
-
-// setting finds the exported field of a step's settings that has type T.
-func setting[T any](settings any) (value T, ok bool) {
-	fields(settings, func(_ string, v any) {
-		if found, is := v.(T); is && !ok {
-			value, ok = found, true
-		}
-	})
-	return value, ok
-}
-
-func text(settings any, name string) (s string) {
-	fields(settings, func(n string, v any) {
-		if found, is := v.(string); is && n == name {
-			s = found
-		}
-	})
-	return s
-}
-
-func duration(settings any, name string) (d time.Duration) {
-	fields(settings, func(n string, v any) {
-		if found, is := v.(time.Duration); is && n == name {
-			d = found
-		}
-	})
-	return d
-}
-
-// fields gives the exported fields of a step's settings. The kinds of steps
-// keep their settings to themselves; what is asked of them here is what every
-// kind that has it calls the same.
-func fields(settings any, yield func(name string, value any)) {
-	v := reflect.ValueOf(settings)
-	if v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	if v.Kind() != reflect.Struct {
-		return
-	}
-	for i := range v.NumField() {
-		if f := v.Type().Field(i); f.IsExported() {
-			yield(f.Name, v.Field(i).Interface())
-		}
-	}
 }
