@@ -34,13 +34,14 @@ type Options struct {
 // Atom is the runtime of one machine. Its methods may be called at once from
 // many goroutines.
 type Atom struct {
-	store   Store
-	catalog *processes.Catalog
-	key     []byte
-	log     *slog.Logger
-	metrics *metrics.Metrics
-	grace   time.Duration
-	public  atomic.Pointer[string]
+	store    Store
+	catalog  *processes.Catalog
+	key      []byte
+	log      *slog.Logger
+	metrics  *metrics.Metrics
+	grace    time.Duration
+	public   atomic.Pointer[string]
+	expiries *expiries
 
 	triggers  sync.WaitGroup // schedules and subscriptions
 	clockwork *clockwork
@@ -95,6 +96,7 @@ func New(o Options) *Atom {
 	a.work, a.halt = context.WithCancelCause(context.Background())
 	a.clockwork = newClockwork(a)
 	a.SetPublicURL(o.PublicURL)
+	a.expiries = newExpiries(a)
 	a.store.OnAccepted(a.arrived)
 	a.store.OnReady(a.readied)
 	return a
@@ -121,6 +123,7 @@ func (a *Atom) Run(ctx context.Context) error {
 		a.queue(name).recover(n)
 	}
 	a.triggers.Go(func() { a.clockwork.run(ctx) })
+	a.triggers.Go(func() { a.expiries.run(ctx) })
 	<-ctx.Done()
 	a.stopping.Store(true)
 	a.triggers.Wait()
@@ -142,6 +145,9 @@ func (a *Atom) Run(ctx context.Context) error {
 // arrived is told by the store of everything accepted, in order.
 func (a *Atom) arrived(records []*Record) {
 	for _, r := range records {
+		if !r.Expires.IsZero() {
+			a.expiries.soon(r.Expires)
+		}
 		a.queue(r.Process).push(r)
 	}
 }

@@ -196,6 +196,9 @@ func (a *Atom) again(ctx context.Context, x *Execution, id string, r Resubmissio
 			return nil, err
 		}
 	}
+	if d := p.process.Delivery.Expires.Request; d > 0 {
+		next.Expires = next.Received.Add(d)
+	}
 	if m.Root == "" {
 		m.Root = id
 	}

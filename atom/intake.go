@@ -89,6 +89,9 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 	}
 	e := a.prepare(d, in)
 	taken = &Acceptance{Process: p.Name, Plan: d.plan.name(), Env: d.release.envHash, Received: in.Received}
+	if d := p.Delivery.Expires.Request; d > 0 {
+		taken.Expires = in.Received.Add(d)
+	}
 	if needsFrame(&p.Delivery) {
 		f := steps.NewFrame(ctx, e, p, in.Doc, in.Props, in.Received)
 		if filtered, err := filter(f, &p.Delivery); err != nil || filtered {

@@ -329,6 +329,14 @@ func (q *queue) take(seq int64) bool {
 	return false
 }
 
+// lookAgain makes the queue read what it let go of.
+func (q *queue) lookAgain() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.high, q.spilled, q.due, q.turns = 0, true, true, true
+	q.wake()
+}
+
 // gone counts an execution that ended without a worker.
 func (q *queue) gone() {
 	q.mu.Lock()

@@ -52,6 +52,7 @@ type Acceptance struct {
 	Env      string // content hash of the environment values it runs with
 	Received time.Time
 	Due      time.Time // zero: at once
+	Expires  time.Time // by when it is to begin; zero: whenever
 	Origin   string    // "" or unique: a second acceptance with it changes nothing
 	Meta     []byte    // the atom's own, at most 64 KiB
 	Track    map[string]string
@@ -109,6 +110,8 @@ type Change struct {
 	Waits    []Wait     // that it waits for from now on; those that are known already stay as they are
 	Memory   *Memory    // for executions to come; with a version that is not current nothing is changed, and it fails with ErrConflict
 	Forget   []Forget   // entries that go from the journal as it was before
+	Begins   bool       // it runs for the first time; if its Expires is over nothing is changed, and it fails with ErrExpired
+	Unbegun  bool       // only if it has not begun before its Expires; otherwise nothing is changed, and it fails with ErrBegun
 	GaveUp   []int64    // places of waits that it gives up; if one was signalled nothing is changed, and it fails with ErrSignalled
 }
 
@@ -257,6 +260,7 @@ type Store interface {
 	Replies
 	Notifier
 	Waits
+	Expiries
 	Failures
 	Lanes
 	States

@@ -41,6 +41,9 @@ func (a *Atom) runRecord(q *queue, r *Record) afterRun {
 	if e == nil {
 		return a.hold(q, r, err)
 	}
+	if after, begins := e.begin(ctx, r); !begins {
+		return after
+	}
 	e.cancel = cancel
 	a.running.Store(r.Seq, e)
 	a.store.Started(r.Seq)

@@ -34,6 +34,7 @@ type Callbacks struct {
 
 // Expires tells how long things wait for somebody.
 type Expires struct {
+	Request  time.Duration // from acceptance until the first start; zero: never
 	Response time.Duration // how long a deferred reply is kept, from completion
 }
 
@@ -50,9 +51,7 @@ type callbacksDecl struct {
 	Secret any
 }
 
-type expiresDecl struct {
-	Response time.Duration
-}
+type expiresDecl struct{ Request, Response time.Duration }
 
 var callbackFields = []spec.Field{
 	spec.Strings("allow", func(c *callbacksDecl) *[]string { return &c.Allow }, "URLs; what a caller names must be one of them or below one. Its host must have public addresses alone: others are allowed where they, or their network (`10.0.3.0/24`), stand in this list too.").Eg("[https://shop.example/hooks/]").Required(),
@@ -60,7 +59,7 @@ var callbackFields = []spec.Field{
 }
 
 var expiresFields = []spec.Field{
-	spec.Later("request", "From acceptance until the first start."),
+	spec.Duration("request", func(e *expiresDecl) *time.Duration { return &e.Request }, "From acceptance until the first start, also while it is blocked by its sequence: an execution that has not begun by then ends `expired`, and is listed with the failed ones. Never by default.").Min(time.Second).Max(longest),
 	spec.Duration("response", func(e *expiresDecl) *time.Duration { return &e.Response }, "How long a deferred reply is kept, from completion.").Or(keptReplies).Min(time.Second).Max(longest),
 }
 
@@ -164,7 +163,10 @@ func (b *building) expires(decl *expiresDecl, d *spec.Decoder) {
 	if decl == nil {
 		return
 	}
-	b.proc.Delivery.Expires.Response = decl.Response
+	b.proc.Delivery.Expires.Response, b.proc.Delivery.Expires.Request = decl.Response, decl.Request
+	if at, l := valueAt(b.comp.root, "expires", "request"), b.proc.Listen; at != nil && l != nil && l.Output != "" && !l.Later() {
+		d.Problem(at, CodeNoEffect, "`request:` has no effect: a request is begun at once, or refused", "drop it")
+	}
 	at := valueAt(b.comp.root, "expires", "response")
 	if l := b.proc.Listen; at != nil && (l == nil || !l.Later()) {
 		d.Problem(at, CodeNoEffect, "`response:` has no effect: no caller can collect a reply later", "add `reply_modes: [sync, deferred]` to a listener with `output:`, or drop it")

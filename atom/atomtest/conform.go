@@ -49,6 +49,7 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"snapshots", snapshots},
 		{"journals that forget", forgetting},
 		{"settled keys", settledKeys},
+		{"expiry", expiryOf},
 		{"waits", waitsOf},
 		{"early signals", earlySignals},
 		{"signals by key", signalsByKey},

@@ -189,3 +189,45 @@ func endedWaits(s *suite) {
 	s.toldReady()
 	s.signal(&atom.Signal{Seq: 1 << 40, Place: 1, Entry: entry(2)}, atom.Over)
 }
+
+func expiryOf(s *suite) {
+	timed := func(expires time.Duration) int64 {
+		a := s.message("expires")
+		a.Expires = time.Now().Add(expires)
+		return s.accept(a)
+	}
+	overdue := func(what string, want ...int64) {
+		s.Helper()
+		list, next, err := s.Overdue(ctx, 10)
+		if err != nil {
+			s.Fatal(err)
+		}
+		got := []int64{}
+		for _, o := range list {
+			if got = append(got, o.Seq); o.Process != "expires" || o.Received.IsZero() {
+				s.Errorf("%+v", o)
+			}
+		}
+		s.is(what, got, append([]int64{}, want...))
+		if len(want) == 0 && next.IsZero() {
+			s.Errorf("%s: when to look again is not told", what)
+		}
+	}
+	later, begun := timed(time.Hour), timed(time.Hour)
+	s.accept(s.message("expires"))
+	overdue("none is over")
+	s.is("they are ready like others", len(s.ready("expires", 0, 10)), 3)
+	s.apply(&atom.Change{Seq: begun, Begins: true})
+	s.apply(&atom.Change{Seq: begun, Begins: true}) // after a crash it begins again
+	s.fails("it has begun", s.Apply(ctx, &atom.Change{Seq: begun, Unbegun: true, Outcome: failed()}), atom.ErrBegun)
+	second, first := timed(-time.Second), timed(-2*time.Second)
+	overdue("two are over", first, second)
+	s.fails("too late", s.Apply(ctx, &atom.Change{Seq: first, Begins: true}), atom.ErrExpired)
+	s.apply(&atom.Change{Seq: first, Unbegun: true, Outcome: &atom.Outcome{Status: atom.Expired, Started: at(1), Ended: at(2)}})
+	overdue("one of them was ended", second)
+	s.fails("it has ended", s.Apply(ctx, &atom.Change{Seq: first, Begins: true}), atom.ErrEnded)
+	s.apply(&atom.Change{Seq: later, Begins: true})
+	if x, err := s.Get(ctx, first, at(1)); err != nil || x.Outcome == nil || x.Outcome.Status != atom.Expired {
+		s.Errorf("%+v %v", x, err)
+	}
+}

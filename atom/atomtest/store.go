@@ -33,6 +33,7 @@ type Store struct {
 	accepted func([]*atom.Record)
 	ready    func([]atom.Ready)
 	waits    waits
+	expiry   map[int64]time.Time
 	err      error
 	started  map[int64]int
 	replies  map[int64]*atom.KeptReply
@@ -55,7 +56,7 @@ var _ atom.Store = (*Store)(nil)
 func NewStore() *Store {
 	return &Store{remembered: remembered{}, next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
 		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}, replies: map[int64]*atom.KeptReply{},
-		lanes: map[[2]string]*lane{}}
+		lanes: map[[2]string]*lane{}, expiry: map[int64]time.Time{}}
 }
 
 // Fail makes everything that writes fail with err until it is called with nil.
@@ -150,6 +151,9 @@ func (s *Store) accept(a *atom.Acceptance, told *[]*atom.Record) (atom.Receipt, 
 		r.Behind = s.enter(x)
 	}
 	s.live[own.Seq] = x
+	if !a.Expires.IsZero() {
+		s.expiry[own.Seq] = a.Expires
+	}
 	if a.Origin != "" {
 		s.origins[a.Origin] = r
 	}
@@ -221,6 +225,9 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 		if err := s.remembered.current(c.Memory); err != nil {
 			return err
 		}
+	}
+	if err := s.begins(c); err != nil {
+		return err
 	}
 	if err := s.applyWaits(x, c); err != nil {
 		return err

@@ -36,6 +36,7 @@ const (
 	CodeDeadline        = "deadline"         // the execution's own time is over; never caught
 	CodeCancelled       = "cancelled"        // the execution was cancelled; never caught
 	CodeJournalMismatch = "journal_mismatch" // the journal does not fit the plan
+	CodeExpired         = "expired"          // it was not begun in time
 	CodeWaitUnknown     = "wait_unknown"     // a resume for which nobody waits
 	CodeCrashed         = "crashed_atom"     // running it was followed by two unclean stops
 	CodeUnavailable     = "unavailable"      // the store cannot take it now; retryable

@@ -248,6 +248,9 @@ func (b *batch) seen(tx *sqlitedb.Tx, a *accepting) (bool, error) {
 }
 
 func (b *batch) writeKeys(tx *sqlitedb.Tx, a *accepting) error {
+	if err := writeExpiry(tx, a); err != nil {
+		return err
+	}
 	for _, k := range a.keys {
 		var err error
 		if k.origin {

@@ -107,6 +107,9 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 			return err
 		}
 	}
+	if o.err, err = b.begins(tx, o.c); o.err != nil || err != nil {
+		return err
+	}
 	if o.err, err = b.gaveUp(tx, o.c); o.err != nil || err != nil {
 		return err
 	}

@@ -64,6 +64,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "state",
 	SQL:  migrationStates,
+}, {
+	Name: "expiry",
+	SQL:  migrationExpiry,
 }}
 
 // How states and statuses are stored. Those under live are executions that
