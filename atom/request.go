@@ -160,6 +160,9 @@ func (e *execution) outcome(fail *fault.Failure, documents bool) Outcome {
 		Status: Completed, Started: e.started.UTC(), Ended: time.Now().UTC(), Trace: e.pack(documents),
 		DropDocuments: !documents, Keep: e.plan.process.Delivery.Retention.Records,
 	}
+	if keep := e.plan.process.Delivery.Retention; keep.Documents < keep.Records {
+		o.Documents = keep.Documents
+	}
 	switch {
 	case fail == nil && len(e.warnings) > 0:
 		o.Status = CompletedWithWarnings

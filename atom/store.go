@@ -139,6 +139,10 @@ type Outcome struct {
 	DropDocuments bool
 	// Keep is how long the record is kept in history; zero: the store's default.
 	Keep time.Duration
+	// Documents is how long the message, the journal and the documents of the
+	// trace are kept there, where that is shorter than the record; zero: as long.
+	// After it the execution is shown as with DropDocuments.
+	Documents time.Duration
 	// Resolved tells, of a failed or expired execution, how it was dealt with;
 	// nil: nobody has yet.
 	Resolved []byte

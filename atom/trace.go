@@ -228,3 +228,22 @@ func (t tracedStep) view() StepView {
 	}
 	return v
 }
+
+// BareTrace gives a trace without the documents in it: what is kept of one
+// whose documents are kept for a shorter time.
+func BareTrace(trace []byte) []byte {
+	var t stored
+	if len(trace) == 0 || json.Unmarshal(trace, &t) != nil {
+		return nil
+	}
+	t.Reply = nil
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		s.Type, s.JSON, s.Text, s.Base64, s.Size = "", nil, "", "", 0
+	}
+	bare, err := json.Marshal(t)
+	if err != nil {
+		return nil
+	}
+	return bare
+}

@@ -40,7 +40,6 @@ func (b *building) fill(decl *processDecl, d *spec.Decoder) {
 		Redact:  append(append([]string(nil), b.l.project.Defaults.Redact...), decl.Redact...),
 	}
 	checkRedact(d, root, decl.Redact)
-	checkRetention(d, root, decl.Retention)
 	p.Delivery.Retention = b.l.project.Defaults.Retention
 	if decl.Retention != nil {
 		p.Delivery.Retention = decl.Retention.resolve()
@@ -63,15 +62,6 @@ func (b *building) fill(decl *processDecl, d *spec.Decoder) {
 	b.oneTrigger(d)
 	b.expires(decl.Expires, d)
 	p.Pattern = b.pattern()
-}
-
-// checkRetention refuses what the history cannot do yet: to drop the documents
-// of a day while it keeps its records.
-func checkRetention(d *spec.Decoder, root *yaml.Node, r *retentionDecl) {
-	if r != nil && r.Documents != asRecords && r.Documents > 0 && r.Documents < r.Records {
-		d.Problem(valueAt(root, "retention", "documents"), spec.CodeNotAvailable,
-			"documents that are kept for a shorter time than records are not available yet", "write `documents: 0d` to keep none, or leave it out to keep them as long as the records")
-	}
 }
 
 func (r *retentionDecl) resolve() Retention {

@@ -29,7 +29,6 @@ func (l *loader) defaults(c *component) {
 	d := l.decoder(c, nil, &compiler{b: b, place: inConnection})
 	d.Mapping(c.root, &spec.Keys{What: "a project", Fields: projectFields, Target: &decl})
 	checkRedact(d, c.root, decl.Redact)
-	checkRetention(d, c.root, decl.Retention)
 	into := &l.project.Defaults
 	into.Name, into.OnFailure, into.Retry, into.Redact = decl.Name, decl.OnFailure, decl.Retry, decl.Redact
 	if decl.Retention != nil {

@@ -35,6 +35,7 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"history", historyOf},
 		{"list", list},
 		{"documents dropped", dropped},
+		{"documents kept for a shorter time", shorter},
 		{"large documents", large},
 		{"claims", claimsOf},
 		{"numbers", numbers},

@@ -169,6 +169,26 @@ func dropped(s *suite) {
 	}
 }
 
+// shorter is about documents before their time: they are there, and the
+// execution is listed once.
+func shorter(s *suite) {
+	m := s.message("p")
+	seq := s.accept(m)
+	o := completed()
+	o.Keep, o.Documents = 30*24*time.Hour, 24*time.Hour
+	s.apply(&atom.Change{Seq: seq, Entries: []atom.Entry{{Path: "0", Kind: "call", At: at(1), Body: []byte("x")}}, Outcome: o})
+	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); { // before and after it moves
+		x, err := s.Get(ctx, seq, at(0))
+		if err != nil || !bytes.Equal(x.Doc, m.Doc) || len(x.Journal) != 1 || x.Outcome.Status != atom.Completed {
+			s.Fatalf("%+v, %v", x, err)
+		}
+		list, _, err := s.List(ctx, atom.Filter{}, "", 5)
+		if err != nil || len(list) != 1 {
+			s.Fatalf("%d in the list, %v", len(list), err)
+		}
+	}
+}
+
 func large(s *suite) {
 	big := func(c byte) []byte { return bytes.Repeat([]byte{c}, 200<<10) }
 	m := s.message("p")

@@ -345,6 +345,7 @@ func (d *decoder) lines() []line {
 const (
 	endingDrops    = 1 << iota // its documents are not kept
 	endingResolved             // it failed, and how that was dealt with follows
+	endingShort                // its documents are kept for a shorter time than its record
 )
 
 // appendEnding writes an outcome; without the trace for what is listed.
@@ -361,8 +362,14 @@ func appendEnding(b []byte, e *ending, trace bool) []byte {
 	if len(e.Resolved) > 0 {
 		flags |= endingResolved
 	}
+	if e.Documents > 0 {
+		flags |= endingShort
+	}
 	b = append(b, flags)
 	b = binary.AppendUvarint(b, uint64(e.Keep))
+	if e.Documents > 0 {
+		b = binary.AppendUvarint(b, uint64(e.Documents))
+	}
 	if len(e.Resolved) > 0 {
 		b = appendBlob(b, e.Resolved)
 	}
@@ -380,6 +387,9 @@ func (d *decoder) ending() *ending {
 	flags := d.byte()
 	e.DropDocuments = flags&endingDrops != 0
 	e.Keep = time.Duration(d.uvarint())
+	if flags&endingShort != 0 {
+		e.Documents = time.Duration(d.uvarint())
+	}
 	if flags&endingResolved != 0 {
 		e.Resolved = d.blob()
 	}

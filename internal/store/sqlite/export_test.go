@@ -33,3 +33,9 @@ func (s *Store) Move() error { return s.keeper.move() }
 
 // Look looks for room on the disk.
 func (s *Store) Look() error { return s.space.Look() }
+
+// PurgeAt purges as if it were another time.
+func (s *Store) PurgeAt(now time.Time) error {
+	_, err := s.history.Purge(now, true)
+	return err
+}

@@ -188,9 +188,7 @@ func (k *keeper) writeRecords(pack *packer) error {
 	}()
 	var items []*history.Item
 	for _, f := range records {
-		if it := k.record(pack, f); it != nil {
-			items = append(items, it)
-		}
+		items = append(items, k.record(pack, f)...)
 	}
 	if len(items) == 0 {
 		return nil
@@ -204,7 +202,7 @@ func (k *keeper) writeRecords(pack *packer) error {
 
 // record gives the item for an execution that ran in memory; a failed one goes
 // into the database instead.
-func (k *keeper) record(pack *packer, f *atom.Finished) *history.Item {
+func (k *keeper) record(pack *packer, f *atom.Finished) []*history.Item {
 	e := &ending{Outcome: f.Outcome}
 	h := held{Acceptance: &f.Acceptance}
 	if number(string(e.Status)) > stExpired {
@@ -212,7 +210,7 @@ func (k *keeper) record(pack *packer, f *atom.Finished) *history.Item {
 		for i, x := range f.Entries {
 			lines[i].Entry = x
 		}
-		return pack.item(&h, lines, e, f.Attempt, f.Unclean)
+		return pack.pack(&h, lines, e, f.Attempt, f.Unclean)
 	}
 	a := accepting{}
 	pins, err := k.s.blobs.spillAcceptance(&f.Acceptance, &a)
@@ -290,7 +288,7 @@ func (k *keeper) collect(pack *packer) (*load, bool, error) {
 			errs = append(errs, fmt.Errorf("execution %d: %w", j.y.seq, err))
 			continue
 		}
-		m.items = append(m.items, it)
+		m.items = append(m.items, it...)
 		m.young = append(m.young, j.y)
 	}
 	return m, more, errors.Join(errs...)
@@ -298,7 +296,7 @@ func (k *keeper) collect(pack *packer) (*load, bool, error) {
 
 // item makes the item for an ended execution, from memory as far as it can.
 // Packs that it has to read are kept in read.
-func (k *keeper) item(pack *packer, y *young, h *held, read map[int64][]*held) (*history.Item, error) {
+func (k *keeper) item(pack *packer, y *young, h *held, read map[int64][]*held) ([]*history.Item, error) {
 	lines, attempt, unclean := y.lines, 0, 0
 	var err error
 	switch {
@@ -335,7 +333,7 @@ func (k *keeper) item(pack *packer, y *young, h *held, read map[int64][]*held) (
 			return nil, err
 		}
 	}
-	return pack.item(h, lines, e, attempt, unclean), nil
+	return pack.pack(h, lines, e, attempt, unclean), nil
 }
 
 // apart reports whether something of an execution is kept as a file.

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"valence/atom"
 	"valence/internal/store/sqlite/history"
 )
 
@@ -53,6 +54,24 @@ func (p *packer) next() *history.Item {
 	return &p.items[len(p.items)-1]
 }
 
+// pack gives the items of an execution: one, or two where its documents are kept
+// for a shorter time than its record. Then one is with them and goes with the
+// days that are kept so long, and the other without. Readers prefer the first.
+func (p *packer) pack(h *held, lines []line, e *ending, attempt, unclean int) []*history.Item {
+	whole := p.item(h, lines, e, attempt, unclean)
+	if e.Documents <= 0 || e.DropDocuments || days(e.Documents) >= whole.Keep && whole.Keep > 0 {
+		return []*history.Item{whole}
+	}
+	bare := *e
+	bare.DropDocuments, bare.Trace = true, atom.BareTrace(e.Trace)
+	rest := p.item(h, lines, &bare, attempt, unclean)
+	whole.Keep, rest.Bare = days(e.Documents), true
+	return []*history.Item{whole, rest}
+}
+
+// days gives the whole days that something is kept.
+func days(d time.Duration) int { return int((d + 24*time.Hour - 1) / (24 * time.Hour)) }
+
 func (p *packer) item(h *held, lines []line, e *ending, attempt, unclean int) *history.Item {
 	p.bare = held{Acceptance: h.Acceptance} // nothing is kept apart there
 	if e.DropDocuments {
@@ -79,7 +98,7 @@ func (p *packer) item(h *held, lines []line, e *ending, attempt, unclean int) *h
 	it := p.next()
 	*it = history.Item{
 		Seq: h.Seq, Received: h.Received.UnixNano(), Process: h.Process, Status: number(string(e.Status)),
-		Keep: int((e.Keep + 24*time.Hour - 1) / (24 * time.Hour)), Summary: summary, Body: body,
+		Keep: days(e.Keep), Summary: summary, Body: body,
 	}
 	return it
 }

@@ -33,13 +33,16 @@ var (
 	order      = binary.LittleEndian
 )
 
+// bareBit says of a block's statuses that some of its items are bare.
+const bareBit = 1 << 31
+
 // errTorn says that bytes are not a whole block.
 var errTorn = errors.New("not a whole block")
 
 // Block is what is known of a block without reading it.
 type Block struct {
 	Processes   []string
-	Statuses    uint32 // a bit for each status that occurs
+	Statuses    uint32 // a bit for each status that occurs, and for bare items
 	First, Last int64  // received, in ns since 1970
 
 	off           int64
@@ -60,8 +63,9 @@ type Item struct {
 	Seq      int64
 	Received int64 // ns since 1970
 	Process  string
-	Status   uint8 // below 32
+	Status   uint8 // below 31
 	Keep     int   // days; 0 is the default
+	Bare     bool  // the same one is there with more of it, for fewer days
 	Summary  []byte
 	Body     []byte
 }
@@ -94,6 +98,9 @@ func (e *encoder) encode(items []*Item) ([]byte, Block) {
 			b.Processes = append(b.Processes, it.Process)
 		}
 		b.Statuses |= 1 << it.Status
+		if it.Bare {
+			b.Statuses |= bareBit
+		}
 		b.First, b.Last = min(b.First, it.Received), max(b.Last, it.Received)
 		summaries = binary.AppendUvarint(summaries, uint64(it.Seq-last))
 		summaries = binary.AppendUvarint(summaries, uint64(len(it.Body)))

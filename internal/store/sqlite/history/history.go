@@ -320,7 +320,8 @@ func (h *History) segments(from time.Time) []*segment {
 }
 
 // Get finds an execution by its number and the time it was received, or any
-// time on the day before it ended.
+// time on the day before it ended. Of one that is there twice it gives what
+// holds more.
 func (h *History) Get(seq int64, received time.Time) (summary, body []byte, err error) {
 	from := received.UTC().Truncate(24*time.Hour).AddDate(0, 0, -1) // a clock may have been set back
 	for _, s := range h.segments(from) {
@@ -333,12 +334,18 @@ func (h *History) Get(seq int64, received time.Time) (summary, body []byte, err 
 		if lo, hi := s.bounds(); seq < lo || seq > hi {
 			continue
 		}
-		summary, body, err = h.find(s, seq)
-		if summary != nil || err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return summary, body, err
+		one, rest, bare, err := h.find(s, seq)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
+		}
+		if one != nil && (summary == nil || len(rest) > len(body)) {
+			summary, body = one, rest
+		}
+		if one != nil && !bare {
+			break
 		}
 	}
-	return nil, nil, nil
+	return summary, body, nil
 }
 
 // Has reports whether an execution is there.
@@ -347,10 +354,12 @@ func (h *History) Has(seq int64) (bool, error) {
 	return summary != nil, err
 }
 
-func (h *History) find(s *segment, seq int64) (summary, body []byte, err error) {
+// find looks in one segment. It tells whether there may be more of it in
+// another.
+func (h *History) find(s *segment, seq int64) (summary, body []byte, bare bool, err error) {
 	blocks, err := s.load()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	h.used(s)
 	var f *os.File
@@ -361,17 +370,17 @@ func (h *History) find(s *segment, seq int64) (summary, body []byte, err error) 
 		}
 		if f == nil {
 			if f, err = os.Open(s.path); err != nil {
-				return nil, nil, err
+				return nil, nil, false, err
 			}
 			defer f.Close()
 		}
 		summaries, err := b.read(f, false)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s at %d: %w", s.path, b.off, err)
+			return nil, nil, false, fmt.Errorf("%s at %d: %w", s.path, b.off, err)
 		}
 		list, err := b.entries(summaries)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s at %d: %w", s.path, b.off, err)
+			return nil, nil, false, fmt.Errorf("%s at %d: %w", s.path, b.off, err)
 		}
 		n, found := slices.BinarySearchFunc(list, seq, func(e entry, seq int64) int { return int(min(max(e.seq-seq, -1), 1)) })
 		if !found {
@@ -379,11 +388,11 @@ func (h *History) find(s *segment, seq int64) (summary, body []byte, err error) 
 		}
 		bodies, err := b.read(f, true)
 		if err != nil || list[n].off+list[n].length > int64(len(bodies)) {
-			return nil, nil, errors.Join(fmt.Errorf("%s at %d: its bodies cannot be read", s.path, b.off), err)
+			return nil, nil, false, errors.Join(fmt.Errorf("%s at %d: its bodies cannot be read", s.path, b.off), err)
 		}
-		return list[n].summary, bodies[list[n].off : list[n].off+list[n].length], nil
+		return list[n].summary, bodies[list[n].off : list[n].off+list[n].length], b.Statuses&bareBit != 0, nil
 	}
-	return nil, nil, nil
+	return nil, nil, false, nil
 }
 
 // Close seals what is being written.
