@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"slices"
 	"sort"
@@ -65,8 +67,11 @@ func (s *Service) open(ctx context.Context, name string, by Principal) (token st
 	now := time.Now().UTC()
 	c.put(&Account{ID: name, Created: now})
 	c.put(&Token{ID: newID(), Account: name, Name: "admin", Role: Admin, Hash: hash, Created: now, By: by.User})
-	by.Account = name
 	c.audit(by, "account.create", name, "")
+	if by.Account != name { // both sides see it
+		by.Account = name
+		c.audit(by, "account.create", name, "")
+	}
 	return secret, s.commit(ctx, c)
 }
 
@@ -244,7 +249,10 @@ func (s *Service) Backup(ctx context.Context, p Principal, folder string) error 
 	if p.Account != DefaultAccount {
 		return &Error{ErrForbidden, "backups are made by admins of the account " + DefaultAccount}
 	}
-	if err := s.store.Backup(ctx, folder); err != nil {
+	switch err := s.store.Backup(ctx, folder); {
+	case errors.Is(err, fs.ErrExist):
+		return conflict("%s exists already", folder)
+	case err != nil:
 		return err
 	}
 	return s.note(ctx, p, "backup.create", folder, "")

@@ -39,6 +39,7 @@ type grammar struct {
 	Processes  processesCmd  `cmd:"" help:"List, pause and resume the processes of a running atom."`
 	Join       joinCmd       `cmd:"" help:"Enrol this machine's atom with a control plane."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data of a running or stopped atom."`
+	Cloud      cloudCmd      `cmd:"" help:"Start a control plane, or manage one."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the language."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Version    versionCmd    `cmd:"" help:"Print which program this is."`
@@ -151,7 +152,7 @@ func (s *streams) end(err error) int {
 // later are commands that the product will have.
 var later = map[string]string{
 	"test": "exec PROCESS --local", "sequences": "",
-	"cloud": "", "deploy": "run, with the new project", "migrate": "backup",
+	"deploy": "run, with the new project", "migrate": "backup",
 }
 
 // unknownCommand tells about a command that is not there before kong does, to

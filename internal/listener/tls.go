@@ -33,6 +33,16 @@ type fileState struct {
 
 const lookEvery = time.Second
 
+// Reloading gives what tls.Config.GetCertificate takes: the certificate that is
+// in the files when a connection is made. It fails where there is none now.
+func Reloading(files Certificate, log *slog.Logger) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+	r := &reloader{files: files, log: log}
+	if _, err := r.current(); err != nil {
+		return nil, err
+	}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return r.current() }, nil
+}
+
 func (r *reloader) current() (*tls.Certificate, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

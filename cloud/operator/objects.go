@@ -1,0 +1,326 @@
+package operator
+
+import (
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"valence/cloud"
+	"valence/internal/wire"
+)
+
+type accountView struct {
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Token   string    `json:"token,omitempty"` // of its first admin, this once
+}
+
+func (a *api) accounts(c *call) (any, error) {
+	all, err := a.service.Accounts(c.Context(), c.p)
+	views := []accountView{}
+	for _, x := range all {
+		views = append(views, accountView{Name: x.ID, Created: x.Created})
+	}
+	return map[string]any{"accounts": views}, err
+}
+
+func (a *api) createAccount(c *call) (any, error) {
+	var in struct{ Name string }
+	if err := c.read(&in); err != nil {
+		return nil, err
+	}
+	token, err := a.service.CreateAccount(c.Context(), c.p, in.Name)
+	return accountView{in.Name, time.Now().UTC(), token}, err
+}
+
+type tokenView struct {
+	ID           string     `json:"id"`
+	Name         string     `json:"name"`
+	Role         cloud.Role `json:"role"`
+	Environments []string   `json:"environments,omitempty"` // names
+	Created      time.Time  `json:"created"`
+	Expires      time.Time  `json:"expires,omitzero"`
+	By           string     `json:"by,omitempty"`
+	Token        string     `json:"token,omitempty"` // this once
+}
+
+func (a *api) tokenView(c *call, t cloud.Token) tokenView {
+	v := tokenView{t.ID, t.Name, t.Role, nil, t.Created, t.Expires, t.By, t.Secret}
+	for _, id := range t.Environments {
+		v.Environments = append(v.Environments, a.environmentName(c, id))
+	}
+	return v
+}
+
+// environmentName gives the name of an environment, or its id if it is gone.
+func (a *api) environmentName(c *call, id string) string {
+	if e, err := a.service.Environment(c.Context(), c.p, id); err == nil {
+		return e.Name
+	}
+	return id
+}
+
+func (a *api) tokens(c *call) (any, error) {
+	all, err := a.service.Tokens(c.Context(), c.p)
+	views := []tokenView{}
+	for _, t := range all {
+		views = append(views, a.tokenView(c, t))
+	}
+	return map[string]any{"tokens": views}, err
+}
+
+func (a *api) createToken(c *call) (any, error) {
+	var in struct {
+		Name         string     `json:"name"`
+		Role         cloud.Role `json:"role"`
+		Environments []string   `json:"environments"`
+		Expires      time.Time  `json:"expires"`
+	}
+	if err := c.read(&in); err != nil {
+		return nil, err
+	}
+	t, err := a.service.CreateToken(c.Context(), c.p, cloud.Token{Name: in.Name, Role: in.Role, Environments: in.Environments, Expires: in.Expires})
+	return a.tokenView(c, t), err
+}
+
+func (a *api) deleteToken(c *call) (any, error) {
+	return nil, a.service.DeleteToken(c.Context(), c.p, c.vars["id"])
+}
+
+func (a *api) createInstallToken(c *call) (any, error) {
+	var in struct {
+		Environment string `json:"environment"`
+		Minutes     int    `json:"minutes"`
+	}
+	if err := c.read(&in); err != nil {
+		return nil, err
+	}
+	t, err := a.service.CreateInstallToken(c.Context(), c.p, in.Environment, time.Duration(in.Minutes)*time.Minute)
+	return map[string]any{"id": t.ID, "token": t.Token, "expires": t.Expires}, err
+}
+
+type atomView struct {
+	ID          string         `json:"id"`
+	Name        string         `json:"name"`
+	Status      string         `json:"status"`
+	Environment string         `json:"environment,omitempty"`
+	Version     string         `json:"version"`
+	Host        string         `json:"host,omitempty"`
+	Enrolled    time.Time      `json:"enrolled"`
+	LastSeen    time.Time      `json:"last_seen,omitzero"`
+	Revoked     bool           `json:"revoked,omitempty"`
+	Generation  int64          `json:"generation"` // that it is to have
+	Applied     int64          `json:"applied"`    // that it has
+	Waiting     int            `json:"waiting"`    // messages
+	Heartbeat   wire.Heartbeat `json:"heartbeat"`
+}
+
+func (a *api) atomViews(c *call, atoms []cloud.Atom) ([]atomView, error) {
+	attached, err := a.service.Attachments(c.Context(), c.p)
+	where := map[string]string{}
+	for _, at := range attached {
+		where[at.AtomID] = a.environmentName(c, at.EnvironmentID)
+	}
+	views := []atomView{}
+	for _, x := range atoms {
+		views = append(views, atomView{x.ID, x.Name, x.Status, where[x.ID], x.Version, x.Host, x.Enrolled, x.LastSeen, x.Revoked, x.Generation, x.Applied, x.Waiting, x.Heartbeat})
+	}
+	return views, err
+}
+
+func (a *api) atoms(c *call) (any, error) {
+	all, err := a.service.Atoms(c.Context(), c.p)
+	if err != nil {
+		return nil, err
+	}
+	views, err := a.atomViews(c, all)
+	return map[string]any{"atoms": views}, err
+}
+
+func (a *api) atom(c *call) (any, error) {
+	x, err := a.service.Atom(c.Context(), c.p, c.vars["id"])
+	if err != nil {
+		return nil, err
+	}
+	views, err := a.atomViews(c, []cloud.Atom{x})
+	return views[0], err
+}
+
+func (a *api) revoke(c *call) (any, error) {
+	return nil, a.service.RevokeAtom(c.Context(), c.p, c.vars["id"])
+}
+
+type environmentView struct {
+	ID             string      `json:"id"`
+	Name           string      `json:"name"`
+	Classification string      `json:"classification"`
+	Created        time.Time   `json:"created"`
+	Policy         wire.Policy `json:"policy"`
+}
+
+func environmentOf(e cloud.Environment) environmentView {
+	return environmentView{e.ID, e.Name, e.Classification, e.Created, e.Policy}
+}
+
+func (a *api) environments(c *call) (any, error) {
+	all, err := a.service.Environments(c.Context(), c.p)
+	views := []environmentView{}
+	for _, e := range all {
+		views = append(views, environmentOf(e))
+	}
+	return map[string]any{"environments": views}, err
+}
+
+func (a *api) createEnvironment(c *call) (any, error) {
+	var in struct {
+		Name           string      `json:"name"`
+		Classification string      `json:"classification"`
+		Policy         wire.Policy `json:"policy"`
+	}
+	if err := c.read(&in); err != nil {
+		return nil, err
+	}
+	e, err := a.service.CreateEnvironment(c.Context(), c.p, cloud.Environment{Name: in.Name, Classification: in.Classification, Policy: in.Policy})
+	return environmentOf(e), err
+}
+
+func (a *api) deleteEnvironment(c *call) (any, error) {
+	return nil, a.service.DeleteEnvironment(c.Context(), c.p, c.vars["id"])
+}
+
+// policy changes the fields that are sent.
+func (a *api) policy(c *call) (any, error) {
+	e, err := a.service.Environment(c.Context(), c.p, c.vars["id"])
+	if err != nil {
+		return nil, err
+	}
+	policy := e.Policy
+	if err := c.read(&policy); err != nil {
+		return nil, err
+	}
+	e, err = a.service.SetPolicy(c.Context(), c.p, e.ID, policy)
+	return environmentOf(e), err
+}
+
+type fieldView struct {
+	Name   string  `json:"name"`
+	Value  *string `json:"value"` // null: not set, or not shown
+	Secret bool    `json:"secret,omitempty"`
+	Set    bool    `json:"set"`
+}
+
+func (a *api) fields(c *call) (any, error) {
+	all, err := a.service.Extensions(c.Context(), c.p, c.vars["id"])
+	views := []fieldView{}
+	for _, x := range all {
+		v := fieldView{Name: x.Name, Secret: x.Secret, Set: x.Set}
+		if x.Set && !x.Secret {
+			v.Value = &x.Value
+		}
+		views = append(views, v)
+	}
+	return map[string]any{"fields": views}, err
+}
+
+// setFields takes an object of fields; null removes one.
+func (a *api) setFields(c *call) (any, error) {
+	var in map[string]*string
+	if err := c.read(&in); err != nil {
+		return nil, err
+	}
+	var fields []cloud.Extension
+	for name, value := range in {
+		x := cloud.Extension{Name: name, Set: value != nil}
+		if value != nil {
+			x.Value = *value
+		}
+		fields = append(fields, x)
+	}
+	return nil, a.service.SetExtensions(c.Context(), c.p, c.vars["id"], fields)
+}
+
+type deploymentView struct {
+	ID             string       `json:"id"`
+	Environment    string       `json:"environment"` // name
+	Package        string       `json:"package"`
+	Project        string       `json:"project"`
+	Version        string       `json:"version"`
+	SHA256         string       `json:"sha256"`
+	Notes          string       `json:"notes,omitempty"`
+	By             string       `json:"by"`
+	Created        time.Time    `json:"created"`
+	Active         bool         `json:"active"`
+	ListenerStatus string       `json:"listener_status"`
+	Results        []resultView `json:"results"`
+}
+
+type resultView struct {
+	Atom   string    `json:"atom"` // id
+	State  string    `json:"state"`
+	Detail string    `json:"detail,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+func (a *api) deploymentView(c *call, d cloud.Deployment) (deploymentView, error) {
+	x, err := a.service.Package(c.Context(), c.p, d.PackageID)
+	v := deploymentView{d.ID, a.environmentName(c, d.EnvironmentID), d.PackageID, x.Project, x.Version, x.SHA256, d.Notes, d.By, d.Created, d.Active, d.ListenerStatus, []resultView{}}
+	for _, r := range d.Results {
+		v.Results = append(v.Results, resultView{r.AtomID, r.State, r.Detail, r.At})
+	}
+	return v, err
+}
+
+func (a *api) deployments(c *call) (any, error) {
+	all, err := a.service.Deployments(c.Context(), c.p)
+	if err != nil {
+		return nil, err
+	}
+	views := []deploymentView{}
+	for _, d := range all {
+		if c.FormValue("active") == "true" && !d.Active {
+			continue
+		}
+		v, err := a.deploymentView(c, d)
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, v)
+	}
+	return map[string]any{"deployments": views}, nil
+}
+
+func (a *api) deployment(c *call) (any, error) {
+	d, err := a.service.Deployment(c.Context(), c.p, c.vars["id"])
+	if err != nil {
+		return nil, err
+	}
+	return a.deploymentView(c, d)
+}
+
+func (a *api) audit(c *call) (any, error) {
+	cursor, _ := strconv.ParseInt(c.FormValue("cursor"), 10, 64) // what is none is the beginning
+	limit, err := strconv.Atoi(c.FormValue("limit"))
+	if err != nil {
+		limit = 100
+	}
+	entries, next, err := a.service.AuditLog(c.Context(), c.p, cursor, limit)
+	if entries == nil {
+		entries = []cloud.AuditEntry{}
+	}
+	out := map[string]any{"entries": entries}
+	if next != 0 {
+		out["cursor"] = strconv.FormatInt(next, 10)
+	}
+	return out, err
+}
+
+func (a *api) backup(c *call) (any, error) {
+	var in struct{ Folder string }
+	if err := c.read(&in); err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(in.Folder) {
+		return nil, &cloud.InvalidError{Field: "folder", Message: "is the whole path of a folder on the control plane's machine that does not exist yet"}
+	}
+	return map[string]string{"folder": in.Folder}, a.service.Backup(c.Context(), c.p, in.Folder)
+}

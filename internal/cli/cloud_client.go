@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"valence/cloud/operator"
+	"valence/internal/console"
+)
+
+// cloudRemote are the flags of commands that talk to a running control plane.
+type cloudRemote struct {
+	Data      string `default:"cloud-data" env:"VALENCE_CLOUD_DATA" help:"Data folder of the control plane, where its address and token are found."`
+	URL       string `name:"url" env:"VALENCE_CLOUD_URL" placeholder:"URL" help:"Address of the control plane, in place of the one in the data folder."`
+	TokenFile string `env:"VALENCE_CLOUD_TOKEN_FILE" placeholder:"FILE" help:"File with an API token, in place of admin.token in the data folder. VALENCE_CLOUD_TOKEN may hold the token itself."`
+	CA        string `name:"ca" env:"VALENCE_CLOUD_CA" placeholder:"FILE" help:"Certificates to trust for a control plane with TLS."`
+	Account   string `default:"default" env:"VALENCE_CLOUD_ACCOUNT" help:"The account."`
+}
+
+// cloudClient calls the API of a control plane.
+type cloudClient struct {
+	base, token string
+	account     string
+	http        *http.Client
+}
+
+func (r *cloudRemote) client() (*cloudClient, error) {
+	c := &cloudClient{base: r.URL, account: r.Account, http: &http.Client{Timeout: 5 * time.Minute}}
+	if c.base == "" {
+		running, ok := readCloudAddress(r.Data)
+		if !ok {
+			return nil, failed("valence cloud --data "+r.Data+", or --url URL if it runs elsewhere", "no control plane runs on the data folder %s", r.Data)
+		}
+		c.base = running.URL
+	}
+	u, err := url.Parse(c.base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usage("--url https://cloud.example", "%q is no address of a control plane", c.base)
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return nil, usage("--url https://"+u.Host, "%s is not on this machine: without https the token could be read on its way", c.base)
+	}
+	c.base = strings.TrimSuffix(c.base, "/")
+	if r.CA != "" {
+		roots, err := certificates(r.CA)
+		if err != nil {
+			return nil, err
+		}
+		c.http.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	}
+	if c.token = os.Getenv("VALENCE_CLOUD_TOKEN"); c.token != "" && r.TokenFile == "" {
+		return c, nil
+	}
+	path := r.TokenFile
+	if path == "" {
+		path = filepath.Join(r.Data, cloudTokenFile)
+	}
+	c.token, err = console.ReadToken(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, failed("--data DIR with the control plane's data folder, --token-file FILE, or VALENCE_CLOUD_TOKEN", "there is no token at %s", path)
+	case err != nil:
+		return nil, failed("--token-file FILE", "%v", err)
+	}
+	return c, nil
+}
+
+// loopback reports whether a host is this machine.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// call makes one call of the API and reads its answer into out, which may be
+// nil. It gives the answer itself, too.
+func (c *cloudClient) call(ctx context.Context, method, path string, in, out any) (json.RawMessage, error) {
+	var sent io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+operator.Root+url.PathEscape(c.account)+path, sent)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if cause := (*url.Error)(nil); errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return nil, failed("valence cloud, or --url URL if it runs elsewhere", "no control plane answers at %s: %v", c.base, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return nil, failed("the same again", "the answer of %s broke off: %v", c.base, err)
+	}
+	if resp.StatusCode >= 300 {
+		return nil, c.refused(resp.StatusCode, text)
+	}
+	if out != nil {
+		err = json.Unmarshal(text, out)
+	}
+	return text, err
+}
+
+// refused gives an answer that is no success as an error that tells what to do.
+func (c *cloudClient) refused(status int, text []byte) error {
+	r := &refusal{}
+	if json.Unmarshal(text, r) != nil || r.Detail == "" {
+		r.Detail = "the control plane answered " + http.StatusText(status)
+	}
+	detail := lower(strings.TrimSuffix(r.Detail, "."))
+	switch {
+	case status == http.StatusUnauthorized:
+		return failed("--account, --token-file or --data of the control plane that answers there", "the control plane does not accept this token for the account %s", c.account)
+	case status == http.StatusForbidden:
+		return wrong("a token of that role", "%s", detail)
+	case status == http.StatusServiceUnavailable:
+		return failed("the same again in a few seconds", "%s", detail)
+	case status >= 500:
+		return failed("the log of the control plane", "%s", detail)
+	}
+	return wrong("", "%s", detail)
+}
+
+// get makes a call and prints its answer: as JSON, or as the table that f makes.
+func (r *cloudRemote) get(s *streams, asJSON bool, path string, out any, f func() *table) error {
+	api, err := r.client()
+	if err != nil {
+		return err
+	}
+	text, err := api.call(context.Background(), http.MethodGet, path, nil, out)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(s.out, text)
+	}
+	return f().print(s.out)
+}
+
+// do makes a call that changes something.
+func (r *cloudRemote) do(method, path string, in, out any) (json.RawMessage, error) {
+	api, err := r.client()
+	if err != nil {
+		return nil, err
+	}
+	return api.call(context.Background(), method, path, in, out)
+}

@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/gate"
+	"valence/cloud/operator"
+	"valence/cloud/platform"
+	"valence/cloud/store"
+	"valence/internal/console"
+	"valence/internal/listener"
+	"valence/internal/metrics"
+	"valence/internal/sqlitedb"
+)
+
+// The files of a control plane's data folder, beside its store.
+const (
+	cloudTokenFile   = console.TokenFile
+	cloudKeyFile     = "secrets.key"
+	cloudAddressFile = "cloud.json"
+)
+
+// cloudAddress is what cloudAddressFile holds while a control plane runs.
+type cloudAddress struct {
+	PID int    `json:"pid"`
+	URL string `json:"url"`
+}
+
+// plane is a control plane with everything around it.
+type plane struct {
+	o       *cloudRunCmd
+	log     *slog.Logger
+	metrics *metrics.Cloud
+	store   *store.Store
+	service *cloud.Service
+	gate    *gate.Gate
+	parts   *parts
+	address cloudAddress
+}
+
+// openPlane opens the data folder. Nothing runs yet.
+func openPlane(o *cloudRunCmd, log *slog.Logger) (*plane, error) {
+	if err := makeDataFolder(o.Data); err != nil {
+		return nil, err
+	}
+	p := &plane{o: o, log: log, metrics: metrics.NewCloud(), parts: newParts()}
+	p.metrics.Version(version)
+	st, err := store.Open(o.Data, store.Options{Log: log, OnCommit: p.metrics.Commit})
+	if locked := (*sqlitedb.LockedError)(nil); errors.As(err, &locked) {
+		return nil, failed("stop that one, or --data DIR with another folder", "another control plane runs on the data folder: %v", locked)
+	}
+	if err != nil {
+		return nil, failed("--data DIR with another folder, or a backup", "the data folder %s cannot be opened: %v", o.Data, err)
+	}
+	p.store = st
+	return p, nil
+}
+
+// start opens the door once everything behind it is there.
+func (p *plane) start(ctx context.Context) error {
+	p.parts.start("store", p.store.Run)
+	key, err := cloudKey(p.o.Data)
+	if err != nil {
+		return err
+	}
+	p.service, err = cloud.New(ctx, p.store, cloud.Options{
+		Key: key, Catalog: catalog(), Log: p.log, Metrics: p.metrics, Retention: p.o.Retention, Rate: p.o.Rate,
+	})
+	if err != nil {
+		return failed("--data DIR with another folder, or a backup", "%v", err)
+	}
+	p.metrics.OnScrape(p.service.Fleet)
+	if err := p.token(ctx); err != nil {
+		return err
+	}
+	p.gate = gate.New(p.service, gate.Options{Log: p.log, Metrics: p.metrics})
+	p.parts.start("service", p.service.Run)
+	ln, err := p.listen()
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{
+		Handler: p.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug), ConnContext: p.gate.Link, ConnState: p.gate.Unlink,
+	}
+	srv.RegisterOnShutdown(p.gate.Close) // polls that are held must not hold it up
+	p.parts.start("server", func(ctx context.Context) error { return serveUntil(ctx, srv, ln) })
+	text, err := json.Marshal(p.address)
+	if err != nil {
+		return err
+	}
+	if err := writeWhole(filepath.Join(p.o.Data, cloudAddressFile), append(text, '\n'), 0o644); err != nil {
+		return failed("--data DIR with a folder that can be written to", "%v", err)
+	}
+	return nil
+}
+
+// cloudKey gives the key of the secrets. The first call makes it.
+func cloudKey(folder string) ([]byte, error) {
+	path := filepath.Join(folder, cloudKeyFile)
+	key, err := os.ReadFile(path)
+	switch {
+	case err == nil && len(key) == cloud.KeyBytes:
+		return key, nil
+	case err == nil:
+		return nil, failed("your copy of it", "%s is damaged: it holds %d bytes instead of %d", path, len(key), cloud.KeyBytes)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, failed("--data DIR with a folder that can be read", "%v", err)
+	}
+	key = make([]byte, cloud.KeyBytes)
+	rand.Read(key) // never fails: crypto/rand
+	if err := writeWhole(path, key, 0o600); err != nil {
+		return nil, failed("--data DIR with a folder that can be written to", "%v", err)
+	}
+	return key, nil
+}
+
+// token sees to it that the data folder has an admin's token. Where the file
+// is gone, whoever has the folder gets another one.
+func (p *plane) token(ctx context.Context) error {
+	path := filepath.Join(p.o.Data, cloudTokenFile)
+	token, err := p.service.Bootstrap(ctx)
+	if _, missing := os.Stat(path); err == nil && token == "" && errors.Is(missing, fs.ErrNotExist) {
+		token, err = p.service.RenewAdmin(ctx)
+	}
+	if err != nil {
+		return failed("the log", "%v", err)
+	}
+	if token == "" {
+		return nil
+	}
+	if err := writeWhole(path, []byte(token+"\n"), 0o600); err != nil {
+		return failed("--data DIR with a folder that can be written to", "%v", err)
+	}
+	return nil
+}
+
+// listen opens the address, with TLS unless only this machine can reach it.
+func (p *plane) listen() (net.Listener, error) {
+	ln, err := net.Listen("tcp", p.o.Listen)
+	if err != nil {
+		return nil, addressError("--listen", p.o.Listen, err)
+	}
+	secure := p.o.TLSCert != ""
+	if console.Allowed(ln.Addr(), secure, p.o.BeyondWithout) != nil {
+		ln.Close()
+		return nil, usage("--listen 127.0.0.1:9092, or --tls-cert and --tls-key, or --beyond-loopback-without-tls",
+			"the control plane would be reachable from other machines without TLS")
+	}
+	p.address = cloudAddress{os.Getpid(), "http://" + reachable(ln.Addr().String())}
+	if !secure {
+		return ln, nil
+	}
+	certificate, err := listener.Reloading(listener.Certificate{Cert: p.o.TLSCert, Key: p.o.TLSKey}, p.log)
+	if err != nil {
+		ln.Close()
+		return nil, failed("--tls-cert and --tls-key with PEM files that belong together", "%v", err)
+	}
+	p.address.URL = "https://" + reachable(ln.Addr().String())
+	// HTTP/1.1: an atom holds one request, for which a connection of HTTP/2
+	// would only cost more memory.
+	return tls.NewListener(ln, &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), nil
+}
+
+// handler is everything that is answered.
+func (p *plane) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/atom/v1/", p.gate)
+	mux.Handle(platform.Root, platform.New(platform.Options{Service: p.service, Log: p.log}))
+	mux.Handle(operator.Root, operator.New(p.service, p.log))
+	mux.Handle("GET /metrics", p.metrics.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := p.service.Ready(); err != nil {
+			http.Error(w, "the store takes nothing now", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.HandleFunc("GET /{$}", landing)
+	return secured(mux)
+}
+
+// landing tells a person who comes here what this is.
+func landing(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, `This is a control plane of valence %s.
+
+  /api/rest/v1/{account}/   the platform API; /api/rest/v1/openapi.json describes it
+  /api/v1/{account}/        tokens, values, policies, the audit log, backups
+  /atom/v1/                 for atoms: valence join URL --token …
+  /healthz /readyz /metrics
+`, version)
+}
+
+// secured keeps what is answered from being read as something else.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// finish stops everything, closes the data folder and gives the first thing
+// that went wrong.
+func (p *plane) finish(err error) error {
+	path := filepath.Join(p.o.Data, cloudAddressFile)
+	if running, ok := readCloudAddress(p.o.Data); ok && running.PID == os.Getpid() {
+		if err := os.Remove(path); err != nil {
+			p.log.Warn("where this control plane answered is still written down", "error", err)
+		}
+	}
+	if p.gate != nil {
+		p.gate.Close()
+	}
+	if stopErr := errors.Join(p.parts.stop(), p.store.Close()); err == nil && stopErr != nil {
+		return failed("the log", "%v", stopErr)
+	}
+	return err
+}
+
+func readCloudAddress(folder string) (a cloudAddress, ok bool) {
+	text, err := os.ReadFile(filepath.Join(folder, cloudAddressFile))
+	return a, err == nil && json.Unmarshal(text, &a) == nil
+}
