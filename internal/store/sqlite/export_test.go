@@ -39,3 +39,14 @@ func (s *Store) PurgeAt(now time.Time) error {
 	_, err := s.history.Purge(now, true)
 	return err
 }
+// SweepReplies deletes the replies that are over.
+func (s *Store) SweepReplies() error {
+	_, err := s.sweepReplies(context.Background())
+	return err
+}
+
+// Forward is as if it were later. It is for before Run.
+func (s *Store) Forward(d time.Duration) {
+	s.Jump(d)
+	s.clock.drift = d
+}
