@@ -122,6 +122,9 @@ func (a *Atom) Run(ctx context.Context) error {
 		}
 		a.queue(name).recover(n)
 	}
+	if err := a.resumeHeld(ctx); err != nil {
+		return err
+	}
 	a.triggers.Go(func() { a.clockwork.run(ctx) })
 	a.triggers.Go(func() { a.expiries.run(ctx) })
 	<-ctx.Done()

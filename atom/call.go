@@ -49,6 +49,9 @@ func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, err
 			return r, e.finished(f, key, r, nil)
 		}
 	}
+	if e.durable && conn.circuit.refuses() {
+		return nil, e.heldBy(conn.circuit)
+	}
 	if e.durable { // what this path did so far is committed before the call starts
 		if err := e.flush(); err != nil {
 			return nil, err
@@ -56,7 +59,7 @@ func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, err
 	}
 	policy := e.policy(f, c)
 	for n := before.N + 1; ; n++ {
-		r, fail := e.attempt(f, conn, c, key)
+		r, fail, spent := e.attempt(f, conn, c, key)
 		if fail == nil {
 			if c.Cache > 0 {
 				conn.cache.put(cacheKey, r, time.Now(), c.Cache)
@@ -65,6 +68,9 @@ func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, err
 		}
 		if err := f.Context().Err(); err != nil {
 			return nil, fail // the frame knows why its context ended
+		}
+		if e.durable && !spent {
+			return nil, e.heldBy(conn.circuit)
 		}
 		wait, again := policy.next(n, fail)
 		if !again {
@@ -143,14 +149,25 @@ func (e *execution) park(key string, n int, due time.Time, fail *fault.Failure) 
 	return &steps.Parked{Due: due, Why: "attempt " + strconv.Itoa(n+1)}
 }
 
-// attempt makes a call once.
-func (e *execution) attempt(f *steps.Frame, conn *connection, c *steps.Call, key string) (*connectors.Result, *fault.Failure) {
+// heldBy parks the execution until the circuit lets it go. It is no attempt.
+func (e *execution) heldBy(c *circuit) error {
+	return &steps.Parked{Held: c.failure().Message, For: []string{c.holdName()}}
+}
+
+// attempt makes a call once. It counts as one unless the circuit keeps it
+// away, or it only found out that the system is still down.
+func (e *execution) attempt(f *steps.Frame, conn *connection, c *steps.Call, key string) (_ *connectors.Result, fail *fault.Failure, spent bool) {
 	ctx := f.Context()
 	leave, err := conn.enter(ctx)
 	if err != nil {
-		return nil, fault.AsFailure(err)
+		return nil, fault.AsFailure(err), true
 	}
 	defer leave()
+	in, probing := conn.circuit.enter()
+	if !in {
+		return nil, conn.circuit.failure(), false
+	}
+	defer func() { conn.circuit.left(fail, f.Context().Err() != nil, probing) }()
 	timeout := conn.timeout
 	if c.Timeout > 0 {
 		timeout = c.Timeout
@@ -160,27 +177,27 @@ func (e *execution) attempt(f *steps.Frame, conn *connection, c *steps.Call, key
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	in := &connectors.Call{
+	call := &connectors.Call{
 		Operation: c.Operation.Operation.Name, With: c.With, Body: c.Body, Accept: c.Accept,
 		CorrelationID: e.meta.Correlation, Traceparent: spanOf(e.meta.Trace),
 	}
 	if !c.Operation.Operation.Safe {
-		in.IdempotencyKey = e.idempotencyKey(key)
+		call.IdempotencyKey = e.idempotencyKey(key)
 	}
 	counted := e.atom.metrics.Connection(conn.name)
 	counted.Start()
 	start := time.Now()
-	r, err := conn.open.Call(ctx, in)
+	r, err := conn.open.Call(ctx, call)
 	if err == nil {
-		counted.Done(in.Operation, "ok", true, time.Since(start))
-		return r, nil
+		counted.Done(call.Operation, "ok", true, time.Since(start))
+		return r, nil, true
 	}
-	fail := fault.AsFailure(err)
+	fail = fault.AsFailure(err)
 	if fail.Origin == "" {
 		fail.Origin = fault.FromConnector
 	}
-	counted.Done(in.Operation, fail.Code, fail.Status != 0, time.Since(start))
-	return nil, fail
+	counted.Done(call.Operation, fail.Code, fail.Status != 0, time.Since(start))
+	return nil, fail, !probing || !outage(fail)
 }
 
 // gone is what becomes of a call whose connection is not deployed any more:
@@ -188,7 +205,7 @@ func (e *execution) attempt(f *steps.Frame, conn *connection, c *steps.Call, key
 func (e *execution) gone(c *steps.Call) error {
 	name := c.Operation.Connection
 	if e.durable {
-		return &steps.Parked{Due: time.Now().Add(heldFor), Held: "the connection " + name + " is not deployed any more"}
+		return &steps.Parked{Due: time.Now().Add(heldFor), For: []string{"connection " + name}, Held: "the connection " + name + " is not deployed any more"}
 	}
 	return &fault.Failure{Code: fault.CodeUnavailable, Origin: fault.FromConnector, Message: "the connection " + name + " is not deployed any more"}
 }

@@ -27,12 +27,13 @@ type connection struct {
 	slots   chan struct{} // nil: any number of calls at once
 	pace    *rate.Limiter // nil: any rate
 	cache   answers
+	circuit *circuit
 	users   atomic.Int64
 	retired atomic.Bool
 	once    sync.Once
 }
 
-func openConnection(c *processes.Connection, env *expression.Env, override *expression.Template, fixed *document.Object) (*connection, error) {
+func (a *Atom) openConnection(c *processes.Connection, env *expression.Env, override *expression.Template, fixed *document.Object) (*connection, error) {
 	limits, settings, err := c.Resolve(env, override, fixed)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func openConnection(c *processes.Connection, env *expression.Env, override *expr
 	if err != nil {
 		return nil, err
 	}
-	x := &connection{name: c.Name, open: open, timeout: limits.Timeout}
+	x := &connection{name: c.Name, open: open, timeout: limits.Timeout, circuit: a.newCircuit(c.Name, limits.Circuit)}
 	if x.timeout == 0 {
 		x.timeout = defaultTimeout
 	}
@@ -90,6 +91,7 @@ func (c *connection) close() { c.once.Do(func() { c.open.Close() }) }
 func (r *release) retire(grace time.Duration) {
 	for _, c := range r.connections {
 		c.retired.Store(true)
+		c.circuit.retire()
 		if c.users.Load() == 0 {
 			c.close()
 			continue
@@ -100,6 +102,7 @@ func (r *release) retire(grace time.Duration) {
 
 func (r *release) close() {
 	for _, c := range r.connections {
+		c.circuit.retire()
 		c.close()
 	}
 }

@@ -98,7 +98,7 @@ func (a *Atom) Deploy(ctx context.Context, r Release) error {
 		if r.Environment != nil {
 			override = r.Environment.Connections[name]
 		}
-		open, err := openConnection(c, env, override, r.Connections[name])
+		open, err := a.openConnection(c, env, override, r.Connections[name])
 		if err != nil {
 			wrong = append(wrong, &fault.Problem{Pos: c.Pos, Code: "connection", Msg: fmt.Sprintf("the connection %s cannot be opened: %v", name, err),
 				Hint: "correct its settings, or the values and secrets they are made of"})
@@ -176,6 +176,11 @@ func (a *Atom) swap(next *release, deployed []*Deployed) {
 	}
 	if previous != nil {
 		previous.retire(a.grace)
+	}
+	if a.started.Load() {
+		if err := a.resumeHeld(context.WithoutCancel(a.work)); err != nil {
+			a.log.Error("what connections hold cannot be read; it goes on at the next start", "error", err)
+		}
 	}
 }
 

@@ -131,11 +131,17 @@ const connection = "---\nconnection: sys\nconnector: fake\n"
 // start deploys a project and runs it on a store; a nil store is a new one in memory.
 func start(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
 	t.Helper()
+	return startAll(t, sys, store, yaml+connection)
+}
+
+// startAll is start for a project that declares its connections.
+func startAll(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
+	t.Helper()
 	if store == nil {
 		store = atomtest.NewStore()
 	}
 	registry := connectors.Registry{"fake": sys.connector()}
-	files := []processes.File{{Name: "p.yaml", Content: []byte(yaml + connection)}}
+	files := []processes.File{{Name: "p.yaml", Content: []byte(yaml)}}
 	project, problems := processes.Load(files, &processes.Catalog{Steps: steps.Kinds(), Connectors: registry})
 	if problems.HasErrors() {
 		t.Fatal(problems)

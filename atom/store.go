@@ -120,6 +120,7 @@ type Park struct {
 	State State
 	Due   time.Time // when it is to run again; zero with Held or Signal: until told
 	Why   string    // for whoever looks at it
+	For   []string  // with Held: what Release lets it go on by
 	// Signal is set where a path waits for one. Signals is how many the run
 	// knows of: if more have come the execution is ready again at once.
 	Signal  bool
@@ -267,6 +268,7 @@ type Store interface {
 	Expiries
 	Failures
 	Lanes
+	Holds
 	States
 	// OnAccepted names the function that is told of every accepted execution
 	// and hand-off, in the order of commit and of Seq, before whoever waits

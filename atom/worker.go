@@ -177,7 +177,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	case errors.As(err, &parked):
 		c.Park = &Park{State: Waiting, Due: parked.Due, Why: parked.Why, Signal: parked.Signal, Signals: e.signals}
 		if parked.Held != "" {
-			c.Park.State = Held
+			c.Park.State, c.Park.For = Held, parked.For
 			if c.Park.Why == "" {
 				c.Park.Why = parked.Held
 			}
@@ -211,6 +211,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	}
 	e.atom.followers.tell(e.seq)
 	if parked != nil {
+		e.atom.heldMeanwhile(parked.For)
 		return afterRun{due: parked.Due}
 	}
 	if ended == nil {

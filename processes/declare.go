@@ -182,6 +182,10 @@ var limitFields = []spec.Field{
 	spec.Duration("timeout", func(l *ConnectionLimits) *time.Duration { return &l.Timeout }, "The longest one attempt of a call may take.").Or(30 * time.Second).Min(time.Millisecond).Max(24 * time.Hour),
 	spec.Int("concurrency", func(l *ConnectionLimits) *int { return &l.Concurrency }, "Calls at once; unlimited by default.").Min(1),
 	spec.Rate("rate", func(l *ConnectionLimits) *float64 { return &l.Rate }, "Calls a second; unlimited by default."),
+	spec.Object("circuit", func(l *ConnectionLimits) *Circuit { return &l.Circuit }, "When the system is taken to be down: then durable executions that need it are held, without spending attempts, and callers get 503 at once, until a call that probes succeeds.",
+		spec.Int("failures", func(c *Circuit) *int { return &c.Failures }, "Calls in a row that got no answer in time, no connection, or 502, 503 or 504; 0 never takes it to be down.").Or(5).Max(1000),
+		spec.Duration("probe", func(c *Circuit) *time.Duration { return &c.Probe }, "How long until a call is let through to probe, and between probes.").Or(10*time.Second).Min(10*time.Millisecond).Max(time.Hour),
+	),
 }
 
 type authDecl struct{ Scheme, Description string }

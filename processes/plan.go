@@ -240,11 +240,18 @@ type Profile struct {
 	Shape  *convert.Shape // of the data view of XML messages
 }
 
+// Circuit tells when a connection is taken to be down.
+type Circuit struct {
+	Failures int           // in a row; 0: never
+	Probe    time.Duration // until a call is tried again
+}
+
 // ConnectionLimits bound the use of one connection. Zero is unlimited.
 type ConnectionLimits struct {
 	Timeout     time.Duration // of one attempt of a call that has none of its own
 	Concurrency int           // calls at once
-	Rate        float64       // calls a second
+	Circuit     Circuit
+	Rate        float64 // calls a second
 }
 
 // Need is one place where a value of the environment is read.

@@ -43,6 +43,7 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"backlog", backlog},
 		{"refused", refused},
 		{"lanes", lanes},
+		{"holds", holds},
 		{"blocked lanes", blockedLanes},
 		{"limits of lanes", laneLimits},
 		{"replies", keptReplies},

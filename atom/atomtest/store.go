@@ -38,7 +38,8 @@ type Store struct {
 	started  map[int64]int
 	replies  map[int64]*atom.KeptReply
 	lanes    map[[2]string]*lane
-	pos      int64        // newest place in a lane
+	pos      int64 // newest place in a lane
+	holds    map[int64][]string
 	turns    []atom.Ready // to be told
 	placed   *atom.Lane   // of the acceptance that takes another's place
 }
@@ -56,7 +57,7 @@ var _ atom.Store = (*Store)(nil)
 func NewStore() *Store {
 	return &Store{remembered: remembered{}, next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
 		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}, replies: map[int64]*atom.KeptReply{},
-		lanes: map[[2]string]*lane{}, expiry: map[int64]time.Time{}}
+		lanes: map[[2]string]*lane{}, holds: map[int64][]string{}, expiry: map[int64]time.Time{}}
 }
 
 // Fail makes everything that writes fail with err until it is called with nil.
@@ -252,6 +253,7 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 			x.Due = atOnce
 		}
 		x.Attempt++
+		s.holds[x.Seq] = c.Park.For
 		x.Unclean = 0
 		s.parked[x.Seq] = true
 		delete(s.started, x.Seq)

@@ -123,6 +123,7 @@ const Interrupted = signal("interrupted")
 type Parked struct {
 	Due    time.Time // zero: until a signal
 	Held   string    // what it is held by; "" if nothing holds it
+	For    []string  // what lets it go on, of what holds it
 	Why    string    // for whoever looks at it
 	Signal bool      // it waits for a signal
 }

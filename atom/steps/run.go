@@ -256,6 +256,7 @@ func (p *Parked) add(q *Parked) {
 	if p.Held == "" {
 		p.Held = q.Held
 	}
+	p.For = append(p.For[:len(p.For):len(p.For)], q.For...)
 	if q.Why != "" && len(p.Why) < maxWhy && !strings.Contains(p.Why, q.Why) {
 		if p.Why != "" {
 			p.Why += ", "

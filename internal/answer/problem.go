@@ -157,7 +157,7 @@ func upstream(f *fault.Failure) *Problem {
 	case f.Code == fault.CodeTimeout:
 		return &Problem{Status: http.StatusGatewayTimeout, Kind: "upstream_timeout", Title: "Another system did not answer in time",
 			Detail: "A system that this service needs did not answer in time."}
-	case f.Code == fault.CodeUnavailable:
+	case f.Code == fault.CodeUnavailable, f.Code == fault.CodeCircuit:
 		return &Problem{Status: http.StatusServiceUnavailable, Kind: "upstream_unavailable", Title: "Another system is not available",
 			Detail: "A system that this service needs is not available.", Retry: max(f.RetryAfter, 5*time.Second)}
 	}

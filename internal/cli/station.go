@@ -247,7 +247,7 @@ func (st *station) openAdmin() (func(context.Context) error, error) {
 	}
 	srv := &http.Server{
 		Handler: console.New(console.Options{
-			Processes: st.atom, Triggers: st.atom, Executions: st.atom, Failures: st.atom, Sequences: st.atom, Backup: st.backup,
+			Processes: st.atom, Triggers: st.atom, Executions: st.atom, Failures: st.atom, Sequences: st.atom, Connections: st.atom, Backup: st.backup,
 			Metrics: st.metrics.Handler(), Token: st.token, Log: st.log,
 		}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,

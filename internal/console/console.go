@@ -45,16 +45,17 @@ type Backup func(ctx context.Context, folder string) error
 
 // Options are what the admin plane shows and who may see it.
 type Options struct {
-	Processes  Processes
-	Triggers   Triggers
-	Executions Executions
-	Failures   Failures
-	Sequences  Sequences
-	Backup     Backup       // nil: this store has none
-	Metrics    http.Handler // what is counted
-	Token      string       // what a request must bring; never empty
-	Log        *slog.Logger
-	MaxBody    int64 // of a request; 0 is 10 MiB
+	Processes   Processes
+	Triggers    Triggers
+	Executions  Executions
+	Failures    Failures
+	Sequences   Sequences
+	Connections Connections
+	Backup      Backup       // nil: this store has none
+	Metrics     http.Handler // what is counted
+	Token       string       // what a request must bring; never empty
+	Log         *slog.Logger
+	MaxBody     int64 // of a request; 0 is 10 MiB
 }
 
 type console struct {
@@ -101,6 +102,7 @@ func New(o Options) http.Handler {
 		{http.MethodGet, "/executions", c.listExecutions},
 		{http.MethodGet, "/executions/{id}", c.showExecution},
 		{http.MethodPost, "/executions/{id}/cancel", c.cancel},
+		{http.MethodGet, "/connections", c.listConnections},
 		{http.MethodGet, "/sequences", c.listSequences},
 		{http.MethodPost, "/sequences/{name}/{key}/skip", c.skipKey},
 		{http.MethodPost, "/sequences/{name}/{key}/release", c.releaseKey},

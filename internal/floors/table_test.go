@@ -42,6 +42,7 @@ const (
 	prometheus = "github.com/prometheus/client_golang"
 	mux        = "github.com/gorilla/mux"
 	rate       = "golang.org/x/time"
+	breaker    = "github.com/failsafe-go/failsafe-go"
 	websocket  = "github.com/coder/websocket"
 	compress   = "github.com/klauspost/compress"
 	sys        = "golang.org/x/sys"
@@ -81,7 +82,7 @@ var table = []row{
 	{3, "connectors/*", join(floors1, []string{"connectors"}), []string{rate}},
 	{3, "atom/steps", floors2, nil},
 	{4, "connectors/all", []string{"connectors", "connectors/*"}, nil},
-	{4, "atom", join(floors2, []string{"atom/steps"}), []string{rate}},
+	{4, "atom", join(floors2, []string{"atom/steps"}), []string{rate, breaker}},
 	{5, "atom/atomtest", join(floors2, []string{"atom"}), nil},
 	{4, "internal/store/sqlite/disk", nil, nil},
 	{4, "internal/store/sqlite/history", join(floor0, []string{"internal/store/sqlite/disk"}), []string{compress}},

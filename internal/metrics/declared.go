@@ -60,6 +60,8 @@ var (
 		"Callers who follow an execution now: held requests (poll), event streams (sse), WebSockets (websocket)."}, nil}
 	repliesKept = declared{Doc{"valence_replies_kept", "gauge", nil,
 		"Replies that are kept to be collected."}, nil}
+	connectionCircuit = declared{Doc{"valence_connection_circuit", "gauge", []string{"connection"},
+		"Whether a connection's circuit is closed (0), open (1) or probing (2). What needs an open one is held."}, nil}
 	info = declared{Doc{"valence_info", "gauge", []string{"version"},
 		"Always 1; tells which program runs."}, nil}
 )
@@ -78,7 +80,7 @@ func Documented() []Doc {
 	var docs []Doc
 	for _, d := range []declared{
 		requestsTotal, requestDuration, authDenied, executionsTotal, executionDuration, stepDuration,
-		callDuration, callsInFlight, connectionUp, queueDepth, queueOldest, storeUp,
+		callDuration, callsInFlight, connectionUp, connectionCircuit, queueDepth, queueOldest, storeUp,
 		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, followersOpen, repliesKept,
 		agentConnected, agentLastPoll, agentGeneration, agentWaiting, agentDropped, info,
 	} {

@@ -27,6 +27,7 @@ type Metrics struct {
 	callSeconds    *prometheus.HistogramVec
 	callsInFlight  *prometheus.GaugeVec
 	connectionUp   *prometheus.GaugeVec
+	circuit        *prometheus.GaugeVec
 	commitBatch    prometheus.Histogram
 	commitSeconds  prometheus.Histogram
 	followers      *prometheus.GaugeVec
@@ -49,6 +50,7 @@ func New() *Metrics {
 		callSeconds:    callDuration.histograms(),
 		callsInFlight:  callsInFlight.gauges(),
 		connectionUp:   connectionUp.gauges(),
+		circuit:        connectionCircuit.gauges(),
 		commitBatch:    commitBatch.histograms().WithLabelValues().(prometheus.Histogram),
 		commitSeconds:  commitDuration.histograms().WithLabelValues().(prometheus.Histogram),
 		followers:      followersOpen.gauges(),
@@ -57,7 +59,7 @@ func New() *Metrics {
 	}
 	m.registry.MustRegister(
 		m.requests, m.requestSeconds, m.denied, m.executions, m.executionSecs, m.stepSeconds,
-		m.callSeconds, m.callsInFlight, m.connectionUp, m.commitBatch, m.commitSeconds,
+		m.callSeconds, m.callsInFlight, m.connectionUp, m.circuit, m.commitBatch, m.commitSeconds,
 		m.followers, m.info, m.store,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -226,6 +228,13 @@ const CallOK = "ok"
 func (c *ConnectionMetrics) Start() {
 	if c != nil {
 		c.inFlight.Inc()
+	}
+}
+
+// Circuit tells how the connection's circuit stands: 0 closed, 1 open, 2 probing.
+func (c *ConnectionMetrics) Circuit(state int) {
+	if c != nil {
+		c.m.circuit.WithLabelValues(c.name).Set(float64(state))
 	}
 }
 

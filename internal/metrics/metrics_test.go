@@ -40,6 +40,7 @@ func used() *metrics.Metrics {
 	c.Start()
 	c.Start()
 	c.Done("post", metrics.CallOK, true, 40*time.Millisecond)
+	c.Circuit(1)
 	m.Commit(17, 2*time.Millisecond)
 	m.OnScrape(func() metrics.Store {
 		return metrics.Store{

@@ -291,6 +291,9 @@ func (b *batch) park(tx *sqlitedb.Tx, t *touch, lines []line, p *atom.Park) erro
 		due = int64(atOnce)
 	}
 	t.parked = true
+	if err := hold(tx, t.seq, p.For); err != nil {
+		return err
+	}
 	if err := b.parkedInLane(tx, t); err != nil {
 		return err
 	}

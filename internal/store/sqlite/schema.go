@@ -67,6 +67,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "expiry",
 	SQL:  migrationExpiry,
+}, {
+	Name: "what executions are held for",
+	SQL:  migrationHolds,
 }}
 
 // How states and statuses are stored. Those under live are executions that
