@@ -30,10 +30,11 @@ help: ## Print this.
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 .PHONY: setup
-setup: go ## Install what building and testing need: modules, a C compiler for the race detector, Node.js for one test.
+setup: go ## Install what building and testing need: modules, a C compiler for the race detector, Node.js and a browser for two tests.
 	@$(call need,cc,gcc libc6-dev,the race detector)
 	@$(call need,node,nodejs,the test with the language server for YAML)
 	@$(call need,npm,npm,the test with the language server for YAML)
+	@$(call need,chromium,chromium,the test of a page in a browser)
 	@go mod download
 	@mkdir -p .cache && go build -o .cache/summary ./internal/summary
 

@@ -41,6 +41,11 @@ type Expires struct {
 // Offers reports whether a caller may ask for a mode.
 func (l *Listen) Offers(mode string) bool { return contains(l.ReplyModes, mode) }
 
+// Sync reports whether a caller may get its reply on the same connection.
+func (l *Listen) Sync() bool {
+	return l.Output != "" && (len(l.ReplyModes) == 0 || l.Offers(ModeSync))
+}
+
 // Later reports whether a reply may be collected after the call.
 func (l *Listen) Later() bool {
 	return l.Output != "" && (l.Offers(ModeDeferred) || l.Offers(ModeCallback) || l.TimeoutAction == Continue)

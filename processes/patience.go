@@ -101,7 +101,7 @@ func (l *loader) patience() {
 	var timeouts map[string]time.Duration
 	for _, b := range l.processes {
 		p := b.proc
-		if p == nil || p.Listen == nil || p.Listen.Timeout == 0 {
+		if p == nil || p.Listen == nil || p.Listen.Timeout == 0 || !p.Listen.Sync() || p.Listen.TimeoutAction == Continue {
 			continue
 		}
 		if timeouts == nil {

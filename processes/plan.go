@@ -59,6 +59,9 @@ type Process struct {
 	Steps       Block
 	Calls       []ProcessCall // of other processes, in the order of the file
 	Waits       map[string]WaitPlace
+	// SuspendsCaller is true where a caller waits for a reply and there is a
+	// `wait` before it: then what it sent is durable from acceptance.
+	SuspendsCaller bool
 }
 
 // WaitPlace is where the `wait` of a name stands in its process.

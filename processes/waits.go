@@ -193,13 +193,20 @@ func (l *loader) callerWaitsFor(b *building, s *Step, flow Flow) {
 		flow = l.kinds[inner.Kind].Flow
 		what = fmt.Sprintf("the `%s` in the process `%s` (%s)", inner.Kind, in, inner.Pos)
 	}
-	hint := "reply before it: the steps behind a `reply:` run in the background; or drop `output:`, so that the caller gets a receipt at once"
+	listen := b.proc.Listen
 	if flow == Wait {
-		l.report(nil, s.Pos, spec.CodeNotAvailable, "a caller that waits, connection open, for "+what+" is not available yet", hint)
+		b.proc.SuspendsCaller = true
+	}
+	if !listen.Sync() {
 		return
 	}
+	then := "504"
+	if listen.TimeoutAction == Continue {
+		then = "202"
+	}
 	l.problems = append(l.problems, &fault.Problem{Pos: s.Pos, Severity: fault.Warning, Code: CodeCallerWaits,
-		Msg: "the caller waits, connection open, for " + what + ", and gets 504 after " + spec.FormatDuration(b.proc.Listen.Timeout), Hint: hint})
+		Msg:  "the caller waits, connection open, for " + what + ", and gets " + then + " after " + spec.FormatDuration(listen.Timeout),
+		Hint: "`reply_modes: [deferred]`, so that nobody waits on a connection; or reply before it: the steps behind a `reply:` run in the background"})
 }
 
 // suspendsIn finds the first step of a flow in a process, or in what it calls.

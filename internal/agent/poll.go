@@ -63,7 +63,7 @@ func (b *backoff) after(err error) time.Duration {
 // How a poll that is cut tells that long requests do not get through.
 const (
 	cutsToShort = 2
-	shortFor    = time.Hour // then it is tried again
+	shortFor    = time.Hour   // then it is tried again
 	fencedFor   = time.Minute // at most: the run before may only seem to live
 )
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -185,4 +186,15 @@ func (a *atom) executions(ctx context.Context) (map[string]map[string]int, error
 		counted[e.Process][e.Status]++
 	}
 	return counted, nil
+}
+
+// freeAddress gives an address on loopback that nothing listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

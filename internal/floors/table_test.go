@@ -54,7 +54,7 @@ const (
 // testOnly are modules that only files of tests may import, and fakes are
 // packages of ours of the same kind, for tests on any floor.
 var (
-	testOnly = []string{"github.com/rogpeppe/go-internal", "pgregory.net/rapid", "github.com/pb33f/libopenapi"}
+	testOnly = []string{"github.com/rogpeppe/go-internal", "pgregory.net/rapid", "github.com/chromedp/chromedp", "github.com/pb33f/libopenapi"}
 	fakes    = []string{"atom/atomtest", "cloud/cloudtest", "internal/sqlitedb/faultdisk", "internal/generate"}
 )
 

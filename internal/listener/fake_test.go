@@ -85,6 +85,8 @@ func (f *fake) Events(_ context.Context, id, _, _, after string) ([]atom.Event, 
 	return f.events(id, after)
 }
 
+func (f *fake) Cancel(context.Context, string) error { return nil }
+
 func (f *fake) Watch(string) *atom.Watch { return &atom.Watch{C: f.watch} }
 
 func (f *fake) KnowsCallback(token string) bool { return token != "made-up" }

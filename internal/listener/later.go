@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -20,6 +22,7 @@ const (
 type asked struct {
 	later    bool
 	wait     time.Duration // how long the reply may take before it is a deferred one
+	cancel   bool          // then it is cancelled, likewise if the caller goes away
 	callback string
 	prefers  preferences
 }
@@ -48,9 +51,11 @@ func (x *exchange) asks() (asked, *problem) {
 		if l.Timeout > 0 {
 			a.wait = min(a.wait, l.Timeout)
 		}
-	case len(l.ReplyModes) == 0 || l.Offers(processes.ModeSync):
+	case l.Sync():
 		a.prefers = preferences{wait: -1}
-		a.later, a.wait = l.TimeoutAction == processes.Continue, l.Timeout
+		// What waits for a signal cannot do so in the caller's memory.
+		a.later, a.wait = l.TimeoutAction == processes.Continue || x.endpoint.deployed.Process.SuspendsCaller, l.Timeout
+		a.cancel = l.TimeoutAction != processes.Continue
 	case l.Offers(processes.ModeDeferred):
 		a.later, a.prefers = true, preferences{wait: -1}
 	default:
@@ -86,11 +91,20 @@ func (x *exchange) later(a asked) {
 		found, err := x.await(ack.Execution, x.arrival.Principal, ack.ReplyToken, x.start.Add(a.wait))
 		switch {
 		case x.r.Context().Err() != nil:
-			x.status = statusGone // it runs all the same
+			if a.cancel {
+				x.giveUp(ack.Execution)
+			}
+			x.status = statusGone // otherwise it runs all the same
 			return
 		case err == nil && found.Reply != nil:
 			x.applied(a.prefers, false)
 			x.collected(found)
+			return
+		case a.cancel:
+			x.giveUp(ack.Execution)
+			p := timedOut()
+			p.execution = ack.Execution
+			x.refuse(p)
 			return
 		}
 	}
@@ -101,6 +115,15 @@ func (x *exchange) later(a asked) {
 	h["X-Execution-Id"] = []string{ack.Execution}
 	x.applied(a.prefers, true)
 	x.write(http.StatusAccepted, "application/json", receipt(ack))
+}
+
+// giveUp cancels what its caller does not wait for any more.
+func (x *exchange) giveUp(id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), holdMargin)
+	defer cancel()
+	if err := x.server.options.Atom.Cancel(ctx, id); err != nil && !errors.Is(err, atom.ErrEnded) {
+		x.server.log.Error("an execution whose caller gave up could not be cancelled", "execution", id, "error", err)
+	}
 }
 
 func retryAfter(d time.Duration) []string { return []string{strconv.Itoa(int(d / time.Second))} }

@@ -54,6 +54,9 @@ type Replies interface {
 	// Events gives what happened to an execution after an event, and whether
 	// it has ended. Access is Follow's.
 	Events(ctx context.Context, id, principal, token, after string) ([]atom.Event, bool, error)
+	// Cancel ends an execution whose caller does not wait for it any more;
+	// atom.ErrEnded if it has ended.
+	Cancel(ctx context.Context, id string) error
 	// Watch tells when to look again.
 	Watch(id string) *atom.Watch
 }
