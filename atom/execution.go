@@ -53,6 +53,7 @@ type execution struct {
 	failed   []string // keys of the occurrences that failed it
 	tracked  map[string]string
 	reply    *Reply
+	memory   memory
 	dedupe   *Dedupe     // in memory: the key that this request has claimed
 	accepted *Acceptance // in memory: what was committed by an early reply
 }

@@ -94,6 +94,9 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 	}
 	if needsFrame(&p.Delivery) {
 		f := steps.NewFrame(ctx, e, p, in.Doc, in.Props, in.Received)
+		if err := a.reads(ctx, f, p); err != nil {
+			return nil, false, err
+		}
 		if filtered, err := filter(f, &p.Delivery); err != nil || filtered {
 			return nil, filtered, err
 		}

@@ -18,6 +18,8 @@ const (
 	kindAttempt = "attempt" // an attempt that failed and will be made again
 	kindHandoff = "handoff" // an execution of its own was created
 	kindReply   = "reply"   // the caller was answered
+	kindState   = "state"   // what the process remembered when it began
+	kindChanges = "changes" // what a comparison with the last run's records found
 	kindEmit    = "emit"    // whoever follows the execution was told something
 	kindWait    = "wait"    // a wait has begun
 	kindSleep   = "sleep"   // a sleep has begun

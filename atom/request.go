@@ -30,6 +30,9 @@ func (a *Atom) Request(ctx context.Context, d *Deployed, in *Arrival) (*Reply, e
 	e.seq = a.store.Reserve()
 	e.started = time.Now()
 	f := steps.NewFrame(ctx, e, p, in.Doc, in.Props, in.Received)
+	if err := a.reads(ctx, f, p); err != nil {
+		return nil, err
+	}
 	if filtered, err := filter(f, &p.Delivery); err != nil {
 		return nil, err
 	} else if filtered {
@@ -102,6 +105,9 @@ func (e *execution) run(f *steps.Frame) (*Reply, error) {
 		return e.reply, nil
 	case err == steps.Interrupted:
 		return nil, ErrStopping
+	}
+	if err == nil {
+		err = e.remembered(f.Context()) // before the answer
 	}
 	var fail *fault.Failure
 	reply := e.reply

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"valence/internal/document"
 	"valence/internal/fault"
 )
 
@@ -162,6 +163,8 @@ func (a *Atom) fromJournal(v *StepView, e Entry) {
 		if r, _, err := unpackCall(e.Body); err == nil && r != nil {
 			v.Document = documentView(r.Doc)
 		}
+	case kindState:
+		v.Document = documentView(document.FromJSON(e.Body))
 	case kindAttempt:
 		var n attempt
 		if json.Unmarshal(e.Body, &n) == nil {

@@ -170,6 +170,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	e.mu.Lock()
 	c := e.takePending()
 	e.mu.Unlock()
+	pending, handoffs := c.Entries, c.Handoffs
 	var parked *steps.Parked
 	var ended *Outcome
 	var fail *fault.Failure
@@ -196,6 +197,9 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 		o := e.outcome(fail, e.plan.process.Delivery.Retention.Documents > 0 || fail != nil)
 		ended = &o
 		c.Outcome = ended
+		if fail == nil {
+			c.Memory = e.learned()
+		}
 		if e.meta.Later != nil {
 			e.conclude(c, fail)
 		}
@@ -204,6 +208,10 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 		}
 	}
 	if err := e.atom.apply(c); err != nil {
+		if errors.Is(err, ErrConflict) && c.Memory != nil { // nothing was changed: it fails instead
+			e.pending, e.handoffs = pending, handoffs
+			return e.finish(r, f, e.tooLate())
+		}
 		if !errors.Is(err, ErrEnded) && err != steps.Interrupted {
 			e.atom.log.Error("an execution could not be ended; it runs again at the next start", "process", r.Process, "execution", e.id(), "error", err)
 		}
@@ -240,6 +248,9 @@ func (a *Atom) apply(c *Change) error {
 		case !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrFull):
 			if errors.Is(err, ErrEnded) {
 				return ErrEnded
+			}
+			if errors.Is(err, ErrConflict) {
+				return ErrConflict
 			}
 			return &fault.Failure{Code: fault.CodeInternal, Origin: fault.FromAtom, Message: "the store refused what was done: " + err.Error(), Cause: err}
 		}

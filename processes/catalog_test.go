@@ -86,7 +86,12 @@ type (
 		Name string
 		Key  *expression.Expr
 	}
-	tSleep    struct{ For *expression.Expr }
+	tSleep      struct{ For *expression.Expr }
+	tState      struct{ Settings tProperties }
+	tProperties struct {
+		Set       *expression.Template
+		IfVersion *expression.Expr
+	}
 	tValidate struct {
 		Name    string
 		profile *Profile
@@ -111,6 +116,10 @@ func testSteps() []StepKind {
 			spec.Template("map", func(s *tMap) **expression.Template { return &s.Template }, "The template.").Required()),
 		kind("set", Plain, false, func() any { return &tSet{} },
 			spec.Template("set", func(s *tSet) **expression.Template { return &s.Values }, "The variables.").Names().Required()),
+		kind("state", Plain, false, func() any { return &tState{} },
+			spec.Object("state", func(s *tState) *tProperties { return &s.Settings }, "What.",
+				spec.Template("set", func(s *tProperties) **expression.Template { return &s.Set }, "The properties.").Names().Required(),
+				spec.Expr("if_version", func(s *tProperties) **expression.Expr { return &s.IfVersion }, "The version.").Number()).Required()),
 		kind("log", Plain, false, func() any { return &tLog{} },
 			spec.Expr("log", func(s *tLog) **expression.Expr { return &s.Text }, "The line.").Text().Required()),
 		kind("if", Choice, false, func() any { return &tIf{} },

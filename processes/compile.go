@@ -22,6 +22,8 @@ type building struct {
 
 	steps          int
 	reads, writes  []use
+	stateReads     []use
+	stateSets      map[string]bool
 	unknownResults []result
 	names          map[string]fault.Pos
 	content        digest // of the process alone

@@ -262,7 +262,7 @@ var stepFields = []spec.Field{
 }
 
 // laterSteps are steps of the language that this version does not have.
-var laterSteps = []string{"state", "changes"}
+var laterSteps = []string{}
 
 // laterKeys are keys of steps of the language that this version does not have.
 var laterKeys = map[string][]string{"call": {"marks"}}

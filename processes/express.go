@@ -177,6 +177,10 @@ func (c *compiler) setsNames(d *spec.Decoder, f *spec.Info, n *yaml.Node) bool {
 			ok = false
 			continue
 		}
+		if c.kind != nil && c.kind.Kind == "state" {
+			ok = c.setsState(d, k) && ok
+			continue
+		}
 		c.write(k.Value, k)
 	}
 	return ok

@@ -55,6 +55,7 @@ type Process struct {
 	Listen      *Listen    // nil without the trigger
 	Schedule    *Schedule  // likewise
 	Subscribe   *Subscribe // likewise
+	State       bool       // an expression reads `state`
 	Delivery    Delivery
 	Steps       Block
 	Calls       []ProcessCall // of other processes, in the order of the file
@@ -313,6 +314,8 @@ type StepKind struct {
 	Flow   Flow
 	// MakesDocument is true where the step may have `into:`.
 	MakesDocument bool
+	// Items is true where its own expressions read a record as `item`.
+	Items bool
 	// Check finds what single fields cannot. It may be nil.
 	Check func(settings any, c *CheckContext)
 }

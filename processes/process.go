@@ -27,6 +27,7 @@ func (b *building) compile(l *loader) {
 	}
 	b.variables()
 	b.waitsAndCallbacks()
+	b.state()
 	b.replies()
 	b.content = digestOf(root)
 }

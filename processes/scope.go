@@ -18,15 +18,15 @@ type place struct {
 
 // The places of expressions.
 var (
-	inSteps      = &place{what: "a step", roots: []string{"doc", "raw", "input", "request", "response", "props", "vars", "steps", "env", "execution"}}
+	inSteps      = &place{what: "a step", roots: []string{"doc", "raw", "input", "request", "response", "props", "vars", "steps", "state", "env", "execution"}}
 	inWith       = &place{what: "`with:`", roots: inSteps.roots, secret: true}
-	inIntake     = &place{what: "the intake of a process", roots: []string{"doc", "raw", "input", "request", "props", "env"}}
+	inIntake     = &place{what: "the intake of a process", roots: []string{"doc", "raw", "input", "request", "props", "state", "env"}}
 	inConnection = &place{what: "a connection or an auth", roots: []string{"env", "secret"}, secret: true}
 )
 
 var rootTypes = map[string]expression.Type{
 	"index": expression.TypeNumber, "error": expression.TypeObject, "env": expression.TypeObject, "secret": expression.TypeObject,
-	"vars": expression.TypeObject, "steps": expression.TypeObject, "props": expression.TypeObject, "execution": expression.TypeObject,
+	"state": expression.TypeObject, "vars": expression.TypeObject, "steps": expression.TypeObject, "props": expression.TypeObject, "execution": expression.TypeObject,
 }
 
 // special are the names that mean something in some places only.
@@ -150,6 +150,9 @@ func (c *compiler) checkName(r *expression.Ref) {
 	switch root {
 	case "env", "secret":
 		c.checkValue(r, root, second)
+	case "state":
+		c.b.proc.State = true
+		c.b.stateReads = append(c.b.stateReads, use{name: second, at: r.Pos})
 	case "vars":
 		c.b.reads = append(c.b.reads, use{second, r.Pos, c.scope.apartOf()})
 	case "steps":
@@ -178,9 +181,6 @@ func (c *compiler) known(root string, r *expression.Ref) bool {
 		return true // bound by `as:` or by the template; others were unknown when it was compiled
 	}
 	switch root {
-	case "state":
-		c.problem(r.Pos, spec.CodeNotAvailable, "`state` is not available yet", "remove it: this version of valence keeps no state between executions")
-		return false
 	case "secret":
 		if !c.place.secret && r.Call != "hmac" {
 			c.problem(r.Pos, CodeSecretNotHere, "`secret` cannot be read in "+c.place.what+": the value could reach a document, the journal or a log",
@@ -190,7 +190,7 @@ func (c *compiler) known(root string, r *expression.Ref) bool {
 		return true
 	case "item", "index":
 		if c.place == inSteps || c.place == inWith {
-			if c.scope == nil || !c.scope.element {
+			if (c.scope == nil || !c.scope.element) && (root != "item" || c.kind == nil || !c.kind.Items) {
 				c.problem(r.Pos, CodeNameNotHere, "`"+root+"` is known only inside `for_each` and `$each`", "read `doc` here")
 				return false
 			}

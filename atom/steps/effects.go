@@ -56,6 +56,7 @@ type World interface {
 type Runtime interface {
 	Effects
 	Suspender
+	Memory
 	Observer
 	World
 }

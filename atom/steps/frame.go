@@ -31,6 +31,7 @@ type Frame struct {
 	results  *binding // of named steps
 	locals   *binding // item, index and `as` names
 	failure  *fault.Failure
+	state    *document.Object // of a process that reads it
 	input    *document.Document
 	props    any
 	step     *processes.Step
@@ -84,6 +85,12 @@ func (f *Frame) Key() string { return f.key + f.step.Path + f.iter }
 
 // Beside reports whether other paths of the execution may run at the same time.
 func (f *Frame) Beside() bool { return f.beside }
+
+// Prefix begins the key of every step of the frame's process.
+func (f *Frame) Prefix() string { return f.key }
+
+// Reads sets what `state` reads.
+func (f *Frame) Reads(state *document.Object) { f.state = state }
 
 // Env is for evaluating the step's expressions.
 func (f *Frame) Env() *expression.Env { return &f.env }
@@ -142,6 +149,11 @@ func (f *Frame) Name(root string) (any, bool) {
 		return f.response, true
 	case "steps":
 		return f.named(), true
+	case "state":
+		if f.state == nil {
+			return emptyObject, true
+		}
+		return f.state, true
 	case "error":
 		if f.failure == nil {
 			return nil, true

@@ -16,6 +16,13 @@ import (
 // RunProcess runs the steps of the frame's process to their end. A nil error
 // means that it ended, with or without a reply.
 func RunProcess(f *Frame) error {
+	if f.proc.State {
+		state, err := f.rt.State(f)
+		if err != nil {
+			return err
+		}
+		f.state = state
+	}
 	err := f.Run(f.proc.Steps)
 	if err == ended || err == stopped {
 		return nil

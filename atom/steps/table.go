@@ -17,6 +17,7 @@ type kind struct {
 	doc, sample   string
 	flow          processes.Flow
 	makesDocument bool
+	items         bool
 }
 
 // define enters a step into the table. T is its settings; *T is its behaviour.
@@ -25,7 +26,7 @@ func define[T any, P interface {
 	Step
 }](name string, k kind, fields []spec.Field, check func(*T, *processes.CheckContext)) bool {
 	e := processes.StepKind{
-		Kind: name, Doc: k.doc, Sample: k.sample, Flow: k.flow, MakesDocument: k.makesDocument,
+		Kind: name, Doc: k.doc, Sample: k.sample, Flow: k.flow, MakesDocument: k.makesDocument, Items: k.items,
 		Fields: fields,
 		New:    func() any { return P(new(T)) },
 	}
