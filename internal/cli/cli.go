@@ -38,6 +38,7 @@ type grammar struct {
 	Sequences  sequencesCmd  `cmd:"" help:"List, skip and release what blocks a key of a sequence."`
 	Processes  processesCmd  `cmd:"" help:"List, pause and resume the processes of a running atom."`
 	Join       joinCmd       `cmd:"" help:"Enrol this machine's atom with a control plane."`
+	Deploy     deployCmd     `cmd:"" help:"Package a project and deploy it to an environment."`
 	Backup     backupCmd     `cmd:"" help:"Copy the data of a running or stopped atom."`
 	Cloud      cloudCmd      `cmd:"" help:"Start a control plane, or manage one."`
 	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the language."`
@@ -152,7 +153,7 @@ func (s *streams) end(err error) int {
 // later are commands that the product will have.
 var later = map[string]string{
 	"test": "exec PROCESS --local", "sequences": "",
-	"deploy": "run, with the new project", "migrate": "backup",
+	"migrate": "backup",
 }
 
 // unknownCommand tells about a command that is not there before kong does, to

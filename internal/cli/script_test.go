@@ -27,12 +27,13 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the program as its users do.
 func TestScripts(t *testing.T) {
+	p := newPlanes(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"up": up, "http": request, "hold": hold, "code": code, "eventually": eventually, "rewrite": rewrite, "appears": appears, "http-refused": refused,
+			"plane": p.start, "install-token": p.token, "up": up, "http": request, "hold": hold, "code": code, "eventually": eventually, "rewrite": rewrite, "appears": appears, "http-refused": refused,
 		},
 	})
 }
