@@ -147,6 +147,9 @@ func readExtensions(in *codec.Node) (fields []cloud.Extension, kept map[string]b
 		if failed != nil {
 			err = refuse(400, "%s: %v", name, failed)
 		}
+		if hidden, _ := n.Bool("usesEncryption", false); hidden && !secret && n.String("value") != "" {
+			err = refuse(400, "%s: only secrets are kept encrypted: write it as a value of the process property %q and have the setting read it as ${secret.NAME}", name, secretComponent)
+		}
 		value := n.String("value")
 		switch {
 		case standard:

@@ -31,7 +31,7 @@ func (u unavailable) describe() description {
 	for _, v := range []verb{verbGet, verbBulk, verbQuery, verbCreate, verbUpdate, verbDelete} {
 		rules[v] = action
 	}
-	return description{Name: u.name, ID: "id", Doc: u.why, Rules: rules, Unavailable: "501: " + u.name + ": " + u.why}
+	return description{Name: u.name, ID: "id", Doc: u.why, Rules: rules, Unavailable: u.name + " is not there: " + u.why}
 }
 
 func (u unavailable) serve(*call, verb, string) (*codec.Object, error) {
@@ -195,8 +195,8 @@ var installerTokenObject = &object[cloud.InstallToken]{
 	Properties: []property[cloud.InstallToken]{
 		{Name: "installType", Attr: true, Write: onCreate, Enum: []string{"ATOM"}, Doc: "ATOM.", Of: func(*call, cloud.InstallToken) any { return "ATOM" }},
 		{Name: "token", Attr: true, Doc: "The token, for `valence join`.", Of: func(_ *call, t cloud.InstallToken) any { return t.Token }},
-		{Name: "expiration", Attr: true, Type: filter.Time, Doc: "Until when it may be used.", Of: func(_ *call, t cloud.InstallToken) any { return t.Expires }},
-		{Name: "created", Attr: true, Type: filter.Time, Doc: "When it was made.", Of: func(_ *call, t cloud.InstallToken) any { return t.Created }},
+		{Name: "expiration", Attr: true, Type: filter.Time, Doc: "Until when it may be used.", Of: func(_ *call, t cloud.InstallToken) any { return codec.Millis(t.Expires) }},
+		{Name: "created", Attr: true, Type: filter.Time, Doc: "When it was made.", Of: func(_ *call, t cloud.InstallToken) any { return codec.Millis(t.Created) }},
 		{Name: "accountId", Attr: true, Doc: "The account.", Of: func(_ *call, t cloud.InstallToken) any { return t.Account }},
 		{Name: "durationMinutes", Attr: true, Type: filter.Number, Write: onCreate, Doc: "How long it may be used; 60 unless it says.",
 			Of: func(_ *call, t cloud.InstallToken) any { return int(t.Expires.Sub(t.Created) / time.Minute) }},

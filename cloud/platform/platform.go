@@ -236,13 +236,13 @@ func (a *api) write(c *call, status int, o *codec.Object) {
 	h := c.answer.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Type", c.format.MediaType())
-	if o == nil {
+	if o == nil { // without a type: clients would read nothing as JSON
 		h.Set("Content-Length", "0")
 		c.answer.WriteHeader(status)
 		return
 	}
 	body := codec.Encode(o, c.format)
+	h.Set("Content-Type", c.format.MediaType())
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.answer.WriteHeader(status)
 	_, _ = c.answer.Write(body) // a client that has gone needs no answer

@@ -203,7 +203,7 @@ type Object struct {
 }
 
 // Field is one field of an object. Its Value is a string, bool, int, Long,
-// time.Time, []string, *Object or []*Object; a zero time, a nil object, an
+// time.Time, Millis, []string, *Object or []*Object; a zero time, a nil object, an
 // empty list and, unless Keep is set, an empty string are left out.
 type Field struct {
 	Name  string
@@ -216,8 +216,15 @@ type Field struct {
 // Long is a number that JSON writes as ["Long", n], as the public API does.
 type Long int64
 
-// TimeLayout is how times are written.
-const TimeLayout = "2006-01-02T15:04:05.000Z"
+// How times are written: by the second, which scripts parse, and, where the
+// public API does, by the millisecond.
+const (
+	secondLayout = "2006-01-02T15:04:05Z"
+	milliLayout  = "2006-01-02T15:04:05.000Z"
+)
+
+// Millis is a time that is written with its milliseconds.
+type Millis time.Time
 
 // omitted reports whether a field is left out.
 func (f Field) omitted() bool {
@@ -253,7 +260,9 @@ func text(v any) string {
 	case Long:
 		return strconv.FormatInt(int64(v), 10)
 	case time.Time:
-		return v.UTC().Format(TimeLayout)
+		return v.UTC().Format(secondLayout)
+	case Millis:
+		return time.Time(v).UTC().Format(milliLayout)
 	}
 	return ""
 }

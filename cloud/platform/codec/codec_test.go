@@ -66,16 +66,17 @@ func TestEncode(t *testing.T) {
 		{Name: "result", Typed: true, Value: []*Object{{Type: "Process", Fields: []Field{
 			{Name: "id", Value: "a&\"<b>", Attr: true}, {Name: "notes", Value: "é\x01\x00 \xff"}, {Name: "deleted", Value: false},
 			{Name: "executionDuration", Value: Long(12)}, {Name: "at", Value: time.Date(2026, 1, 31, 15, 32, 0, 7e6, time.UTC)},
+			{Name: "ms", Value: Millis(time.Date(2026, 1, 31, 15, 32, 0, 7e6, time.UTC))},
 			{Name: "tags", Value: []string{"a", "b"}}, {Name: "none", Value: (*Object)(nil)}, {Name: "empty", Value: "", Keep: true},
 		}}}},
 	}}
 	want := map[Format]string{
 		JSON: `{"@type":"QueryResult","numberOfResults":1,"result":[{"@type":"Process","id":"a&\"<b>","notes":"é\u0001\u0000 \ufffd","deleted":false,` +
-			`"executionDuration":["Long",12],"at":"2026-01-31T15:32:00.007Z","tags":["a","b"],"empty":""}]}`,
+			`"executionDuration":["Long",12],"at":"2026-01-31T15:32:00Z","ms":"2026-01-31T15:32:00.007Z","tags":["a","b"],"empty":""}]}`,
 		XML: `<?xml version="1.0" encoding="UTF-8" standalone="yes"?>` + "\n" +
 			`<bns:QueryResult xmlns:bns="http://api.platform.boomi.com/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" numberOfResults="1">` +
 			`<bns:result xsi:type="bns:Process" id="a&amp;&#34;&lt;b&gt;"><bns:notes>é` + "\ufffd\ufffd \ufffd" + `</bns:notes><bns:deleted>false</bns:deleted>` +
-			`<bns:executionDuration>12</bns:executionDuration><bns:at>2026-01-31T15:32:00.007Z</bns:at><bns:tags>a</bns:tags><bns:tags>b</bns:tags><bns:empty></bns:empty></bns:result></bns:QueryResult>`,
+			`<bns:executionDuration>12</bns:executionDuration><bns:at>2026-01-31T15:32:00Z</bns:at><bns:ms>2026-01-31T15:32:00.007Z</bns:ms><bns:tags>a</bns:tags><bns:tags>b</bns:tags><bns:empty></bns:empty></bns:result></bns:QueryResult>`,
 	}
 	for f, w := range want {
 		if got := strings.TrimSpace(string(Encode(o, f))); got != w {

@@ -158,7 +158,7 @@ func writeJSONValue(b *bytes.Buffer, v any) {
 		b.WriteString(`["Long",` + strconv.FormatInt(int64(v), 10) + `]`)
 	case bool, int:
 		b.WriteString(text(v))
-	case string, time.Time:
+	case string, time.Time, Millis:
 		b.Write(quote(text(v)))
 	default:
 		b.WriteString("null")
