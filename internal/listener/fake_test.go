@@ -31,6 +31,7 @@ type fake struct {
 	watch    chan struct{}
 	follow   func(id, principal, token string) (*atom.Progress, error)
 	callBack func(token string, doc *document.Document) (bool, error)
+	cancel   func(id string) error
 }
 
 func (f *fake) keep(ctx context.Context, in *atom.Arrival) {
@@ -85,7 +86,12 @@ func (f *fake) Events(_ context.Context, id, _, _, after string) ([]atom.Event, 
 	return f.events(id, after)
 }
 
-func (f *fake) Cancel(context.Context, string) error { return nil }
+func (f *fake) Cancel(_ context.Context, id string) error {
+	if f.cancel == nil {
+		return nil
+	}
+	return f.cancel(id)
+}
 
 func (f *fake) Watch(string) *atom.Watch { return &atom.Watch{C: f.watch} }
 

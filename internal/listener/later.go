@@ -101,7 +101,13 @@ func (x *exchange) later(a asked) {
 			x.collected(found)
 			return
 		case a.cancel:
-			x.giveUp(ack.Execution)
+			if !x.giveUp(ack.Execution) { // the reply may have come with it
+				found, err := x.ask(ack.Execution, x.arrival.Principal, ack.ReplyToken)
+				if err == nil && found.Reply != nil {
+					x.collected(found)
+					return
+				}
+			}
 			p := timedOut()
 			p.execution = ack.Execution
 			x.refuse(p)
@@ -117,13 +123,16 @@ func (x *exchange) later(a asked) {
 	x.write(http.StatusAccepted, "application/json", receipt(ack))
 }
 
-// giveUp cancels what its caller does not wait for any more.
-func (x *exchange) giveUp(id string) {
+// giveUp cancels what its caller does not wait for any more; false if it has
+// ended.
+func (x *exchange) giveUp(id string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), holdMargin)
 	defer cancel()
-	if err := x.server.options.Atom.Cancel(ctx, id); err != nil && !errors.Is(err, atom.ErrEnded) {
+	err := x.server.options.Atom.Cancel(ctx, id)
+	if err != nil && !errors.Is(err, atom.ErrEnded) {
 		x.server.log.Error("an execution whose caller gave up could not be cancelled", "execution", id, "error", err)
 	}
+	return err == nil
 }
 
 func retryAfter(d time.Duration) []string { return []string{strconv.Itoa(int(d / time.Second))} }
