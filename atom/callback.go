@@ -109,7 +109,9 @@ func (a *Atom) openCallbacks(next *release, env *expression.Env) (wrong fault.Pr
 	if err != nil {
 		return append(wrong, &fault.Problem{Code: "callbacks", Msg: err.Error(), Hint: "the secret of callbacks is base64 of 24 to 64 bytes, with whsec_ before it"})
 	}
-	next.connections[callbackProcess] = &connection{name: callbackProcess, open: open, timeout: callbackTimeout}
+	next.connections[callbackProcess] = &connection{name: callbackProcess, open: open, timeout: callbackTimeout,
+		circuit: a.newCircuit(callbackProcess, processes.Circuit{}), // it goes to many systems: none speaks for the others
+	}
 	return wrong
 }
 
