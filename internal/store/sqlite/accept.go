@@ -91,6 +91,9 @@ func (b *batch) accept(tx *sqlitedb.Tx, a *accepting) error {
 	if err != nil || duplicate {
 		return err
 	}
+	if err := b.s.contents.refer(tx, a.Plan, a.Env); err != nil {
+		return err
+	}
 	if a.Seq == 0 && a.Due.IsZero() && len(a.lines) == 0 {
 		for _, k := range a.keys {
 			b.taken[k.name(a.Process)] = a

@@ -268,6 +268,17 @@ func (d *decoder) doc(docs *decoder) ([]byte, *fileRef) {
 	return nil, nil
 }
 
+// headTable gives the texts that acceptances refer to by number: their plans
+// and environments are among them.
+func headTable(head []byte) ([]string, error) {
+	d := checked(head)
+	var table []string
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		table = append(table, d.text())
+	}
+	return table, d.err
+}
+
 // decodeHeads reads what encodeHeads wrote; without docs, documents stay nil.
 func decodeHeads(head, docs []byte, first int64, process string) ([]*held, error) {
 	d := checked(head)

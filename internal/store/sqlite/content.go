@@ -12,8 +12,9 @@ import (
 // PutContent keeps a content under its name; see atom.Contents. It writes
 // nothing that is there already.
 func (s *Store) PutContent(ctx context.Context, hash string, content []byte) error {
+	idle := s.contents.keep(hash) // before it is looked for: from here on no sweep deletes it
 	have, err := s.Content(ctx, hash)
-	if err == nil && bytes.Equal(have, content) {
+	if err == nil && !idle && bytes.Equal(have, content) {
 		return nil
 	}
 	return s.refuse(s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {

@@ -39,6 +39,7 @@ func (s *Store) PurgeAt(now time.Time) error {
 	_, err := s.history.Purge(now, true)
 	return err
 }
+
 // SweepReplies deletes the replies that are over.
 func (s *Store) SweepReplies() error {
 	_, err := s.sweepReplies(context.Background())
@@ -49,4 +50,9 @@ func (s *Store) SweepReplies() error {
 func (s *Store) Forward(d time.Duration) {
 	s.Jump(d)
 	s.clock.drift = d
+}
+
+// SweepContents does at another time what housekeeping does every few hours.
+func (s *Store) SweepContents(now time.Time) error {
+	return s.sweepContents(context.Background(), now)
 }

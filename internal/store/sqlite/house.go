@@ -24,7 +24,7 @@ const (
 func (s *Store) housekeeping(ctx context.Context) {
 	tick := time.NewTicker(clockTick)
 	defer tick.Stop()
-	var purged time.Time
+	var purged, swept time.Time
 	var from place
 	for {
 		select {
@@ -56,6 +56,12 @@ func (s *Store) housekeeping(ctx context.Context) {
 		}
 		if err := s.db.Do(ctx, &sweepWaitsOp{b: s.batch}); err != nil {
 			s.log.Error("waits that are over cannot be deleted", "error", err)
+		}
+		if time.Since(swept) >= contentEvery {
+			swept = time.Now()
+			if err := s.sweepContents(ctx, s.clock.now()); err != nil && ctx.Err() == nil {
+				s.log.Error("versions that nothing needs cannot be deleted", "error", err)
+			}
 		}
 		for more := true; more && err == nil; {
 			if more, err = s.sweepReplies(ctx); err != nil {

@@ -70,6 +70,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "what executions are held for",
 	SQL:  migrationHolds,
+}, {
+	Name: "idle contents",
+	SQL:  `ALTER TABLE content ADD COLUMN idle INTEGER;`,
 }}
 
 // How states and statuses are stored. Those under live are executions that

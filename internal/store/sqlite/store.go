@@ -39,20 +39,21 @@ type Options struct {
 // Store is a folder. It implements atom.Store; its methods may be called from
 // any goroutine.
 type Store struct {
-	dir     string
-	o       Options
-	log     *slog.Logger
-	lock    *sqlitedb.Lock
-	db      *sqlitedb.DB
-	space   *sqlitedb.Space
-	history *history.History
-	blobs   *blobs
-	running *running
-	clock   *clock
-	seqs    *seqs
-	claims  claims
-	keeper  *keeper
-	batch   *batch // the committer's
+	dir      string
+	o        Options
+	log      *slog.Logger
+	lock     *sqlitedb.Lock
+	db       *sqlitedb.DB
+	space    *sqlitedb.Space
+	history  *history.History
+	blobs    *blobs
+	running  *running
+	clock    *clock
+	seqs     *seqs
+	claims   claims
+	contents contents
+	keeper   *keeper
+	batch    *batch // the committer's
 
 	accepted func([]*atom.Record)
 	ready    func([]atom.Ready)
@@ -84,7 +85,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, o: o, log: o.Log, lock: lock, clock: newClock(nil), mem: newMemory(), claims: claims{held: map[[2]string]*claim{}}}
+	s := &Store{dir: dir, o: o, log: o.Log, lock: lock, clock: newClock(nil), mem: newMemory(), contents: contents{put: map[string]bool{}, idle: map[string]bool{}, recent: map[string]bool{}}, claims: claims{held: map[[2]string]*claim{}}}
 	s.keeper = newKeeper(s)
 	s.batch = &batch{s: s, taken: map[string]*accepting{}, touches: map[int64]*touch{}, packs: map[int64]*pack{}, same: map[*atom.Receipt]*accepting{}}
 	if err := s.open(); err != nil {
@@ -130,6 +131,9 @@ func (s *Store) open() (err error) {
 		}
 		if !s.unclean {
 			ran = nil
+		}
+		if err := s.contents.restore(tx); err != nil {
+			return err
 		}
 		return s.restore(tx, ran)
 	})

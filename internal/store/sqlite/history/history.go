@@ -348,6 +348,28 @@ func (h *History) Get(seq int64, received time.Time) (summary, body []byte, err 
 	return summary, body, nil
 }
 
+// Oldest gives a time before which nothing in the history was received; now,
+// if it is empty.
+func (h *History) Oldest(now time.Time) (time.Time, error) {
+	oldest := now.UnixNano()
+	for _, s := range h.segments(time.Time{}) {
+		err := s.inspect(h.o.FS)
+		var blocks []Block
+		if err == nil {
+			if blocks, err = s.load(); err == nil {
+				h.used(s)
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // purged meanwhile
+			return time.Time{}, err
+		}
+		for i := range blocks {
+			oldest = min(oldest, blocks[i].First)
+		}
+	}
+	return time.Unix(0, oldest), nil
+}
+
 // Has reports whether an execution is there.
 func (h *History) Has(seq int64) (bool, error) {
 	summary, _, err := h.Get(seq, time.Unix(0, 0))
