@@ -62,7 +62,7 @@ func (a *Atom) ResubmitMany(ctx context.Context, f Filter, r Resubmission, perSe
 	var ids []string
 	f = unresolved(f)
 	for cursor := ""; ; {
-		found, next, err := a.store.List(ctx, f, cursor, batchPage)
+		found, next, err := a.list(ctx, f, cursor, batchPage)
 		if err != nil {
 			return nil, err
 		}

@@ -169,7 +169,8 @@ type Filter struct {
 	Since    time.Time
 	Until    time.Time
 	Track    map[string]string
-	Text     string // found in id, track values or error
+	Seq      int64  // this one alone; 0: any
+	Text     string // found in track values or error; the atom finds ids before it asks a store
 	// Fingerprint selects the failures of one cause.
 	Fingerprint string
 	// Unresolved selects failed and expired executions that nobody has dealt with.

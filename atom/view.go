@@ -44,7 +44,7 @@ func (a *Atom) get(ctx context.Context, id string) (*Execution, error) {
 
 // List gives executions newest first, without steps and documents.
 func (a *Atom) List(ctx context.Context, f Filter, cursor string, limit int) ([]*View, string, error) {
-	found, next, err := a.store.List(ctx, f, cursor, limit)
+	found, next, err := a.list(ctx, f, cursor, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -54,6 +54,19 @@ func (a *Atom) List(ctx context.Context, f Filter, cursor string, limit int) ([]
 		a.behind(ctx, x, views[i])
 	}
 	return views, next, nil
+}
+
+// list is the store's List; a text that is an execution's id finds that one.
+func (a *Atom) list(ctx context.Context, f Filter, cursor string, limit int) ([]*Execution, string, error) {
+	if seq, _, ok := a.ParseID(f.Text); ok {
+		one := f
+		one.Seq, one.Text = seq, ""
+		found, _, err := a.store.List(ctx, one, "", 1)
+		if len(found) > 0 || err != nil {
+			return found, "", err
+		}
+	}
+	return a.store.List(ctx, f, cursor, limit)
 }
 
 func (a *Atom) view(x *Execution) *View {

@@ -141,6 +141,8 @@ func list(s *suite) {
 	s.is("two statuses", len(get(atom.Filter{Statuses: []string{"completed", "waiting"}}, 5)), 24)
 	s.is("unknown status", len(get(atom.Filter{Statuses: []string{"happy"}}, 5)), 0)
 	s.is("tracked", len(get(atom.Filter{Track: map[string]string{"order": "7"}}, 5)), 1)
+	s.is("one", get(atom.Filter{Seq: all[30]}, 5), all[30:31])
+	s.is("one of another process", len(get(atom.Filter{Seq: all[30], Process: "none"}, 5)), 0)
 	s.is("text of an error", len(get(atom.Filter{Text: "timeout"}, 5)), 12)
 	s.is("text tracked", len(get(atom.Filter{Text: "60"}, 5)), 1)
 	s.is("since", get(atom.Filter{Since: at(31)}, 50), all[30:])

@@ -370,7 +370,7 @@ func matches(f *atom.Filter, x *atom.Execution) bool {
 	if x.Outcome != nil {
 		status = string(x.Outcome.Status)
 	}
-	if f.Process != "" && x.Process != f.Process || len(f.Statuses) > 0 && !slices.Contains(f.Statuses, status) ||
+	if f.Seq > 0 && x.Seq != f.Seq || f.Process != "" && x.Process != f.Process || len(f.Statuses) > 0 && !slices.Contains(f.Statuses, status) ||
 		!f.Since.IsZero() && x.Received.Before(f.Since) || !f.Until.IsZero() && !x.Received.Before(f.Until) ||
 		f.Unresolved && !unresolved(x) || f.Fingerprint != "" && (x.Outcome == nil || x.Outcome.Fingerprint != f.Fingerprint) {
 		return false

@@ -59,6 +59,9 @@ func (s *Store) List(ctx context.Context, f atom.Filter, cursor string, limit in
 		}
 		before = n
 	}
+	if f.Seq > 0 {
+		before = min(before, f.Seq+1)
+	}
 	want := uint32(0)
 	for _, w := range f.Statuses {
 		want |= 1 << number(w)
@@ -84,7 +87,7 @@ func (s *Store) List(ctx context.Context, f atom.Filter, cursor string, limit in
 				from, next = st, x
 			}
 		}
-		if next == nil {
+		if next == nil || next.Seq < f.Seq {
 			return found, "", nil
 		}
 		from.buf = from.buf[1:]
@@ -157,7 +160,8 @@ func matches(f *atom.Filter, want uint32, x *atom.Execution) bool {
 		status = string(x.Outcome.Status)
 	}
 	switch {
-	case f.Process != "" && x.Process != f.Process,
+	case f.Seq > 0 && x.Seq != f.Seq,
+		f.Process != "" && x.Process != f.Process,
 		want&(1<<number(status)) == 0,
 		!f.Since.IsZero() && x.Received.Before(f.Since),
 		!f.Until.IsZero() && !x.Received.Before(f.Until),
