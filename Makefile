@@ -34,6 +34,8 @@ setup: go ## Install what building and testing need: modules, a C compiler for t
 	@$(call need,cc,gcc libc6-dev,the race detector)
 	@$(call need,node,nodejs,the test with the language server for YAML)
 	@$(call need,npm,npm,the test with the language server for YAML)
+	@$(call need,python3,python3,the test with other clients of the platform API)
+	@$(call need,pip3,python3-pip,the test with other clients of the platform API)
 	@$(call need,chromium,chromium,the test of a page in a browser)
 	@go mod download
 	@mkdir -p .cache && go build -o .cache/summary ./internal/summary

@@ -109,9 +109,6 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{ctx: r.Context(), api: a, service: a.service, request: r, answer: w}
 	declared, known := codec.Of(r.Header.Get("Content-Type"))
 	c.bodyFormat = declared
-	if r.Header.Get("Content-Type") == "" && r.Method == http.MethodGet {
-		c.bodyFormat = codec.JSON
-	}
 	c.format = codec.Accept(r.Header.Get("Accept"), c.bodyFormat)
 	parts := split(r.URL.EscapedPath())
 	if len(parts) == 1 && strings.EqualFold(parts[0], "openapi.json") && r.Method == http.MethodGet {

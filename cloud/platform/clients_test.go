@@ -1,0 +1,92 @@
+package platform
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"valence/cloud"
+)
+
+// TestOtherClients drives the API with clients that others wrote for the
+// public one. Only the base URL and the credentials are changed.
+func TestOtherClients(t *testing.T) {
+	packages := installClients(t)
+	d := open(t, cloud.Options{}).furnish()
+	server := httptest.NewServer(d.handler)
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "python3", "testdata/clients/clients.py", server.URL, cloud.DefaultAccount, string(cloud.Admin), d.tokens[cloud.Admin], d.atom)
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+packages, "PYTHONDONTWRITEBYTECODE=1", "NO_PROXY=127.0.0.1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	passed := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		if strings.HasPrefix(line, "ok ") {
+			passed++
+		}
+		if request, ok := strings.CutPrefix(line, "REPORT "); ok {
+			d.report("from-a-client", request, "completed")
+			_, _ = io.WriteString(in, "\n") // where the client has ended, Wait says so
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("after %d steps: %v", passed, err)
+	}
+	if passed < 19 {
+		t.Errorf("only %d steps", passed)
+	}
+}
+
+// installClients gives the folder that holds the clients. Their versions are
+// fixed, and what is installed is kept.
+func installClients(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Fatal("python3 is needed to run clients of the public API, and is not here: `make setup` installs it where it may; otherwise install Python 3.9 or newer with pip")
+	}
+	dir, err := filepath.Abs("../../.cache/clients")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const list = "testdata/clients/requirements.txt"
+	want, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := filepath.Join(dir, "installed")
+	if have, err := os.ReadFile(done); err == nil && string(have) == string(want) {
+		return dir
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--only-binary", ":all:", "--target", dir, "-r", list)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("pip cannot install clients of the public API: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(done, want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
