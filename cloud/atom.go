@@ -150,22 +150,37 @@ func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
 	line.mu.Lock()
 	ids := append([]int64(nil), line.waiting...)
 	line.mu.Unlock()
-	messages, err := s.store.Messages(ctx, a.ID, ids)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	c.Dropped = append(c.Dropped, ids...)
-	for _, m := range messages {
-		if m.Kind != wire.KindExecute || m.Execute == nil {
+	for len(ids) > 0 {
+		messages, err := s.store.Messages(ctx, a.ID, ids[:min(len(ids), maxMessages)], maxAnswer)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		if len(messages) == 0 { // all of them were acknowledged meanwhile
+			ids = ids[min(len(ids), maxMessages):]
 			continue
 		}
-		c.Records = append(c.Records, &ExecutionRecord{
-			ID: recordID(time.Now()), RequestID: m.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
-			Execution: "withdrawn-" + m.Request, ProcessID: s.processID(a.ID, m.Execute.Process), ProcessName: m.Execute.Process,
-			Type: typeManual, Status: Failed, Time: m.Created, Message: "the atom was revoked before it took the request",
-		})
+		for _, m := range messages {
+			s.withdrawOne(c, a, m, "the atom was revoked before it took the request")
+		}
+		last := messages[len(messages)-1].ID
+		for len(ids) > 0 && ids[0] <= last {
+			ids = ids[1:]
+		}
 	}
 	return nil
+}
+
+// withdrawOne takes back one message, and has its request end as an error.
+func (s *Service) withdrawOne(c *change, a *Atom, m *Message, why string) {
+	c.Dropped = append(c.Dropped, m.ID)
+	if m.Kind != wire.KindExecute || m.Execute == nil {
+		return
+	}
+	c.Records = append(c.Records, &ExecutionRecord{
+		ID: recordID(time.Now()), RequestID: m.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
+		Execution: "withdrawn-" + m.Request, ProcessID: s.processID(a.ID, m.Execute.Process), ProcessName: m.Execute.Process,
+		Type: typeManual, Status: Failed, Time: m.Created, Message: why,
+	})
 }
 
 // AttachAtom puts an atom into an environment.

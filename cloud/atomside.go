@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
 	"valence/internal/wire"
@@ -50,7 +51,10 @@ func (s *Service) Acknowledge(ctx context.Context, atom string, ids []int64) err
 }
 
 // Bounds of one answer to a poll.
-const maxMessages = 100
+const (
+	maxMessages = 100
+	maxAnswer   = 16 << 20 // bytes, about
+)
 
 // Next gives what there is for an atom: messages, and what it is to be like
 // where its generation is another. Where there is nothing it reads and writes
@@ -61,11 +65,12 @@ func (s *Service) Next(ctx context.Context, atom string, generation int64) (*wir
 	line := s.lines.of(atom)
 	ids, wait := line.due(maxMessages)
 	if len(ids) > 0 {
-		messages, err := s.store.Messages(ctx, atom, ids)
+		messages, err := s.store.Messages(ctx, atom, ids, maxAnswer)
 		if err != nil {
 			line.unhand()
 			return nil, 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
+		line.later(ids[len(messages):])
 		for _, m := range messages {
 			answer.Messages = append(answer.Messages, m.delivery())
 		}
@@ -132,9 +137,9 @@ func (s *Service) Refused(ctx context.Context, peer Peer, code, from string) {
 	s.report(ctx, Principal{Account: peer.Account, User: "atom " + peer.Name, From: from}, code, peer.ID)
 }
 
-// AtomPackage gives the archive of a package that is, or was, deployed where
+// AtomPackage opens the archive of a package that is, or was, deployed where
 // the atom is attached.
-func (s *Service) AtomPackage(ctx context.Context, atom, sha string) ([]byte, error) {
+func (s *Service) AtomPackage(ctx context.Context, atom, sha string) (io.ReadSeekCloser, error) {
 	s.mu.RLock()
 	a, allowed := s.state.atoms[atom], false
 	if at := s.state.attachedTo[atom]; at != nil {

@@ -92,6 +92,9 @@ func (s *Service) commit(ctx context.Context, c *change) error {
 	for _, m := range c.Messages {
 		s.lines.of(m.AtomID).add(m.ID)
 	}
+	for _, r := range c.Records {
+		s.waiters.tell(r.RequestID)
+	}
 	for _, atom := range c.woken {
 		s.lines.of(atom).wake()
 	}

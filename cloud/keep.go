@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"valence/internal/wire"
@@ -42,8 +43,11 @@ type Outbox interface {
 	// Waiting calls each for every message that is not acknowledged, by id, and
 	// gives the highest id that any message ever had.
 	Waiting(ctx context.Context, each func(atom string, id int64) error) (highest int64, err error)
-	// Messages reads messages of an atom.
-	Messages(ctx context.Context, atom string, ids []int64) ([]*Message, error)
+	// Messages reads messages of an atom, in the order of ids: at least the
+	// first, then as many as fit into about so many bytes.
+	Messages(ctx context.Context, atom string, ids []int64, bytes int) ([]*Message, error)
+	// Stale gives some messages that were made before a time.
+	Stale(ctx context.Context, before time.Time, limit int) ([]*Message, error)
 	// Acknowledge forgets messages of an atom and marks their requests delivered.
 	Acknowledge(ctx context.Context, atom string, ids []int64, at time.Time) error
 	// Request gives nil where an account has no such request.
@@ -63,17 +67,18 @@ type History interface {
 	// LastSeen gives when atoms were heard of, as far as Seen has stored it.
 	LastSeen(ctx context.Context) (map[string]time.Time, error)
 	Seen(ctx context.Context, at map[string]time.Time) error
-	// Purge deletes some of what is older; more tells that there is still some.
-	Purge(ctx context.Context, before time.Time) (more bool, err error)
+	// Purge deletes some of what is older, and of the results of deployments
+	// that are over; more tells that there is still some.
+	Purge(ctx context.Context, before time.Time, over []string) (more bool, err error)
 }
 
 // Archives keeps the archives of packages, by their SHA-256 in hex.
 type Archives interface {
 	// PutArchive returns when the archive is on disk.
 	PutArchive(ctx context.Context, sha string, archive []byte) error
-	// Archive reads one and holds it against its name; what was altered gives
+	// Archive opens one and holds it against its name; what was altered gives
 	// an error that is ErrAltered.
-	Archive(ctx context.Context, sha string) ([]byte, error)
+	Archive(ctx context.Context, sha string) (io.ReadSeekCloser, error)
 	DropArchive(ctx context.Context, sha string) error
 }
 

@@ -168,6 +168,15 @@ func (x *line) due(limit int) (ids []int64, wait time.Duration) {
 	return ids, wait
 }
 
+// later takes back messages that had no room in an answer.
+func (x *line) later(ids []int64) {
+	x.mu.Lock()
+	for _, id := range ids {
+		delete(x.handed, id)
+	}
+	x.mu.Unlock()
+}
+
 // unhand takes back what was handed out: it did not arrive, or it went to
 // another instance.
 func (x *line) unhand() {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sort"
 	"strings"
@@ -234,11 +235,16 @@ func (s *Service) Archive(ctx context.Context, p Principal, id string) ([]byte, 
 	if x == nil {
 		return nil, missing("package", id)
 	}
-	return s.archive(ctx, p, x.SHA256)
+	f, err := s.archive(ctx, p, x.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
-// archive reads an archive. That one was altered is for its account to see.
-func (s *Service) archive(ctx context.Context, p Principal, sha string) ([]byte, error) {
+// archive opens an archive. That one was altered is for its account to see.
+func (s *Service) archive(ctx context.Context, p Principal, sha string) (io.ReadSeekCloser, error) {
 	content, err := s.store.Archive(ctx, sha)
 	if errors.Is(err, ErrAltered) {
 		s.log.Error("a stored package is not what it was", "package", sha)

@@ -156,12 +156,17 @@ func (s *Service) storeSeen(ctx context.Context) {
 
 // purge deletes what is older than the retention, in steps that delay nobody.
 func (s *Service) purge(ctx context.Context) {
+	before := time.Now().Add(-s.o.Retention)
 	for ctx.Err() == nil {
-		more, err := s.store.Purge(ctx, time.Now().Add(-s.o.Retention))
+		stale, err := s.giveUp(ctx, before)
+		var more bool
+		if err == nil {
+			more, err = s.store.Purge(ctx, before, s.over(before))
+		}
 		if err != nil {
 			s.log.Error("what is over cannot be deleted", "error", err)
 		}
-		if err != nil || !more {
+		if err != nil || !more && !stale {
 			return
 		}
 		select {
@@ -169,6 +174,37 @@ func (s *Service) purge(ctx context.Context) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// over lists the deployments that were replaced and are older.
+func (s *Service) over(before time.Time) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var ids []string
+	for _, d := range s.state.deployments {
+		if !d.Active && d.Created.Before(before) {
+			ids = append(ids, d.ID)
+		}
+	}
+	return ids
+}
+
+// giveUp ends requests that their atom did not take within the retention; more
+// tells that there may be others.
+func (s *Service) giveUp(ctx context.Context, before time.Time) (more bool, err error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	stale, err := s.store.Stale(ctx, before, maxMessages)
+	if err != nil || len(stale) == 0 {
+		return false, err
+	}
+	c := &change{}
+	for _, m := range stale {
+		if a := s.state.atoms[m.AtomID]; a != nil {
+			s.withdrawOne(c, a, m, "the atom did not take the request within the retention")
+		}
+	}
+	return len(stale) == maxMessages, s.commit(ctx, c)
 }
 
 // Fleet tells how the control plane stands, for its metrics.

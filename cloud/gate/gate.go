@@ -100,6 +100,15 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // link is a connection to the gate.
 type link struct{ down chan struct{} }
 
+func (l *link) broken() bool {
+	select {
+	case <-l.down:
+		return true
+	default:
+		return false
+	}
+}
+
 type linkKey struct{}
 
 // Link is for http.Server.ConnContext.

@@ -91,7 +91,7 @@ func TestExecuteReachesAWaitingAtom(t *testing.T) {
 		}
 		got <- polled
 	}()
-	for s.held(t) == 0 {
+	for s.Gate.Held() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	start := time.Now()
@@ -104,9 +104,6 @@ func TestExecuteReachesAWaitingAtom(t *testing.T) {
 		t.Fatalf("%+v", polled)
 	}
 }
-
-// held counts the polls that are held.
-func (s *station) held(t *testing.T) int { return s.Gate.Held() }
 
 func TestRefusals(t *testing.T) {
 	s := begin(t, cloudtest.Options{})

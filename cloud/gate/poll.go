@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -127,7 +126,8 @@ func (x *peer) begin(instance string, l *link) (replaced chan struct{}, changed,
 	if x.held != nil {
 		close(x.held)
 	}
-	changed = x.instance != instance
+	// Where the connection broke, the last answer may not have arrived.
+	changed = x.instance != instance || x.link != nil && x.link.broken()
 	x.instance, x.link, x.polled = instance, l, time.Now()
 	x.held = make(chan struct{})
 	return x.held, changed, true
@@ -135,12 +135,8 @@ func (x *peer) begin(instance string, l *link) (replaced chan struct{}, changed,
 
 // alive reports whether the run that is served still is there.
 func (x *peer) alive() bool {
-	if x.link != nil {
-		select {
-		case <-x.link.down:
-			return false
-		default:
-		}
+	if x.link != nil && x.link.broken() {
+		return false
 	}
 	return x.held != nil || time.Since(x.polled) < liveness
 }
@@ -184,10 +180,11 @@ func (g *Gate) pack(w http.ResponseWriter, r *http.Request, p cloud.Peer, _ []by
 		g.fail(w, r, err)
 		return
 	}
+	defer archive.Close()
 	w.Header().Set("Content-Type", "application/x-tar")
 	w.Header().Set("ETag", `"`+sha+`"`)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Minute))
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(archive))
+	http.ServeContent(w, r, "", time.Time{}, archive)
 }
 
 // Held counts the polls that are held now.

@@ -2,8 +2,11 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,7 +36,7 @@ func (a *archives) path(sha string) (string, error) {
 
 // PutArchive implements cloud.Archives. A file that is there and was altered
 // is replaced.
-func (s *Store) PutArchive(_ context.Context, sha string, archive []byte) error {
+func (s *Store) PutArchive(ctx context.Context, sha string, archive []byte) error {
 	path, err := s.archives.path(sha)
 	if err != nil {
 		return err
@@ -41,8 +44,8 @@ func (s *Store) PutArchive(_ context.Context, sha string, archive []byte) error 
 	if wire.PackageID(archive) != sha {
 		return fmt.Errorf("store the package %s: %w", sha, cloud.ErrAltered)
 	}
-	if stored, err := os.ReadFile(path); err == nil && wire.PackageID(stored) == sha {
-		return nil
+	if stored, err := s.Archive(ctx, sha); err == nil {
+		return stored.Close()
 	}
 	return writeFile(path, archive)
 }
@@ -66,22 +69,33 @@ func writeFile(path string, content []byte) error {
 }
 
 // Archive implements cloud.Archives.
-func (s *Store) Archive(_ context.Context, sha string) ([]byte, error) {
+func (s *Store) Archive(ctx context.Context, sha string) (io.ReadSeekCloser, error) {
 	path, err := s.archives.path(sha)
 	if err != nil {
 		return nil, err
 	}
-	content, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the package %s is not in %s any more: %w", sha, s.archives.dir, cloud.ErrAltered)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if wire.PackageID(content) != sha {
-		return nil, fmt.Errorf("%s is not what it was when it was stored: %w; upload the version again, or take the file from a backup", path, cloud.ErrAltered)
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
-	return content, nil
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && hex.EncodeToString(sum.Sum(nil)) != sha {
+		err = fmt.Errorf("%s is not what it was when it was stored: %w; upload the version again, or take the file from a backup", path, cloud.ErrAltered)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // DropArchive implements cloud.Archives.
@@ -118,13 +132,23 @@ func (s *Store) Backup(ctx context.Context, folder string) error {
 		if !wire.IsPackageID(n.Name()) {
 			continue
 		}
-		content, err := s.Archive(ctx, n.Name())
-		if err != nil {
-			return fmt.Errorf("back up: %w", err)
-		}
-		if err := writeFile(filepath.Join(target, n.Name()), content); err != nil {
+		if err := s.copyArchive(ctx, n.Name(), target); err != nil {
 			return fmt.Errorf("back up: %w", err)
 		}
 	}
 	return sqlitedb.SyncDir(folder)
+}
+
+// copyArchive copies an archive that is what its name says into a folder.
+func (s *Store) copyArchive(ctx context.Context, sha, target string) error {
+	f, err := s.Archive(ctx, sha)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(target, sha), content)
 }

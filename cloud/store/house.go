@@ -12,7 +12,7 @@ import (
 const purgeStep = 500
 
 // Purge implements cloud.History. A request whose message still waits stays.
-func (s *Store) Purge(ctx context.Context, before time.Time) (more bool, err error) {
+func (s *Store) Purge(ctx context.Context, before time.Time, over []string) (more bool, err error) {
 	at := before.UnixNano()
 	err = s.db.DoSoon(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
 		more = false
@@ -26,6 +26,16 @@ func (s *Store) Purge(ctx context.Context, before time.Time) (more bool, err err
 				return err
 			}
 			more = more || n == purgeStep
+		}
+		for _, d := range over {
+			n, err := tx.Exec("DELETE FROM result WHERE (deployment, atom) IN (SELECT deployment, atom FROM result WHERE deployment = ? LIMIT ?)", d, purgeStep)
+			if err != nil {
+				return err
+			}
+			if n > 0 { // one deployment's at a time: they may be many
+				more = true
+				break
+			}
 		}
 		return nil
 	}))

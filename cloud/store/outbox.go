@@ -69,7 +69,7 @@ func (s *Store) Waiting(ctx context.Context, each func(string, int64) error) (hi
 }
 
 // Messages implements cloud.Outbox.
-func (s *Store) Messages(ctx context.Context, atom string, ids []int64) ([]*cloud.Message, error) {
+func (s *Store) Messages(ctx context.Context, atom string, ids []int64, bytes int) ([]*cloud.Message, error) {
 	var all []*cloud.Message
 	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
 		for _, id := range ids {
@@ -84,12 +84,35 @@ func (s *Store) Messages(ctx context.Context, atom string, ids []int64) ([]*clou
 			if !found {
 				continue // it was acknowledged meanwhile
 			}
+			if bytes -= len(body); bytes < 0 && len(all) > 0 {
+				return nil
+			}
 			if err := json.Unmarshal(body, &m.Message); err != nil {
 				return fmt.Errorf("read the message %d: %w", id, err)
 			}
 			all = append(all, m)
 		}
 		return nil
+	})
+	return all, err
+}
+
+// Stale implements cloud.Outbox.
+func (s *Store) Stale(ctx context.Context, before time.Time, limit int) ([]*cloud.Message, error) {
+	var all []*cloud.Message
+	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+		// The ids grow with time: the oldest come first.
+		return tx.Rows("SELECT id, account, atom, request, created, body FROM message ORDER BY id LIMIT ?", []any{limit}, func(r sqlitedb.Row) (bool, error) {
+			m := &cloud.Message{Account: r.Text(1), AtomID: r.Text(2), Request: r.Text(3), Created: time.Unix(0, r.Int(4)).UTC()}
+			if !m.Created.Before(before) {
+				return false, nil
+			}
+			if err := json.Unmarshal(r.Bytes(5), &m.Message); err != nil {
+				return false, fmt.Errorf("read the message %d: %w", r.Int(0), err)
+			}
+			all = append(all, m)
+			return true, nil
+		})
 	})
 	return all, err
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"valence/cloud"
@@ -170,7 +171,7 @@ func (p *plane) listen() (net.Listener, error) {
 		return nil, failed("--tls-cert and --tls-key with PEM files that belong together", "%v", err)
 	}
 	p.address.URL = "https://" + reachable(ln.Addr().String())
-	// HTTP/1.1: an atom holds one request, for which a connection of HTTP/2
+	// Only HTTP/1.1: an atom holds one request, for which a connection of HTTP/2
 	// would only cost more memory.
 	return tls.NewListener(ln, &tls.Config{GetCertificate: certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), nil
 }
@@ -181,7 +182,7 @@ func (p *plane) handler() http.Handler {
 	mux.Handle("/atom/v1/", p.gate)
 	mux.Handle(platform.Root, platform.New(platform.Options{Service: p.service, Log: p.log}))
 	mux.Handle(operator.Root, operator.New(p.service, p.log))
-	mux.Handle("GET /metrics", p.metrics.Handler())
+	mux.Handle("GET /metrics", p.asked(p.metrics.Handler()))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := p.service.Ready(); err != nil {
@@ -193,6 +194,27 @@ func (p *plane) handler() http.Handler {
 	mux.HandleFunc("GET /{$}", landing)
 	return secured(mux)
 }
+
+// asked lets a request through that brings an API token of the default
+// account: what is counted is about all accounts.
+func (p *plane) asked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if _, err := p.service.Authenticate(r.Context(), cloud.DefaultAccount, "", strings.TrimSpace(token)); err != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="valence cloud"`)
+			http.Error(w, "Send an API token of the account "+cloud.DefaultAccount+" as Authorization: Bearer …", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// How long others than atoms, whose gate sees to it itself, may take to send a
+// request and to take the answer.
+const (
+	callReadTime  = 5 * time.Minute
+	callWriteTime = 10 * time.Minute
+)
 
 // landing tells a person who comes here what this is.
 func landing(w http.ResponseWriter, _ *http.Request) {
@@ -209,6 +231,11 @@ func landing(w http.ResponseWriter, _ *http.Request) {
 // secured keeps what is answered from being read as something else.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/atom/") {
+			control := http.NewResponseController(w)
+			_ = control.SetReadDeadline(time.Now().Add(callReadTime)) // this server can
+			_ = control.SetWriteDeadline(time.Now().Add(callWriteTime))
+		}
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")

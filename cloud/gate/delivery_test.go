@@ -1,0 +1,302 @@
+package gate_test
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/cloudtest"
+	"valence/internal/wire"
+)
+
+// again stops the control plane and starts one on the same folder and address.
+func (s *station) again(t *testing.T) {
+	t.Helper()
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.Plane = cloudtest.Start(t, cloudtest.Options{Dir: s.Dir, Listen: u.Host})
+}
+
+func (s *station) poll(t *testing.T, ack ...int64) *wire.Polled {
+	t.Helper()
+	polled, err := s.atom.Poll(t.Context(), s.generation, 0, ack...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return polled
+}
+
+func TestDeliveredUntilAcknowledged(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	request := s.execute(t, "")
+	first := s.poll(t)
+	if len(first.Messages) != 1 {
+		t.Fatalf("%+v", first)
+	}
+	if p := s.poll(t); len(p.Messages) != 0 {
+		t.Error("it was handed out again at once")
+	}
+	s.again(t) // which does not know any more that it was handed out
+	second := s.poll(t)
+	if len(second.Messages) != 1 || second.Messages[0].ID != first.Messages[0].ID || second.Desired != nil {
+		t.Fatalf("after a restart: %+v", second)
+	}
+	s.poll(t, second.Messages[0].ID)
+	s.poll(t, second.Messages[0].ID) // the answer was lost: it says so again
+	r, err := s.Request(t.Context(), s.Admin, request)
+	if err != nil || r.Delivered.IsZero() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	s.again(t)
+	if p := s.poll(t); len(p.Messages) != 0 {
+		t.Errorf("after the acknowledgement: %+v", p)
+	}
+	s.execute(t, "")
+	if next := s.poll(t); len(next.Messages) != 1 || next.Messages[0].ID <= first.Messages[0].ID {
+		t.Errorf("ids do not grow: %+v", next)
+	}
+}
+
+// An answer that is cut off half-way is handed out again as soon as the atom
+// asks again.
+func TestAnswerCutHalfWay(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	s.execute(t, "")
+	body := []byte(`{"instance":"` + s.atom.Instance + `","wait":0,"generation":1,"heartbeat":{}}`)
+	req, err := s.atom.Request(t.Context(), http.MethodPost, wire.PathPoll, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.atom.Client.CloseIdleConnections()
+	c, err := net.Dial("tcp", req.URL.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := req.Write(c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReaderSize(c, 16).ReadByte(); err != nil { // it is on its way
+		t.Fatal(err)
+	}
+	c.Close()
+	deadline := time.Now().Add(2 * time.Second) // before it would come again by itself
+	for time.Now().Before(deadline) {
+		if p := s.poll(t); len(p.Messages) == 1 {
+			return
+		}
+	}
+	t.Error("it was not handed out again")
+}
+
+// Of two runs of one identity one is served.
+func TestFence(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	clone := *s.atom
+	clone.Instance, clone.Client = "the clone", &http.Client{Transport: &http.Transport{}}
+	defer clone.Client.CloseIdleConnections()
+	polled, err := clone.Poll(t.Context(), 0, 0)
+	if err != nil || !polled.Fenced || polled.Desired != nil {
+		t.Fatalf("the second: %+v, %v", polled, err)
+	}
+	if !s.audited(t, "fenced") {
+		t.Error("it is not in the audit log")
+	}
+	s.atom.Counter = clone.Counter
+	if p := s.poll(t); p.Fenced {
+		t.Error("the first is fenced, too")
+	}
+	// The first ends; its connection tells.
+	s.atom.Client.CloseIdleConnections()
+	clone.Counter = s.atom.Counter
+	deadline := time.Now().Add(5 * time.Second)
+	for polled.Fenced && time.Now().Before(deadline) {
+		if polled, err = clone.Poll(t.Context(), 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if polled.Fenced {
+		t.Error("the second is fenced although the first is gone")
+	}
+}
+
+func TestAccountsAreSeparate(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	ctx := t.Context()
+	token, err := s.CreateAccount(ctx, s.Admin, "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := s.Authenticate(ctx, "acme", "", token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateEnvironment(ctx, admin, cloud.Environment{Name: "prod"}); err != nil {
+		t.Fatal(err)
+	}
+	install, err := s.CreateInstallToken(ctx, admin, "prod", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spy := cloudtest.Join(t, s.URL, install.Token, "edge-01")
+	request := s.execute(t, "")
+	victim := s.poll(t).Messages[0]
+
+	if p, err := spy.Poll(ctx, 0, 0, victim.ID); err != nil || len(p.Messages) != 0 || len(p.Desired.Deployments) != 0 {
+		t.Errorf("it gets %+v, %v", p, err)
+	}
+	if r, err := s.Request(ctx, s.Admin, request); err != nil || !r.Delivered.IsZero() {
+		t.Errorf("it acknowledged another's message: %+v, %v", r, err)
+	}
+	_, err = spy.Call(ctx, http.MethodGet, wire.PathPackages+s.pack.SHA256, nil)
+	refused(t, err, 404, "not_found")
+	if err := spy.Report(ctx, wire.Reports{Executions: []wire.ExecutionReport{{Execution: "x", Request: request, Process: "relay", Status: "completed", Received: time.Now()}}}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.WaitRecord(ctx, s.Admin, request, 0); err != nil || r != nil {
+		t.Errorf("it reported on another's request: %+v, %v", r, err)
+	}
+	for name, f := range map[string]func() error{
+		"atom":    func() error { _, err := s.Atom(ctx, admin, s.atom.ID); return err },
+		"package": func() error { _, err := s.Package(ctx, admin, s.pack.ID); return err },
+		"request": func() error { _, err := s.Request(ctx, admin, request); return err },
+		"execute": func() error {
+			_, err := s.Execute(ctx, admin, cloud.ExecutionRequest{AtomID: s.atom.ID, ProcessName: "relay"})
+			return err
+		},
+		"environment": func() error { _, err := s.Service.Environment(ctx, admin, s.environment.ID); return err },
+		"revoke":      func() error { return s.RevokeAtom(ctx, admin, s.atom.ID) },
+		"undeploy":    func() error { return s.DeletePackage(ctx, admin, s.pack.ID) },
+	} {
+		if err := f(); !errors.Is(err, cloud.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPackageAlteredAtRest(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	get := func() ([]byte, error) {
+		return s.atom.Call(t.Context(), http.MethodGet, wire.PathPackages+s.pack.SHA256, nil)
+	}
+	good, err := get()
+	if err != nil || wire.PackageID(good) != s.pack.SHA256 {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir, "packages", s.pack.SHA256)
+	bad := append([]byte(nil), good...)
+	bad[len(bad)/4] ^= 1
+	if err := os.WriteFile(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = get()
+	refused(t, err, 500, "package_altered")
+	if !s.audited(t, "package_altered") {
+		t.Error("it is not in the audit log")
+	}
+	s.Deploy(t, s.environment.ID, "shop", "1", shop) // uploading it again mends it
+	if again, err := get(); err != nil || wire.PackageID(again) != s.pack.SHA256 {
+		t.Error(err)
+	}
+}
+
+// Neither a clock that is off nor a report that comes twice does harm.
+func TestReports(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	ctx := t.Context()
+	request := s.execute(t, "")
+	received := time.Now().Add(-5 * time.Minute)
+	report := func(status string) {
+		t.Helper()
+		x := wire.ExecutionReport{Execution: "e1", Request: request, Process: "relay", Kind: "manual", Status: status, Received: received}
+		if status == "completed" {
+			x.Ended = received.Add(time.Second)
+		}
+		if err := s.atom.Report(ctx, wire.Reports{Executions: []wire.ExecutionReport{x}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := s.WaitRecord(ctx, s.Admin, request, 0); r != nil || err != nil {
+		t.Fatalf("before: %+v, %v", r, err)
+	}
+	ended := make(chan *cloud.ExecutionRecord, 1)
+	go func() {
+		r, err := s.WaitRecord(ctx, s.Admin, request, 30*time.Second)
+		if err != nil {
+			t.Error(err)
+		}
+		ended <- r
+	}()
+	report("running")
+	first, err := s.WaitRecord(ctx, s.Admin, request, 0)
+	if err != nil || first == nil || first.Status != cloud.InProcess {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	report("completed")
+	report("completed")
+	report("running") // it comes late
+	last := <-ended
+	if last == nil || last.Status != cloud.Complete || last.ID != first.ID || last.Duration != time.Second || last.ProcessID == "" {
+		t.Errorf("%+v", last)
+	}
+	all, _, err := s.Records(ctx, s.Admin, cloud.RecordFilter{}, cloud.Place{}, 10)
+	if err != nil || len(all) != 1 || all[0].Status != cloud.Complete {
+		t.Errorf("%d records, %v", len(all), err)
+	}
+	if !strings.HasSuffix(first.ID, received.UTC().Format("-2006.01.02")) {
+		t.Error(first.ID)
+	}
+}
+
+// Who is revoked while its poll is held is told at once.
+func TestRevokedWhileHeld(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	request := s.execute(t, "")
+	s.poll(t) // it is handed out, and not acknowledged
+	got := make(chan error, 1)
+	go func() {
+		_, err := s.atom.Poll(t.Context(), s.generation, 30)
+		got <- err
+	}()
+	for s.Gate.Held() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := s.RevokeAtom(t.Context(), s.Admin, "edge-01"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-got:
+		refused(t, err, 401, "revoked")
+	case <-time.After(2 * time.Second):
+		t.Error("the poll is still held")
+	}
+	r, err := s.WaitRecord(t.Context(), s.Admin, request, 0)
+	if err != nil || r == nil || r.Status != cloud.Failed {
+		t.Errorf("what was asked of it: %+v, %v", r, err)
+	}
+}
+
+// A control plane that came back from an older backup makes new generations.
+func TestAtomIsAhead(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	p, err := s.atom.Poll(t.Context(), s.generation+1000, 0)
+	if err != nil || p.Desired == nil || p.Desired.Generation <= s.generation+1000 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	p, err = s.atom.Poll(t.Context(), 1<<62, 0)
+	if err != nil || p.Desired == nil || p.Desired.Generation >= 1<<60 {
+		t.Errorf("one that cannot be: %+v, %v", p, err)
+	}
+}
