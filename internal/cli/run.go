@@ -44,6 +44,7 @@ type serveFlags struct {
 	AdminTLSCert        string        `name:"admin-tls-cert" env:"VALENCE_ADMIN_TLS_CERT" placeholder:"FILE" help:"Certificate chain (PEM) of the admin API; read again when it changes."`
 	AdminTLSKey         string        `name:"admin-tls-key" env:"VALENCE_ADMIN_TLS_KEY" placeholder:"FILE" help:"Its private key."`
 	AdminBeyondLoopback bool          `name:"admin-beyond-loopback-without-tls" help:"Let the admin API be reached from other machines without TLS: whoever can read the network can read its token."`
+	MaxConnections      int           `default:"10000" env:"VALENCE_MAX_CONNECTIONS" help:"Most connections that the web services have open at once; those beyond it wait. 0: no bound."`
 	Grace               time.Duration `default:"20s" env:"VALENCE_GRACE" help:"After SIGTERM: how long requests, and then executions, may take to finish."`
 	ShutdownDelay       time.Duration `default:"0s" env:"VALENCE_SHUTDOWN_DELAY" help:"After SIGTERM: how long /readyz fails before connections are refused, for load balancers to notice."`
 }
@@ -180,6 +181,9 @@ func (c *runCmd) check() error {
 	}
 	if u, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "") {
 		return usage("--public-url https://valence.example", "--public-url %s is no address of web services", c.PublicURL)
+	}
+	if c.MaxConnections < 0 {
+		return usage("--max-connections 10000", "--max-connections takes 0 or more")
 	}
 	if c.AccessLog < 0 {
 		return usage("--access-log 1", "--access-log takes 0 or more")

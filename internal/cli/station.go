@@ -201,7 +201,7 @@ func (st *station) openWeb() (func(context.Context) error, error) {
 	f := st.o.serve
 	o := listener.Options{
 		Atom: st.atom, Address: f.Listen, Ready: st.ready, Log: st.log, Metrics: st.metrics,
-		Grace: f.Grace, Lag: f.ShutdownDelay,
+		Grace: f.Grace, Lag: f.ShutdownDelay, MaxConnections: f.MaxConnections,
 	}
 	scheme := "http"
 	if f.TLSCert != "" {

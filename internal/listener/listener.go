@@ -70,6 +70,10 @@ type Options struct {
 	Metrics *metrics.Metrics
 	TLS     *Certificate // nil: plain HTTP
 
+	// MaxConnections bounds the connections that are open at once; those beyond
+	// it wait. 0: no bound.
+	MaxConnections int
+
 	Access      *slog.Logger // one line per request; nil: none
 	AccessEvery int          // only every n-th request that succeeded is logged; 0 is 1
 
@@ -148,7 +152,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for requests: %w", err)
 	}
-	s.listener = l
+	s.listener = bound(l, s.options.MaxConnections)
 	return nil
 }
 
