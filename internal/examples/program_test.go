@@ -81,6 +81,13 @@ func run(t *testing.T, project string, env ...string) *atom {
 // start starts a command that runs an atom on a data folder.
 func start(t *testing.T, cmd *exec.Cmd, data string) *atom {
 	t.Helper()
+	return startUntil(t, cmd, data, "/readyz")
+}
+
+// startUntil starts one and waits until it answers on a path: one that has
+// nothing to run yet is healthy and not ready.
+func startUntil(t *testing.T, cmd *exec.Cmd, data, path string) *atom {
+	t.Helper()
 	a := &atom{t: t, data: data, output: &output{}, cmd: cmd, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = a.output, a.output
 	if err := cmd.Start(); err != nil {
@@ -101,7 +108,7 @@ func start(t *testing.T, cmd *exec.Cmd, data string) *atom {
 			return err.Error()
 		}
 		a.listen, a.admin = running.Listen, running.Admin
-		resp, err := http.Get(a.listen + "/readyz")
+		resp, err := http.Get(a.listen + path)
 		if err != nil {
 			return err.Error()
 		}
