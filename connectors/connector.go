@@ -39,6 +39,9 @@ type Operation struct {
 	With []spec.Field // the keys of `with:`; bound to what NewWith makes
 	// NewWith makes the value that With decodes into, once per call.
 	NewWith func() any
+	// Check finds what single fields cannot. Values may still hold
+	// expressions. It may be nil.
+	Check func(with any) []string
 	// SendsBody is true where the operation sends a document: the current one
 	// unless the call has `body:`.
 	SendsBody bool

@@ -233,7 +233,12 @@ func testCatalog() *Catalog {
 			spec.Size("max_response", func(s *webSettings) *int64 { return &s.Max }, "The largest answer.").Or(10 << 20),
 		},
 		Operations: []connectors.Operation{
-			{Name: "get", Doc: "Reads.", With: with, NewWith: newWith, Safe: true},
+			{Name: "get", Doc: "Reads.", With: with, NewWith: newWith, Safe: true, Check: func(w any) []string {
+				if strings.HasPrefix(w.(*webWith).Path, "/../") {
+					return []string{"path climbs"}
+				}
+				return nil
+			}},
 			{Name: "post", Doc: "Writes.", With: with, NewWith: newWith, SendsBody: true},
 		},
 		NewSettings: func() any { return &webSettings{} },

@@ -231,5 +231,10 @@ func (c *compiler) checkWith(d *spec.Decoder, n *yaml.Node) bool {
 	}
 	sub := &spec.Decoder{File: d.File, Dynamic: true, Report: d.Report}
 	sub.Mapping(n, &spec.Keys{What: "`with:` of " + op.Name, Fields: op.With, Target: target})
+	if sub.Fails() == 0 && op.Check != nil {
+		for _, wrong := range op.Check(target) {
+			d.Problem(n, CodeWrongSettings, wrong, "see the operation "+op.Name+" in the reference")
+		}
+	}
 	return sub.Fails() == 0
 }

@@ -37,6 +37,7 @@ package http
 
 import (
 	nethttp "net/http"
+	"strings"
 
 	"valence/connectors"
 	"valence/internal/spec"
@@ -72,6 +73,27 @@ type with struct {
 func (w *with) sends() bool { return w.Format != "" || w.ContentType != "" }
 
 func operations() []connectors.Operation {
+	all := declared()
+	for i := range all {
+		all[i].Check = checkPath
+	}
+	return all
+}
+
+// checkPath finds a path that no call could be sent with. Of one with
+// expressions the segments before the first can be judged.
+func checkPath(w any) []string {
+	path, _, _ := strings.Cut(w.(*with).Path, "?")
+	if literal, _, dynamic := strings.Cut(path, "${"); dynamic {
+		path = literal[:strings.LastIndexByte(literal, '/')+1]
+	}
+	if _, why := cleanPath(path); why != "" {
+		return []string{"path " + why}
+	}
+	return nil
+}
+
+func declared() []connectors.Operation {
 	newWith := func() any { return &with{} }
 	get := connectors.Operation{Name: "get", Doc: "Reads.", With: readFields, NewWith: newWith, Safe: true,
 		Sample: "- call: shop.get\n  with: { path: \"/orders/${doc.id}\" }\n"}

@@ -1,0 +1,28 @@
+package http
+
+import "testing"
+
+func TestPathsThatLintRefuses(t *testing.T) {
+	for path, want := range map[string]string{
+		"":                        "",
+		"/orders/4711":            "",
+		"orders?from=../x":        "",
+		"/orders/${doc.id}":       "",
+		"${doc.path}":             "",
+		"/v1.${env.MINOR}/orders": "",
+		"/../x":                   "path climbs (. or ..)",
+		"/a/./b":                  "path climbs (. or ..)",
+		"/../x/${doc.id}":         "path climbs (. or ..)",
+		"/a//${doc.id}":           "path has an empty segment (//)",
+		"http://other.example/x":  "path has an empty segment (//)",
+		"/a#b":                    "path holds a fragment (#…), which is never sent",
+	} {
+		got := ""
+		for _, g := range checkPath(&with{Path: path}) {
+			got = g
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
+	}
+}
