@@ -94,10 +94,10 @@ func (a *Atom) openCallbacks(next *release, env *expression.Env) (wrong fault.Pr
 			continue
 		}
 		c := p.Listen.Callbacks
-		secrets, err := c.Secrets(env)
+		urls, secrets, err := c.Resolve(env)
 		var allow *egress.List
 		if err == nil {
-			allow, err = egress.Parse(c.Allow)
+			allow, err = egress.Parse(urls)
 		}
 		if err != nil {
 			wrong = append(wrong, &fault.Problem{Pos: c.Pos, Code: "callbacks", Msg: err.Error(), Hint: "correct its settings, or the values and secrets they are made of"})

@@ -27,9 +27,8 @@ const Continue = "continue"
 
 // Callbacks are where callers may ask to be called back.
 type Callbacks struct {
-	Pos    fault.Pos
-	Allow  []string // URL prefixes, addresses and networks, as package egress reads them
-	Secret *expression.Template
+	Pos      fault.Pos
+	Settings *expression.Template // allow and secret, over env and secret
 }
 
 // Expires tells how long things wait for somebody.
@@ -51,15 +50,12 @@ func (l *Listen) Later() bool {
 	return l.Output != "" && (l.Offers(ModeDeferred) || l.Offers(ModeCallback) || l.TimeoutAction == Continue)
 }
 
-type callbacksDecl struct {
-	Allow  []string
-	Secret any
-}
+type callbacksDecl struct{ Allow, Secret any }
 
 type expiresDecl struct{ Request, Response time.Duration }
 
 var callbackFields = []spec.Field{
-	spec.Strings("allow", func(c *callbacksDecl) *[]string { return &c.Allow }, "URLs; what a caller names must be one of them or below one. Its host must have public addresses alone: others are allowed where they, or their network (`10.0.3.0/24`), stand in this list too.").Eg("[https://shop.example/hooks/]").Required(),
+	spec.Any("allow", func(c *callbacksDecl) *any { return &c.Allow }, "URLs; what a caller names must be one of them or below one. Its host must have public addresses alone: others are allowed where they, or their network (`10.0.3.0/24`), stand in this list too. May read `env`.").Eg("[https://shop.example/hooks/]").Required(),
 	spec.Any("secret", func(c *callbacksDecl) *any { return &c.Secret }, "What callbacks are signed with, in the form of Standard Webhooks: base64 of 24 to 64 bytes, with `whsec_` before it. Of a list, every one signs, so that receivers can change over.").Eg("${secret.CALLBACK_KEY}").Required(),
 }
 
@@ -98,68 +94,85 @@ func (b *building) replyModes(l *Listen, decl *listenDecl, n *yaml.Node, d *spec
 	case !asked && c != nil:
 		d.Problem(c, CodeNoEffect, "`callbacks:` has no effect without the mode callback", "add it: `reply_modes: [sync, callback]`, or drop `callbacks:`")
 	case asked && decl.Callbacks != nil:
-		l.Callbacks = b.callbacks(decl.Callbacks, c, d)
+		l.Callbacks = b.callbacks(c, d)
 	}
 }
 
-func (b *building) callbacks(decl *callbacksDecl, n *yaml.Node, d *spec.Decoder) *Callbacks {
-	c := &Callbacks{Pos: b.comp.pos(n), Allow: decl.Allow}
-	at := valueAt(n, "allow")
-	if at != nil && at.Kind == yaml.SequenceNode && len(at.Content) == 0 {
-		d.Problem(at, spec.CodeWrongValue, "`allow:` is empty: nobody could be called back", "write the URLs that callers may name, such as `[https://shop.example/hooks/]`")
+func (b *building) callbacks(n *yaml.Node, d *spec.Decoder) *Callbacks {
+	c := &Callbacks{Pos: b.comp.pos(n)}
+	if at := valueAt(n, "allow"); at != nil {
+		allowed(d, at)
 	}
-	urls := len(decl.Allow) == 0
-	for i, e := range decl.Allow {
-		where := at
-		if at.Kind == yaml.SequenceNode && i < len(at.Content) {
-			where = at.Content[i]
+	if secret := valueAt(n, "secret"); secret != nil && !readsSecret(secret) {
+		b.problems = append(b.problems, &fault.Problem{Pos: b.comp.pos(secret), Severity: fault.Warning, Code: CodePlainSecret,
+			Msg: "`secret:` stands in the file for everybody who can read it", Hint: "write `secret: ${secret.NAME}`, and keep the value in the environment"})
+	}
+	c.Settings = b.l.evaluated(b.comp, n)
+	return c
+}
+
+// allowed checks the list as far as it is known before the run.
+func allowed(d *spec.Decoder, at *yaml.Node) {
+	items := []*yaml.Node{at}
+	if at.Kind == yaml.SequenceNode {
+		items = at.Content
+	}
+	if len(items) == 0 {
+		d.Problem(at, spec.CodeWrongValue, "`allow:` is empty: nobody could be called back", "write the URLs that callers may name, such as `[https://shop.example/hooks/]`")
+		return
+	}
+	urls := false
+	for _, e := range items {
+		if spec.ShapeOf(e) != spec.TextShape {
+			d.Problem(e, spec.CodeWrongType, "`allow:` must be a list of texts, not "+spec.DescribeNode(e), "write URLs, such as `[https://shop.example/hooks/]`")
+			return
 		}
-		urls = urls || strings.Contains(e, "://")
-		if _, err := egress.Parse([]string{e}); err != nil {
-			d.Problem(where, spec.CodeWrongValue, "this cannot be allowed: "+err.Error(), "write a URL such as https://shop.example/hooks/, or an address or network such as 10.0.3.0/24")
+		known := !spec.HoldsExpression(e.Value)
+		urls = urls || !known || strings.Contains(e.Value, "://")
+		if !known {
+			continue
+		}
+		if _, err := egress.Parse([]string{e.Value}); err != nil {
+			d.Problem(e, spec.CodeWrongValue, "this cannot be allowed: "+err.Error(), "write a URL such as https://shop.example/hooks/, or an address or network such as 10.0.3.0/24")
+			urls = true
 		}
 	}
 	if !urls {
 		d.Problem(at, spec.CodeWrongValue, "`allow:` has addresses alone, which allow no URL", "add the URLs that callers may name, such as https://shop.example/hooks/")
 	}
-	secret := valueAt(n, "secret")
-	if secret == nil {
-		return c
-	}
-	if !readsSecret(secret) {
-		b.problems = append(b.problems, &fault.Problem{Pos: b.comp.pos(secret), Severity: fault.Warning, Code: CodePlainSecret,
-			Msg: "`secret:` stands in the file for everybody who can read it", Hint: "write `secret: ${secret.NAME}`, and keep the value in the environment"})
-	}
-	c.Secret = b.l.evaluated(b.comp, pick(n, func(k string) bool { return k == "secret" }))
-	return c
 }
 
-// Secrets evaluates the secret. An error is a *fault.Problem at the callbacks.
-func (c *Callbacks) Secrets(env *expression.Env) ([]string, error) {
-	wrong := func(msg string) error {
-		return &fault.Problem{Pos: c.Pos, Code: CodeWrongSettings, Msg: "callbacks: " + msg, Hint: "look at the values that its expressions have here"}
+// Resolve evaluates the settings: the list of what is allowed, as package
+// egress reads it, and the secrets. An error is a *fault.Problem at the callbacks.
+func (c *Callbacks) Resolve(env *expression.Env) (allow, secrets []string, err error) {
+	o, err := settingsOf(c.Settings, env)
+	if err == nil {
+		if allow, err = texts(o, "allow"); err == nil {
+			secrets, err = texts(o, "secret")
+		}
 	}
-	o, err := settingsOf(c.Secret, env)
 	if err != nil {
-		return nil, wrong(err.Error())
+		return nil, nil, &fault.Problem{Pos: c.Pos, Code: CodeWrongSettings, Msg: "callbacks: " + err.Error(), Hint: "look at the values that its expressions have here"}
 	}
-	v, _ := o.Get("secret")
+	return allow, secrets, nil
+}
+
+// texts gives a text, or a list of them.
+func texts(o *document.Object, key string) ([]string, error) {
+	v, _ := o.Get(key)
 	list, ok := v.([]any)
 	if !ok {
 		list = []any{v}
 	}
-	secrets := make([]string, len(list))
+	out := make([]string, len(list))
 	for i, e := range list {
 		text, ok := e.(string)
 		if !ok || text == "" {
-			return nil, wrong(fmt.Sprintf("`secret:` is %s, not text", document.TypeName(e)))
+			return nil, fmt.Errorf("`%s:` is %s, not text", key, document.TypeName(e))
 		}
-		secrets[i] = text
+		out[i] = text
 	}
-	if len(secrets) == 0 {
-		return nil, wrong("`secret:` is empty")
-	}
-	return secrets, nil
+	return out, nil
 }
 
 // expires says how long things wait.

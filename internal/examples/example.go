@@ -27,6 +27,8 @@ type Example struct {
 	Executions map[string]map[string]int `json:"executions"`
 
 	Dir string `json:"-"`
+
+	addresses map[string]string // of the systems, once they are started
 }
 
 // System is another system that the project calls.
@@ -59,7 +61,7 @@ type Request struct {
 	About   string            `json:"about"`
 	Method  string            `json:"method"`
 	Path    string            `json:"path"`
-	Headers map[string]string `json:"headers"`
+	Headers map[string]string `json:"headers"` // "{shop}" stands for an address here, too
 	// Sign names the variable that holds the Standard Webhooks secret to sign
 	// with; SignedAgo makes the signature that old.
 	Sign      string `json:"sign"`
@@ -120,17 +122,22 @@ func (e *Example) Names() []string {
 // Env gives the environment as NAME=value, sorted, with the systems at the
 // given addresses.
 func (e *Example) Env(addresses map[string]string) []string {
-	var pairs []string
-	for name, address := range addresses {
-		pairs = append(pairs, "{"+name+"}", address)
-	}
-	fill := strings.NewReplacer(pairs...)
+	fill := filler(addresses)
 	env := make([]string, 0, len(e.Environment))
 	for k, v := range e.Environment {
 		env = append(env, k+"="+fill.Replace(v))
 	}
 	sort.Strings(env)
 	return env
+}
+
+// filler puts the addresses of systems in the place of their names.
+func filler(addresses map[string]string) *strings.Replacer {
+	var pairs []string
+	for name, address := range addresses {
+		pairs = append(pairs, "{"+name+"}", address)
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // Bytes gives the body, and whether there is one.

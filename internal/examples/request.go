@@ -22,8 +22,9 @@ func (r *Request) New(ctx context.Context, e *Example, base string, now time.Tim
 	if err != nil {
 		return nil, err
 	}
+	fill := filler(e.addresses)
 	for k, v := range r.Headers {
-		req.Header.Set(k, v)
+		req.Header.Set(k, fill.Replace(v))
 	}
 	if r.Sign == "" {
 		return req, nil

@@ -47,6 +47,7 @@ func Start(e *Example, free bool, heard func(Got)) (*Systems, error) {
 			return nil, fmt.Errorf("system %s: %w", name, err)
 		}
 		s.Addresses[name] = "http://" + l.Addr().String()
+		e.addresses = s.Addresses
 		server := &http.Server{Handler: s.handler(e.Dir, name, system)}
 		s.servers = append(s.servers, server)
 		s.done.Go(func() { _ = server.Serve(l) }) // ends with Close
