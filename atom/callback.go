@@ -105,6 +105,9 @@ func (a *Atom) openCallbacks(next *release, env *expression.Env) (wrong fault.Pr
 		}
 		rules[p.Name] = connectors.CallbackRule{Allow: allow, Secrets: secrets}
 	}
+	if len(rules) == 0 { // what is still to be delivered is held
+		return wrong
+	}
 	open, err := a.callbacks.connector.Open(rules)
 	if err != nil {
 		return append(wrong, &fault.Problem{Code: "callbacks", Msg: err.Error(), Hint: "the secret of callbacks is base64 of 24 to 64 bytes, with whsec_ before it"})
