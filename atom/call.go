@@ -64,6 +64,9 @@ func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, err
 			if c.Cache > 0 {
 				conn.cache.put(cacheKey, r, time.Now(), c.Cache)
 			}
+			if c.Paged {
+				return r, nil
+			}
 			return r, e.finished(f, key, r, nil)
 		}
 		if err := f.Context().Err(); err != nil {
@@ -179,7 +182,7 @@ func (e *execution) attempt(f *steps.Frame, conn *connection, c *steps.Call, key
 	}
 	call := &connectors.Call{
 		Operation: c.Operation.Operation.Name, With: c.With, Body: c.Body, Accept: c.Accept,
-		CorrelationID: e.meta.Correlation, Traceparent: spanOf(e.meta.Trace),
+		CorrelationID: e.meta.Correlation, Traceparent: spanOf(e.meta.Trace), Page: c.Page,
 	}
 	if !c.Operation.Operation.Safe {
 		call.IdempotencyKey = e.idempotencyKey(key)

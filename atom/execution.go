@@ -54,6 +54,8 @@ type execution struct {
 	tracked  map[string]string
 	reply    *Reply
 	memory   memory
+	streams  []*stream   // loops over paged calls
+	forget   []Forget    // to be committed with what is pending
 	dedupe   *Dedupe     // in memory: the key that this request has claimed
 	accepted *Acceptance // in memory: what was committed by an early reply
 }
@@ -152,6 +154,11 @@ func (e *execution) note(x Entry, handoff *Acceptance, waits ...Wait) error {
 		return &fault.Failure{Code: fault.CodeInternal, Origin: fault.FromAtom,
 			Message: fmt.Sprintf("the execution made more than %d calls; hand off the elements of its loops instead", maxEntries)}
 	}
+	for _, s := range e.streams {
+		if s.Has(x.Path) {
+			s.noted++
+		}
+	}
 	if e.durable {
 		e.pending = append(e.pending, x)
 		if handoff != nil {
@@ -181,7 +188,8 @@ func (e *execution) flush(extra ...Entry) error {
 }
 
 func (e *execution) takePending() *Change {
-	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled, Waits: e.waits}
+	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled, Waits: e.waits, Forget: e.forget}
+	e.forget = nil
 	e.pending, e.handoffs, e.kept, e.settled, e.waits = nil, nil, nil, nil, nil
 	return c
 }

@@ -137,10 +137,21 @@ func start(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
 // startAll is start for a project that declares its connections.
 func startAll(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
 	t.Helper()
+	return startConnector(t, sys, sys.connector(), store, yaml)
+}
+
+// startWith is start with another connector by the name of fake.
+func startWith(t *testing.T, sys *system, c *connectors.Connector, store atom.Store, yaml string) *rig {
+	t.Helper()
+	return startConnector(t, sys, c, store, yaml+connection)
+}
+
+func startConnector(t *testing.T, sys *system, c *connectors.Connector, store atom.Store, yaml string) *rig {
+	t.Helper()
 	if store == nil {
 		store = atomtest.NewStore()
 	}
-	registry := connectors.Registry{"fake": sys.connector()}
+	registry := connectors.Registry{"fake": c}
 	files := []processes.File{{Name: "p.yaml", Content: []byte(yaml)}}
 	project, problems := processes.Load(files, &processes.Catalog{Steps: steps.Kinds(), Connectors: registry})
 	if problems.HasErrors() {

@@ -18,6 +18,7 @@ const (
 	kindAttempt = "attempt" // an attempt that failed and will be made again
 	kindHandoff = "handoff" // an execution of its own was created
 	kindReply   = "reply"   // the caller was answered
+	kindPage    = "page"    // a page of a paged call, and how far its loop has come
 	kindState   = "state"   // what the process remembered when it began
 	kindChanges = "changes" // what a comparison with the last run's records found
 	kindEmit    = "emit"    // whoever follows the execution was told something

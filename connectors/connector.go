@@ -47,6 +47,9 @@ type Operation struct {
 	SendsBody bool
 	// Safe is true where calling changes nothing in the other system (RFC 9110, 9.2.1).
 	Safe bool
+	// Paged is true where `with:` may have `pages:`: then a call asks for one
+	// page, and for_each goes through all of them.
+	Paged bool
 	// Sample is a call as an author would write it, for the reference.
 	Sample string
 }
@@ -80,6 +83,7 @@ type Call struct {
 	IdempotencyKey string             // the same on every attempt; "" on safe operations
 	CorrelationID  string
 	Traceparent    string // W3C trace context of this call, "" if there is none
+	Page           string // of a paged call: "" for the first page, then what Result.Next gave
 }
 
 // Result is the answer to a call.
@@ -87,6 +91,9 @@ type Result struct {
 	Doc     *document.Document // never nil
 	Status  int                // 0 where the protocol has none
 	Headers http.Header
+	// Next is where the next page of a paged call begins, "" after the last
+	// one. Doc is then the list of this page's records.
+	Next string
 }
 
 // Accept is a set of statuses: [2xx, 404].

@@ -190,7 +190,15 @@ func (k *StepKind) elements() bool {
 		return false
 	}
 	for _, f := range k.Fields {
-		if i := f.Info(); i.Key == k.Kind {
+		i := f.Info()
+		if i.Key == k.Kind && i.Kind == spec.KindObject { // a list, or what else there is to go through
+			for _, below := range i.Fields {
+				if b := below.Info(); b.Key == i.Short {
+					i = b
+				}
+			}
+		}
+		if f.Info().Key == k.Kind {
 			return i.Kind == spec.KindExpr && i.Want == spec.List
 		}
 	}

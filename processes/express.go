@@ -222,6 +222,18 @@ func (c *compiler) with(d *spec.Decoder, n *yaml.Node) *expression.Template {
 // checkWith holds the settings of a call against what its operation declares.
 func (c *compiler) checkWith(d *spec.Decoder, n *yaml.Node) bool {
 	op := c.called.Operation
+	pages := n.Kind == yaml.MappingNode && valueAt(n, "pages") != nil
+	switch {
+	case c.kind.Flow == Loop && !op.Paged:
+		d.Problem(n, CodeNoEffect, "`"+op.Name+"` gives no pages to go through", "call it in a step of its own, and go through what it gives: `for_each: ${doc}`")
+		return false
+	case c.kind.Flow == Loop && !pages:
+		d.Problem(n, spec.CodeMissingKey, "a loop over a call needs `pages:` in its `with:`", "say how the next page is found, such as `pages: { items: items, cursor: next }`")
+		return false
+	case c.kind.Flow != Loop && op.Paged && pages:
+		d.Problem(valueAt(n, "pages"), CodeNoEffect, "`pages:` is for a loop that goes through all of them", "write `for_each: { call: …, with: … }`")
+		return false
+	}
 	if spec.IsDynamic(n) && n.Kind == yaml.ScalarNode {
 		return true
 	}

@@ -55,6 +55,7 @@ type World interface {
 // Runtime is what an execution offers to its steps.
 type Runtime interface {
 	Effects
+	Pages
 	Suspender
 	Memory
 	Observer
@@ -71,6 +72,8 @@ type Call struct {
 	Retry     *processes.Retry // nil: the process' policy
 	Timeout   time.Duration    // zero: the connection's
 	Cache     time.Duration
+	Paged     bool   // one page of many: its answer is journaled as a page
+	Page      string // which
 }
 
 // Handoff is work given to an execution of its own.

@@ -89,6 +89,9 @@ func (f *Frame) Beside() bool { return f.beside }
 // Prefix begins the key of every step of the frame's process.
 func (f *Frame) Prefix() string { return f.key }
 
+// Iter is the indices of the loops around the running step: "[17][2]".
+func (f *Frame) Iter() string { return f.iter }
+
 // Reads sets what `state` reads.
 func (f *Frame) Reads(state *document.Object) { f.state = state }
 

@@ -44,6 +44,11 @@ func (c *connection) Call(ctx context.Context, call *connectors.Call) (*connecto
 		return nil, f
 	}
 	token := ""
+	if w.Pages != nil {
+		if f := w.turn(r, call.Page); f != nil {
+			return nil, f
+		}
+	}
 	if c.tokens != nil {
 		if token, f = c.tokens.get(ctx, ""); f != nil {
 			return nil, f
@@ -66,7 +71,13 @@ func (c *connection) Call(ctx context.Context, call *connectors.Call) (*connecto
 			continue
 		}
 		if call.Accept.Has(resp.StatusCode) {
-			return c.result(ctx, resp, r, w)
+			result, err := c.result(ctx, resp, r, w)
+			if err == nil && w.Pages != nil {
+				if f := w.page(result, call.Page, r); f != nil {
+					return nil, f
+				}
+			}
+			return result, err
 		}
 		if !redirects(resp.StatusCode) {
 			return nil, c.refused(ctx, resp, r)

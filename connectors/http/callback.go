@@ -37,7 +37,9 @@ func callbacks(version string, r egress.Resolver) *connectors.Connector {
 	post := connectors.Operation{Name: "post", Doc: "Posts the document.", With: callbackFields, NewWith: func() any { return &callbackWith{} }, SendsBody: true}
 	return &connectors.Connector{
 		Name: "callback", Doc: "Delivers replies to callers.", Operations: []connectors.Operation{post},
-		Open: func(rules any) (connectors.Connection, error) { return openCallbacks(rules.(connectors.CallbackRules), version, r) },
+		Open: func(rules any) (connectors.Connection, error) {
+			return openCallbacks(rules.(connectors.CallbackRules), version, r)
+		},
 	}
 }
 

@@ -68,6 +68,7 @@ type with struct {
 	Root        string
 	ContentType string
 	Response    string
+	Pages       *pages
 }
 
 func (w *with) sends() bool { return w.Format != "" || w.ContentType != "" }
@@ -95,7 +96,7 @@ func checkPath(w any) []string {
 
 func declared() []connectors.Operation {
 	newWith := func() any { return &with{} }
-	get := connectors.Operation{Name: "get", Doc: "Reads.", With: readFields, NewWith: newWith, Safe: true,
+	get := connectors.Operation{Name: "get", Doc: "Reads. In `for_each` it may read page by page, with `pages:`.", With: getFields, NewWith: newWith, Safe: true, Paged: true,
 		Sample: "- call: shop.get\n  with: { path: \"/orders/${doc.id}\" }\n"}
 	head := connectors.Operation{Name: "head", Doc: "Asks for the headers of an answer alone; the document is empty.", With: readFields, NewWith: newWith, Safe: true,
 		Sample: "- call: shop.head\n  with: { path: \"/orders/${doc.id}\" }\n  accept: [2xx, 404]\n"}

@@ -102,6 +102,9 @@ var pathField = spec.Path("path", func(w *with) *string { return &w.Path },
 
 var readFields = []spec.Field{pathField, queryField, headersField, responseField}
 
+// getFields are of a read that may have pages.
+var getFields = []spec.Field{pathField, queryField, headersField, responseField, pagesField}
+
 var sendFields = []spec.Field{pathField, queryField, headersField, formatField, rootField, contentTypeField, responseField}
 
 var requestFields = append([]spec.Field{
