@@ -66,8 +66,33 @@ type Request struct {
 	// with; SignedAgo makes the signature that old.
 	Sign      string `json:"sign"`
 	SignedAgo string `json:"signed_ago"`
-	Expect    Expect `json:"expect"`
+	// Callback sends it to an address that a system was given, in place of Path.
+	Callback *Callback `json:"callback"`
+	Expect   Expect    `json:"expect"`
 	Content
+}
+
+// Callback finds the address that a system was given to call back.
+type Callback struct {
+	Call  string `json:"call"`  // "system METHOD /path?query" of the call that holds it
+	Key   string `json:"key"`   // of the JSON body
+	Holds string `json:"holds"` // a text that the body holds, to tell calls apart
+}
+
+// Find gives the address, "" if there is none among the calls.
+func (c *Callback) Find(calls []Got) string {
+	for _, g := range calls {
+		if g.To != c.Call || !bytes.Contains(g.Body, []byte(c.Holds)) {
+			continue
+		}
+		var body map[string]any
+		if json.Unmarshal(g.Body, &body) == nil {
+			if url, ok := body[c.Key].(string); ok {
+				return url
+			}
+		}
+	}
+	return ""
 }
 
 // Expect is what the answer must be. A text "<any>" in JSON or in a header

@@ -52,7 +52,7 @@ func TestExamples(t *testing.T) {
 			t.Cleanup(systems.Close)
 			a := run(t, dir, e.Env(systems.Addresses)...)
 			for i := range e.Requests {
-				send(t, a, e, &e.Requests[i])
+				send(t, a, e, systems, &e.Requests[i])
 			}
 			a.until("all executions have ended as expected", func() string {
 				got, err := a.executions(t.Context())
@@ -75,9 +75,19 @@ func TestExamples(t *testing.T) {
 }
 
 // send sends one request and holds the answer against what is expected.
-func send(t *testing.T, a *atom, e *Example, r *Request) {
+func send(t *testing.T, a *atom, e *Example, systems *Systems, r *Request) {
 	t.Helper()
-	req, err := r.New(t.Context(), e, a.listen, time.Now())
+	base := a.listen
+	if r.Callback != nil {
+		a.until("a system is told where to call back", func() string {
+			base = r.Callback.Find(systems.Got())
+			if base == "" {
+				return "no " + r.Callback.Call + " that holds " + r.Callback.Holds
+			}
+			return ""
+		})
+	}
+	req, err := r.New(t.Context(), e, base, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,11 @@ func play(ctx context.Context, dir string) error {
 	fmt.Printf("# 1. in a second terminal, start the atom:\n%s \\\n  bin/valence run %s\n\n# 2. in a third, in %s, send:\n", strings.Join(env, " \\\n"), dir, dir)
 	for i := range e.Requests {
 		r := &e.Requests[i]
-		req, err := r.New(ctx, e, atom, time.Now())
+		base := atom
+		if r.Callback != nil {
+			base += "/callbacks/TOKEN" // what the system prints
+		}
+		req, err := r.New(ctx, e, base, time.Now())
 		if err != nil {
 			return err
 		}
