@@ -2,11 +2,23 @@ package processes
 
 import (
 	"fmt"
+	"time"
 
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/spec"
 )
+
+// Suspension is how a step suspends its execution, as its settings tell.
+type Suspension struct {
+	Name    string        // of a wait; "" for a sleep
+	For     string        // how long a sleep is, as it is written
+	Timeout time.Duration // of a wait; 0: none
+	Keyed   bool          // a resume can end the wait
+}
+
+// Suspender is implemented by the settings of steps that suspend.
+type Suspender interface{ Suspends() Suspension }
 
 // waiting is one `wait` of a process.
 type waiting struct {

@@ -64,6 +64,11 @@ var _ = define[wait]("wait", kind{
 	}
 })
 
+// Suspends tells what ends the wait.
+func (s *wait) Suspends() processes.Suspension {
+	return processes.Suspension{Name: s.Name, Timeout: s.Timeout, Keyed: s.Key != nil}
+}
+
 func (s *wait) Run(f *Frame) error {
 	w := &Wait{Name: s.Name, Timeout: s.Timeout, Keyed: s.Key != nil}
 	if s.Key != nil {
@@ -138,6 +143,9 @@ var _ = define[sleep]("sleep", kind{
 		}
 	}
 })
+
+// Suspends tells how long it is.
+func (s *sleep) Suspends() processes.Suspension { return processes.Suspension{For: s.For.Source()} }
 
 func (s *sleep) Run(f *Frame) error {
 	v, err := s.For.Eval(&f.env)

@@ -134,6 +134,8 @@ func detail(v *atom.View) string {
 	switch {
 	case v.Error != nil:
 		return cut(v.Error.Code+": "+v.Error.Message, 80)
+	case v.Reason != "" && v.Due != nil:
+		return cut(v.Reason, 50) + " until " + v.Due.Local().Format(time.DateTime)
 	case v.Reason != "":
 		return cut(v.Reason, 80)
 	case v.Due != nil:

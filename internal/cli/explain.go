@@ -53,6 +53,7 @@ type explanation struct {
 	Boundary    string        `json:"asynchronous_boundary"`
 	Durable     []string      `json:"durable"`
 	Calls       []callSummary `json:"calls"`
+	Suspends    []string      `json:"suspends,omitempty"`
 	Repeats     []string      `json:"repeats"`
 	CallerWaits string        `json:"caller_waits"`
 	WaitsMS     int64         `json:"caller_waits_at_most_ms,omitempty"`
@@ -97,6 +98,7 @@ func (x *explanation) print(w io.Writer) error {
 		calls = append(calls, c.lines()...)
 	}
 	section("Calls", calls...)
+	section("Waits without a thread", x.Suspends...)
 	section("What can repeat", x.Repeats...)
 	section("Longest wait of a caller", x.CallerWaits)
 	section("Notes", x.Notes...)

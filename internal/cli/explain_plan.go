@@ -27,7 +27,8 @@ func explain(project *processes.Project, p *processes.Process) *explanation {
 	}
 	e.trigger()
 	e.checks()
-	e.block(p.Steps, p.Pattern == processes.FireAndForget || p.Pattern == processes.Called)
+	e.block(p.Steps, p.Pattern == processes.FireAndForget || p.Pattern == processes.Called || p.SuspendsCaller)
+	e.suspensions(p.Steps)
 	e.boundary()
 	e.durable()
 	e.repeats()

@@ -58,18 +58,21 @@ func (e *explainer) handoffs() (n int) {
 
 func (e *explainer) durable() {
 	add := func(text string) { e.x.Durable = append(e.x.Durable, text) }
-	switch e.process.Pattern {
-	case processes.FireAndForget:
+	switch pattern := e.process.Pattern; {
+	case pattern != processes.FireAndForget && e.process.SuspendsCaller:
+		add("the request, before its first step: its `wait` outlives a crash, and its caller")
+		add("the result of every finished call, before the step after it starts")
+	case pattern == processes.FireAndForget:
 		if e.process.Schedule != nil {
 			add("each run, before its first step")
 		} else {
 			add("the message, before it is acknowledged")
 		}
 		add("the result of every finished call, before the step after it starts: after a crash the execution goes on there")
-	case processes.EarlyReply:
+	case pattern == processes.EarlyReply:
 		add("what the steps before the reply did, and the reply, before it is sent")
 		add("after the reply the result of every finished call, before the step after it starts")
-	case processes.RequestReply:
+	case pattern == processes.RequestReply:
 		add("nothing of the steps: an execution that a crash interrupts is not resumed, and its caller gets no answer")
 		add("a record of what happened, written beside the request; a crash may lose the last second of them")
 	default:
@@ -139,6 +142,9 @@ func (e *explainer) notes() {
 				add("%s at %s may take %s, and the caller waits %s: then 504%s", c.What, c.Position, exact(longest), exact(l.Timeout), effect)
 			}
 		}
+	}
+	if d := e.process.Delivery.Expires.Request; d > 0 {
+		add("an execution that has not begun %s after its acceptance ends expired", exact(d))
 	}
 	if d := e.process.Delivery; e.process.Pattern != processes.RequestReply {
 		add("%s at once; the rest waits on disk", plural(d.Workers, "execution runs", "executions run"))
