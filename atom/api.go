@@ -71,7 +71,7 @@ type Reply struct {
 type Acknowledgement struct {
 	Execution     string
 	Process       string
-	Status        string // accepted duplicate filtered
+	Status        string // accepted duplicate filtered echo
 	ReceivedAt    time.Time
 	SHA256        string
 	Location      string

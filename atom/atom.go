@@ -58,6 +58,7 @@ type Atom struct {
 	callbacks *callbacks // nil: nobody is called back
 	followers followers
 
+	writes   writes
 	running  sync.Map     // seq → *execution, durable ones
 	alone    sync.RWMutex // held for writing by an execution that two unclean stops found running
 	labels   sync.Map     // *processes.Step → its part of a trace
@@ -122,6 +123,9 @@ func (a *Atom) Run(ctx context.Context) error {
 		}
 		a.queue(name).recover(n)
 	}
+	if err := a.loadWrites(ctx); err != nil {
+		return err
+	}
 	if err := a.resumeHeld(ctx); err != nil {
 		return err
 	}
@@ -158,6 +162,12 @@ func (a *Atom) arrived(records []*Record) {
 // readied is told by the store of everything that may run again.
 func (a *Atom) readied(list []Ready) {
 	for _, r := range list {
+		if r.Superseded {
+			a.queue(r.Process).gone()
+			a.metrics.Process(r.Process).Ended(string(Superseded), 0)
+			a.followers.tell(r.Seq)
+			continue
+		}
 		a.queue(r.Process).again(r)
 	}
 }

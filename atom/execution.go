@@ -39,14 +39,16 @@ type execution struct {
 
 	mu       sync.Mutex
 	done     map[string]Entry // journal of earlier runs, by kind and key
-	pending  []Entry          // finished and not yet committed
-	handoffs []*Acceptance    // likewise
-	kept     *KeptReply       // likewise
-	settled  *Settled         // likewise
-	given    bool             // the reply is pending or committed
-	waits    []Wait           // likewise
-	signals  int              // that earlier runs were given
-	entries  []Entry          // in memory: everything so far
+	marks    []Mark
+	writing  []Write
+	pending  []Entry       // finished and not yet committed
+	handoffs []*Acceptance // likewise
+	kept     *KeptReply    // likewise
+	settled  *Settled      // likewise
+	given    bool          // the reply is pending or committed
+	waits    []Wait        // likewise
+	signals  int           // that earlier runs were given
+	entries  []Entry       // in memory: everything so far
 	count    int
 	trace    trace
 	warnings []string
@@ -177,7 +179,7 @@ func (e *execution) flush(extra ...Entry) error {
 	c := e.takePending()
 	e.mu.Unlock()
 	c.Entries = append(c.Entries, extra...)
-	if len(c.Entries) == 0 && len(c.Handoffs) == 0 && len(c.Waits) == 0 {
+	if len(c.Entries) == 0 && len(c.Handoffs) == 0 && len(c.Waits) == 0 && len(c.Writes) == 0 && len(c.Marks) == 0 {
 		return nil
 	}
 	err := e.atom.apply(c)
@@ -188,9 +190,10 @@ func (e *execution) flush(extra ...Entry) error {
 }
 
 func (e *execution) takePending() *Change {
-	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled, Waits: e.waits, Forget: e.forget}
+	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled, Waits: e.waits, Forget: e.forget, Marks: e.marks, Writes: e.writing}
 	e.forget = nil
 	e.pending, e.handoffs, e.kept, e.settled, e.waits = nil, nil, nil, nil, nil
+	e.marks, e.writing = nil, nil
 	return c
 }
 
@@ -221,11 +224,12 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 			return fault.Failf(fault.CodeInternal, "the process %s is not deployed any more", h.Process)
 		}
 		in := &Arrival{Doc: h.Body, CorrelationID: m.Correlation, Traceparent: m.Trace, Principal: m.Principal, Received: now, Props: h.Props}
-		taken, skip, err := e.atom.intake(f.Context(), d, in)
+		taken, out, err := e.atom.intake(f.Context(), d, in)
 		if err != nil {
 			return err
 		}
-		if !skip {
+		if out == "" {
+			m.Coalesced = taken.Coalesce != nil
 			taken.Origin = a.Origin
 			if taken.Lane != nil {
 				taken.Lane.Limit = 0 // what was done is not refused

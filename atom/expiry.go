@@ -127,7 +127,7 @@ func (a *Atom) expire(ctx context.Context, o Overdue) error {
 // begin commits that an execution begins, where it had a time to begin by. It
 // reports whether it may run; otherwise what its queue is to know.
 func (e *execution) begin(ctx context.Context, r *Record) (afterRun, bool) {
-	if e.plan.process.Delivery.Expires.Request == 0 || r.Attempt > 0 || e.meta.Replied {
+	if e.plan.process.Delivery.Expires.Request == 0 && !e.meta.Coalesced || r.Attempt > 0 || e.meta.Replied {
 		return afterRun{}, true
 	}
 	switch err := e.atom.apply(&Change{Seq: r.Seq, Begins: true}); {

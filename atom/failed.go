@@ -362,15 +362,18 @@ func (a *Atom) alarm(e *execution, o *Outcome) *Acceptance {
 	}
 	at := now()
 	in := &Arrival{Doc: document.FromJSON(a.failureRecord(e, o)), CorrelationID: e.meta.Correlation, Traceparent: e.meta.Trace, Received: at}
-	taken, filtered, err := a.intake(a.work, d, in)
+	taken, out, err := a.intake(a.work, d, in)
 	if err != nil {
 		a.log.Error("on_failure does not take the record", "process", name, "execution", e.id(), "error", err)
 		return nil
 	}
-	if filtered {
+	if out != "" {
 		return nil
 	}
-	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Parent: e.id(), Alarm: true}
+	m := &meta{Correlation: e.meta.Correlation, Trace: e.meta.Trace, Parent: e.id(), Alarm: true, Coalesced: taken.Coalesce != nil}
+	if taken.Lane != nil {
+		taken.Lane.Limit = 0
+	}
 	origin := derive("alarm", e.id())
 	taken.Origin, taken.Meta = fmt.Sprintf("%x", origin), m.append(nil)
 	return taken

@@ -18,6 +18,7 @@ const (
 	ackAccepted  = "accepted"
 	ackDuplicate = "duplicate"
 	ackFiltered  = "filtered"
+	ackEcho      = "echo"
 )
 
 // open reports whether a process' trigger may take anything in now.
@@ -62,12 +63,12 @@ func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival, origin string
 	if a.queue(d.Process.Name).full(d.Process.Delivery.Backlog) {
 		return nil, ErrBusy
 	}
-	taken, filtered, err := a.intake(ctx, d, in)
+	taken, out, err := a.intake(ctx, d, in)
 	if err != nil {
 		return nil, err
 	}
-	ack := &Acknowledgement{Process: d.Process.Name, Status: ackFiltered, ReceivedAt: in.Received, SHA256: in.SHA256, CorrelationID: in.CorrelationID}
-	if filtered {
+	ack := &Acknowledgement{Process: d.Process.Name, Status: out, ReceivedAt: in.Received, SHA256: in.SHA256, CorrelationID: in.CorrelationID}
+	if out != "" {
 		return ack, nil
 	}
 	taken.Origin = origin
@@ -80,12 +81,12 @@ func (a *Atom) take(ctx context.Context, d *Deployed, in *Arrival, origin string
 	return a.acknowledge(ack, r), nil
 }
 
-// intake makes the process' own checks, in order: profile, filter, dedupe, sequence.
-// It gives what is to be stored, or that the message is filtered out.
-func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acceptance, filtered bool, err error) {
+// intake makes the process' own checks, in order: profile, filter, dedupe, echo
+// guard, coalesce, sequence. It gives what is to be stored, or why nothing is.
+func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acceptance, out string, err error) {
 	p := d.Process
 	if err := steps.Match(p.Delivery.Profile, in.Doc); err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	e := a.prepare(d, in)
 	taken = &Acceptance{Process: p.Name, Plan: d.plan.name(), Env: d.release.envHash, Received: in.Received}
@@ -95,26 +96,33 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 	if needsFrame(&p.Delivery) {
 		f := steps.NewFrame(ctx, e, p, in.Doc, in.Props, in.Received)
 		if err := a.reads(ctx, f, p); err != nil {
-			return nil, false, err
+			return nil, "", err
 		}
 		if filtered, err := filter(f, &p.Delivery); err != nil || filtered {
-			return nil, filtered, err
+			return nil, ackFiltered, err
 		}
 		key, err := dedupeKey(f, p.Delivery.Dedupe)
 		if err != nil {
-			return nil, false, err
+			return nil, "", err
 		}
 		if key != "" {
 			taken.Dedupe = &Dedupe{Key: key, Until: in.Received.Add(p.Delivery.Dedupe.Window)}
 		}
+		if ours, err := a.echo(ctx, f, p.Delivery.EchoGuard); err != nil || ours {
+			return nil, ackEcho, err
+		}
+		if err := a.coalesceFor(f, p, taken); err != nil {
+			return nil, "", err
+		}
 		if taken.Lane, err = laneFor(f, p); err != nil {
-			return nil, false, err
+			return nil, "", err
 		}
 		if taken.Track, err = e.track(f); err != nil {
-			return nil, false, err
+			return nil, "", err
 		}
 	}
 	m := *e.meta
+	m.Coalesced = taken.Coalesce != nil
 	if in.Request != nil {
 		m.Request = appendRequest(nil, in)
 	}
@@ -129,11 +137,11 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 	}
 	taken.Meta = m.append(make([]byte, 0, 512))
 	setDocument(taken, in.Doc, e.redact)
-	return taken, false, nil
+	return taken, "", nil
 }
 
 func needsFrame(d *processes.Delivery) bool {
-	return d.Filter != nil || d.Dedupe != nil || d.Sequence != nil || len(d.Track) > 0
+	return d.Filter != nil || d.Dedupe != nil || d.Sequence != nil || d.EchoGuard != nil || d.Coalesce != nil || len(d.Track) > 0
 }
 
 // prepare makes the execution of an arrival, as far as it is known before it

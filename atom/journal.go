@@ -17,6 +17,7 @@ const (
 	kindCall    = "call"    // the final outcome of a call: an answer, or a failure
 	kindAttempt = "attempt" // an attempt that failed and will be made again
 	kindHandoff = "handoff" // an execution of its own was created
+	kindMark    = "mark"    // the version that a call made is known
 	kindReply   = "reply"   // the caller was answered
 	kindPage    = "page"    // a page of a paged call, and how far its loop has come
 	kindState   = "state"   // what the process remembered when it began

@@ -20,6 +20,7 @@ type meta struct {
 	Call        *metaCall // a hand-off of one call
 	Replied     bool
 	Memory      bool       // it ran in memory: there is no journal
+	Coalesced   bool       // a newer message may take its place until it begins
 	Alarm       bool       // it belongs to an on_failure: its failure starts none
 	Original    string     // id of the failed execution that this one takes the place of
 	Began       time.Time  // with Original: when that one began; zero: at its own acceptance
@@ -89,6 +90,7 @@ func (m *meta) append(dst []byte) []byte {
 	flag("replied", m.Replied)
 	flag("memory", m.Memory)
 	flag("alarm", m.Alarm)
+	flag("coalesced", m.Coalesced)
 	text("original", m.Original)
 	if !m.Began.IsZero() {
 		text("began", timeText(m.Began))
@@ -138,6 +140,8 @@ func parseMeta(b []byte) (*meta, error) {
 			m.Call, err = parseCall(v)
 		case "later":
 			m.Later, err = parseLater(v)
+		case "coalesced":
+			m.Coalesced = v == true
 		case "replied":
 			m.Replied = v == true
 		case "memory":

@@ -113,6 +113,10 @@ func (q *queue) again(r Ready) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
+	case !r.Later.IsZero(): // it was accepted
+		q.waiting++
+		q.schedule(r.Later)
+		return
 	case q.has(r.Seq):
 		q.held[r.Seq] = true
 		return

@@ -38,6 +38,11 @@ func (a *Atom) Request(ctx context.Context, d *Deployed, in *Arrival) (*Reply, e
 	} else if filtered {
 		return &Reply{None: true}, nil
 	}
+	if ours, err := a.echo(ctx, f, p.Delivery.EchoGuard); err != nil {
+		return nil, err
+	} else if ours {
+		return &Reply{None: true}, nil
+	}
 	key, err := dedupeKey(f, p.Delivery.Dedupe)
 	if err != nil {
 		return nil, err

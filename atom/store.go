@@ -60,6 +60,7 @@ type Acceptance struct {
 	Doc      []byte // the message; over 64 KiB it is kept as a file
 	Data     []byte // its data view, where that is not Doc itself
 	Dedupe   *Dedupe
+	Coalesce *Coalesce
 	Lane     *Lane   // nil: in no order
 	Entries  []Entry // what it did before it was accepted (early reply)
 }
@@ -110,6 +111,8 @@ type Change struct {
 	Waits    []Wait     // that it waits for from now on; those that are known already stay as they are
 	Memory   *Memory    // for executions to come; with a version that is not current nothing is changed, and it fails with ErrConflict
 	Forget   []Forget   // entries that go from the journal as it was before
+	Marks    []Mark     // versions of other systems' records that it made
+	Writes   []Write    // calls that it is about to make
 	Begins   bool       // it runs for the first time; if its Expires is over nothing is changed, and it fails with ErrExpired
 	Unbegun  bool       // only if it has not begun before its Expires; otherwise nothing is changed, and it fails with ErrBegun
 	GaveUp   []int64    // places of waits that it gives up; if one was signalled nothing is changed, and it fails with ErrSignalled
@@ -270,6 +273,7 @@ type Store interface {
 	Failures
 	Lanes
 	Holds
+	Echoes
 	States
 	// OnAccepted names the function that is told of every accepted execution
 	// and hand-off, in the order of commit and of Seq, before whoever waits

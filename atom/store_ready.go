@@ -1,12 +1,16 @@
 package atom
 
+import "time"
+
 // Ready is an execution that may run again although nothing made its Due come:
 // what it waited for was stored, or what held it has let go.
 type Ready struct {
-	Process string
-	Seq     int64
-	Turn    bool    // its turn has come in its lane: Heads gives it, not Due
-	Record  *Record // as Due would give it; nil: the queue reads it
+	Process    string
+	Seq        int64
+	Turn       bool      // its turn has come in its lane: Heads gives it, not Due
+	Superseded bool      // it ended: a newer message took its place
+	Later      time.Time // it was accepted, to run then; zero: it may run now
+	Record     *Record   // as Due would give it; nil: the queue reads it
 }
 
 // Notifier tells of executions that became ready again.

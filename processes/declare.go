@@ -58,6 +58,8 @@ type processDecl struct {
 	Filter            *expression.Expr
 	Dedupe            *dedupeDecl
 	Sequence          *sequenceDecl
+	Coalesce          *Coalesce
+	EchoGuard         *EchoGuard
 	Workers, Backlog  int
 	Retry             *Retry
 	Track             []Track
@@ -107,8 +109,8 @@ var processFields = []spec.Field{
 		spec.Duration("window", func(d *dedupeDecl) *time.Duration { return &d.Window }, "How long a key is remembered, from the commit.").Min(time.Second).Max(longest).Required(),
 		spec.Enum("when_missing", func(d *dedupeDecl) *string { return &d.WhenMissing }, "What a nil key means: a failure, or a message that is always taken.", "error", "accept").Or("error"),
 	),
-	spec.Later("echo_guard", "Drops the event that our own write-back caused."),
-	spec.Later("coalesce", "Runs messages for one key inside a window once."),
+	echoGuardField(),
+	coalesceField(),
 	sequenceField(),
 	spec.Optional("expires", func(p *processDecl) **expiresDecl { return &p.Expires }, "How long messages and replies wait for somebody.", expiresFields...),
 	spec.Int("workers", func(p *processDecl) *int { return &p.Workers }, "Durable executions of this process at once.").Or(16).Min(1).Max(10000),
@@ -183,7 +185,7 @@ var limitFields = []spec.Field{
 	spec.Int("concurrency", func(l *ConnectionLimits) *int { return &l.Concurrency }, "Calls at once; unlimited by default.").Min(1),
 	spec.Rate("rate", func(l *ConnectionLimits) *float64 { return &l.Rate }, "Calls a second; unlimited by default."),
 	spec.Object("circuit", func(l *ConnectionLimits) *Circuit { return &l.Circuit }, "When the system is taken to be down: then durable executions that need it are held, without spending attempts, and callers get 503 at once, until a call that probes succeeds.",
-		spec.Int("failures", func(c *Circuit) *int { return &c.Failures }, "Calls in a row that got no answer in time, no connection, or 502, 503 or 504; 0 never takes it to be down.").Or(5).Max(1000),
+		spec.Int("failures", func(c *Circuit) *int { return &c.Failures }, "Calls in a row that got no answer in time, no connection, or 502, 503 or 504; 0 never takes it to be down.").Or(5).Min(0).Max(1000),
 		spec.Duration("probe", func(c *Circuit) *time.Duration { return &c.Probe }, "How long until a call is let through to probe, and between probes.").Or(10*time.Second).Min(10*time.Millisecond).Max(time.Hour),
 	),
 }
@@ -265,4 +267,4 @@ var stepFields = []spec.Field{
 var laterSteps = []string{}
 
 // laterKeys are keys of steps of the language that this version does not have.
-var laterKeys = map[string][]string{"call": {"marks"}}
+var laterKeys = map[string][]string{}

@@ -1,6 +1,8 @@
 package processes
 
 import (
+	"time"
+
 	"valence/internal/expression"
 	"valence/internal/spec"
 )
@@ -14,6 +16,36 @@ type Sequence struct {
 	Limit int    // most that wait behind the first of a key; 0: any number
 }
 
+// Coalesce runs messages of one key inside a window once, with the newest.
+type Coalesce struct {
+	Key    *expression.Expr
+	Window time.Duration
+}
+
+// EchoGuard drops events that calls of ours caused.
+type EchoGuard struct {
+	System  string
+	Record  *expression.Expr
+	Version *expression.Expr
+}
+
+func coalesceField() spec.Field {
+	return spec.Optional("coalesce", func(p *processDecl) **Coalesce { return &p.Coalesce },
+		"Messages of one key inside a window run once, when it is over, with the newest; the others end `superseded`. Not with `output:`.",
+		spec.Expr("key", func(c *Coalesce) **expression.Expr { return &c.Key }, "What is the same for messages that run once; nil is a failure.").Required(),
+		spec.Duration("window", func(c *Coalesce) *time.Duration { return &c.Window }, "From the first message on.").Min(10*time.Millisecond).Max(24*time.Hour).Required(),
+	)
+}
+
+func echoGuardField() spec.Field {
+	return spec.Optional("echo_guard", func(p *processDecl) **EchoGuard { return &p.EchoGuard },
+		"Drops the event that our own write caused: one with a version that a call made, as its `marks:` say. An event that overtakes the answer to such a call waits for it, 10 s at most.",
+		spec.Name("system", func(g *EchoGuard) *string { return &g.System }, "The system, by the name that `marks:` gives it.").Eg("shop").Required(),
+		spec.Expr("record", func(g *EchoGuard) **expression.Expr { return &g.Record }, "The record that the event is of; nothing is dropped where it is nil.").Required(),
+		spec.Expr("version", func(g *EchoGuard) **expression.Expr { return &g.Version }, "Its version; nothing is dropped where it is nil.").Required(),
+	)
+}
+
 type sequenceDecl struct {
 	Sequence
 	OnFailure string
@@ -22,7 +54,7 @@ type sequenceDecl struct {
 func sequenceField() spec.Field {
 	return spec.Optional("sequence", func(p *processDecl) **sequenceDecl { return &p.Sequence },
 		"Runs messages of one key one at a time, in the order in which they were accepted; keys run in parallel. A retry, a wait or a restart keeps the place.",
-		spec.Expr("key", func(s *sequenceDecl) **expression.Expr { return &s.Key }, "What is the same for messages that keep their order; nil is a failure.").Text().Required(),
+		spec.Expr("key", func(s *sequenceDecl) **expression.Expr { return &s.Key }, "What is the same for messages that keep their order; nil is a failure.").Required(),
 		spec.Enum("on_failure", func(s *sequenceDecl) *string { return &s.OnFailure }, "What a failed execution means for those behind it: `block` holds them until somebody resubmits, skips or deletes it, `skip` lets them go on.", "block", "skip").Or("block"),
 		spec.Name("scope", func(s *sequenceDecl) *string { return &s.Scope }, "A name; processes with the same one share their keys. The process alone by default."),
 		spec.Int("limit", func(s *sequenceDecl) *int { return &s.Limit }, "Most messages that wait behind the first of a key; beyond it 503 with `Retry-After`. No limit by default.").Min(1).Max(100_000),
@@ -31,6 +63,10 @@ func sequenceField() spec.Field {
 
 // order fills in what keeps messages in order, and refuses what cannot be.
 func (b *building) order(decl *processDecl, d *spec.Decoder) {
+	b.proc.Delivery.Coalesce, b.proc.Delivery.EchoGuard = decl.Coalesce, decl.EchoGuard
+	if decl.Coalesce != nil && decl.Listen != nil && decl.Listen.Output != "" {
+		d.Problem(valueAt(b.comp.root, "coalesce"), CodeNoEffect, "`coalesce:` does not go with `output:`: those who sent the older messages would get no reply", "drop one of them")
+	}
 	if decl.Sequence == nil {
 		return
 	}

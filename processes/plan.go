@@ -169,7 +169,9 @@ type Delivery struct {
 	Profile   *Profile
 	Filter    *expression.Expr
 	Dedupe    *Dedupe
-	Sequence  *Sequence // nil: in no order
+	Sequence  *Sequence  // nil: in no order
+	Coalesce  *Coalesce  // nil: each message runs
+	EchoGuard *EchoGuard // nil: nothing is taken for an echo
 	Workers   int
 	Backlog   int
 	Retry     *Retry // nil: the project's

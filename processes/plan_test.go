@@ -222,7 +222,7 @@ secret: ["${secret.KEY}", "${secret.OLD}"]
 	if err != nil {
 		t.Fatal(err)
 	}
-	if limits != (ConnectionLimits{Timeout: 5 * time.Second, Concurrency: 2}) {
+	if limits != (ConnectionLimits{Timeout: 5 * time.Second, Concurrency: 2, Circuit: Circuit{Failures: 5, Probe: 10 * time.Second}}) {
 		t.Errorf("%+v", limits)
 	}
 	want := &webSettings{URL: "http://x", Headers: []spec.KV{{Name: "A", Value: "s3cret"}, {Name: "N", Value: "5"}}, Auth: webAuth{User: "u"}, Max: 10 << 20}

@@ -44,6 +44,8 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"refused", refused},
 		{"lanes", lanes},
 		{"holds", holds},
+		{"coalescing", coalescing},
+		{"echoes", echoes},
 		{"blocked lanes", blockedLanes},
 		{"limits of lanes", laneLimits},
 		{"replies", keptReplies},

@@ -37,6 +37,7 @@ func (s *Store) begins(c *atom.Change) error {
 		return atom.ErrBegun
 	case c.Begins, c.Unbegun:
 		delete(s.expiry, c.Seq)
+		s.begun(c.Seq)
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ type Store struct {
 	lanes    map[[2]string]*lane
 	pos      int64 // newest place in a lane
 	holds    map[int64][]string
+	events   events
 	turns    []atom.Ready // to be told
 	placed   *atom.Lane   // of the acceptance that takes another's place
 }
@@ -57,7 +58,7 @@ var _ atom.Store = (*Store)(nil)
 func NewStore() *Store {
 	return &Store{remembered: remembered{}, next: 1, live: map[int64]*atom.Execution{}, done: map[int64]*atom.Execution{}, parked: map[int64]bool{},
 		keys: map[[2]string]*key{}, origins: map[string]atom.Receipt{}, contents: map[string][]byte{}, started: map[int64]int{}, replies: map[int64]*atom.KeptReply{},
-		lanes: map[[2]string]*lane{}, holds: map[int64][]string{}, expiry: map[int64]time.Time{}}
+		lanes: map[[2]string]*lane{}, holds: map[int64][]string{}, events: newEvents(), expiry: map[int64]time.Time{}}
 }
 
 // Fail makes everything that writes fail with err until it is called with nil.
@@ -92,6 +93,7 @@ func (s *Store) Accept(ctx context.Context, a *atom.Acceptance) (atom.Receipt, e
 	var told []*atom.Record
 	r, err := s.accept(a, &told)
 	s.tell(told)
+	s.tellTurns()
 	return r, err
 }
 
@@ -140,6 +142,7 @@ func (s *Store) accept(a *atom.Acceptance, told *[]*atom.Record) (atom.Receipt, 
 	} else if x := s.live[own.Seq]; x != nil {
 		return atom.Receipt{Seq: x.Seq, Received: x.Received, Duplicate: true}, nil
 	}
+	s.coalesce(&own)
 	own.Entries, own.Dedupe = nil, nil
 	r := atom.Receipt{Seq: own.Seq, Received: own.Received}
 	x := &atom.Execution{Record: atom.Record{Acceptance: own, State: atom.Accepted}, Journal: slices.Clone(a.Entries)}
@@ -245,6 +248,7 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 			return err
 		}
 	}
+	s.mark(c)
 	x.Journal = append(x.Journal, c.Entries...)
 	s.keepReply(x.Process, c)
 	if c.Park != nil {

@@ -20,6 +20,7 @@ type call struct {
 	Timeout   time.Duration
 	Cache     time.Duration
 	Mode      string
+	Marks     *marks
 }
 
 var _ = define[call]("call", kind{
@@ -36,6 +37,7 @@ var _ = define[call]("call", kind{
 	spec.Duration("timeout", func(s *call) *time.Duration { return &s.Timeout }, "The longest one attempt may take; the connection's by default."),
 	spec.Duration("cache", func(s *call) *time.Duration { return &s.Cache }, "How long an answer may serve the same call again. Only for operations that change nothing."),
 	spec.Enum("mode", func(s *call) *string { return &s.Mode }, "`handoff`: do not wait.", "wait", "handoff").Or("wait"),
+	marksField(),
 }, func(s *call, c *processes.CheckContext) {
 	op := s.Operation.Operation
 	if op == nil {
@@ -50,6 +52,7 @@ var _ = define[call]("call", kind{
 	if s.Cache > 0 && !op.Safe {
 		problem("`cache:` is only for operations that change nothing, and `"+op.Name+"` may", "drop `cache:`")
 	}
+	checkMarks(s, c)
 	if s.Mode == "handoff" && (c.Step.Into != "" || c.Step.Name != "" || s.Cache > 0) {
 		problem("a hand-off gives no answer to keep", "drop `into:`, `name:` and `cache:`, or `mode: handoff`")
 	}
@@ -80,7 +83,11 @@ func (s *call) Run(f *Frame) error {
 	if s.Mode == "handoff" {
 		return f.rt.Handoff(f, &Handoff{Call: c})
 	}
-	r, err := f.rt.Call(f, c)
+	perform := f.rt.Call
+	if s.Marks != nil {
+		perform = s.Marks.marked
+	}
+	r, err := perform(f, c)
 	if err != nil {
 		return err
 	}

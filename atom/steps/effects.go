@@ -34,6 +34,18 @@ type Effects interface {
 	Reply(f *Frame, r *Reply, rest bool) error
 }
 
+// Marker remembers what calls write in other systems, for echo guards. All of
+// it belongs to the frame's step.
+type Marker interface {
+	// Writes notes that a call is about to change a record of a system, "" for
+	// one that only its answer names.
+	Writes(f *Frame, system, record string, timeout time.Duration) error
+	// Marks notes the version that it made, "" for none.
+	Marks(f *Frame, system, record, version string) error
+	// Unwritten is told that the run ends without an answer.
+	Unwritten(f *Frame, system string)
+}
+
 // Observer is told what happens, for operators.
 type Observer interface {
 	// Trace records a finished step.
@@ -56,6 +68,7 @@ type World interface {
 type Runtime interface {
 	Effects
 	Pages
+	Marker
 	Suspender
 	Memory
 	Observer

@@ -116,6 +116,10 @@ func (b *batch) accept(tx *sqlitedb.Tx, a *accepting) error {
 		a.receipt.Duplicate = true
 		return nil
 	}
+	if err := b.newest(tx, a); err != nil {
+		return err
+	}
+	own.Coalesce = nil
 	state := number(string(stateOf(&own, b.now)))
 	if err := b.enterRow(tx, a); err != nil {
 		return err

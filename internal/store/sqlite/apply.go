@@ -137,6 +137,9 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 			return err
 		}
 	}
+	if err := mark(tx, o.c); err != nil {
+		return err
+	}
 	if o.reply != nil {
 		if err := writeReply(tx, o.c.Seq, o.reply); err != nil {
 			return err

@@ -60,7 +60,10 @@ func (b *batch) begins(tx *sqlitedb.Tx, c *atom.Change) (refusal, err error) {
 	case c.Unbegun && !found:
 		return atom.ErrBegun, nil
 	}
-	_, err = tx.Exec("DELETE FROM expiry WHERE seq = ?", c.Seq)
+	if _, err = tx.Exec("DELETE FROM expiry WHERE seq = ?", c.Seq); err != nil {
+		return nil, err
+	}
+	_, err = tx.Exec(`DELETE FROM "coalesce" WHERE seq = ?`, c.Seq) // nothing takes its place any more
 	return nil, err
 }
 

@@ -54,6 +54,9 @@ func (s *Store) housekeeping(ctx context.Context) {
 		if err := s.db.Do(ctx, &sweepExpiryOp{b: s.batch}); err != nil {
 			s.log.Error("times to begin by cannot be deleted", "error", err)
 		}
+		if err := s.db.Do(ctx, &sweepEventsOp{b: s.batch}); err != nil {
+			s.log.Error("marks that are over cannot be deleted", "error", err)
+		}
 		if err := s.db.Do(ctx, &sweepWaitsOp{b: s.batch}); err != nil {
 			s.log.Error("waits that are over cannot be deleted", "error", err)
 		}

@@ -73,6 +73,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "idle contents",
 	SQL:  `ALTER TABLE content ADD COLUMN idle INTEGER;`,
+}, {
+	Name: "events of one record",
+	SQL:  migrationEvents,
 }}
 
 // How states and statuses are stored. Those under live are executions that

@@ -1,0 +1,213 @@
+package atom_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"valence/atom"
+	"valence/atom/atomtest"
+	"valence/internal/document"
+)
+
+func TestMessagesOfAWindowRunOnceWithTheNewest(t *testing.T) {
+	sys := newSystem()
+	store := atomtest.NewStore()
+	yaml := `
+process: thin
+listen: { path: /thin, input: json, auth: none }
+coalesce: { key: "${doc.id}", window: 300ms }
+steps:
+  - call: sys.post
+    with: { path: "/${doc.id}" }
+    body: ${doc.n}
+`
+	r := start(t, sys, store, yaml)
+	var acks []*atom.Acknowledgement
+	for i := range 4 {
+		acks = append(acks, r.accept("thin", fmt.Sprintf(`{"id":"a","n":%d}`, i)))
+	}
+	other := r.accept("thin", `{"id":"b","n":9}`)
+	for i := range 3 {
+		v := r.ended(acks[i].Execution)
+		if v.Status != "superseded" || v.Resolution == nil || v.Resolution.Execution != acks[i+1].Execution {
+			t.Errorf("%d: %+v %+v", i, v, v.Resolution)
+		}
+	}
+	r.stop() // the window goes on past a restart
+	r = start(t, sys, store, yaml)
+	for _, a := range []*atom.Acknowledgement{acks[3], other} {
+		if v := r.ended(a.Execution); v.Status != "completed" {
+			t.Errorf("%+v", v)
+		}
+	}
+	if calls := sys.seen(); len(calls) != 2 || calls[0].body+calls[1].body != "39" && calls[0].body+calls[1].body != "93" {
+		t.Errorf("%+v", calls)
+	}
+	again := r.accept("thin", `{"id":"a","n":7}`)
+	if v := r.ended(again.Execution); v.Status != "completed" {
+		t.Errorf("after the window: %+v", v)
+	}
+	if load, err := r.atom.Load(context.Background(), "thin"); err != nil || load.Waiting != 0 {
+		t.Errorf("%+v %v", load, err)
+	}
+}
+
+const twoWays = `
+process: from-shop
+listen: { path: /shop, input: json, auth: none }
+echo_guard: { system: shop, record: "${doc.id}", version: "${doc.version}" }
+steps:
+  - call: sys.post
+    with: { path: "/erp/${doc.id}" }
+    marks: { system: erp, record: "${input.id}", version: "${doc.version}" }
+---
+process: from-erp
+listen: { path: /erp, input: json, auth: none }
+echo_guard: { system: erp, record: "${doc.id}", version: "${doc.version}" }
+steps:
+  - call: sys.post
+    with: { path: "/shop/${doc.id}" }
+    marks: { system: shop, record: "${doc.id}", version: "${doc.version}" }
+`
+
+func TestTheEventOfOurOwnWriteIsAnEcho(t *testing.T) {
+	sys := newSystem()
+	sys.answers["post /erp/1"] = json(`{"id":1,"version":7}`)
+	store := atomtest.NewStore()
+	r := start(t, sys, store, twoWays)
+	r.ended(r.accept("from-shop", `{"id":1,"version":3}`).Execution)
+	if ack := r.accept("from-erp", `{"id":1,"version":7}`); ack.Status != "echo" || ack.Execution != "" {
+		t.Errorf("%+v", ack)
+	}
+	if ack := r.accept("from-erp", `{"id":1,"version":6}`); ack.Status != "accepted" {
+		t.Errorf("another version: %+v", ack)
+	}
+	if ack := r.accept("from-erp", `{"id":2,"version":7}`); ack.Status != "accepted" {
+		t.Errorf("another record: %+v", ack)
+	}
+	if ack := r.accept("from-erp", `{"id":1}`); ack.Status != "accepted" {
+		t.Errorf("no version: %+v", ack)
+	}
+	r.stop()
+	r = start(t, sys, store, twoWays)
+	if ack := r.accept("from-erp", `{"id":1,"version":7}`); ack.Status != "echo" {
+		t.Errorf("after a restart: %+v", ack)
+	}
+}
+
+func TestAnEventThatOvertakesTheAnswerWaitsForIt(t *testing.T) {
+	sys := newSystem()
+	sys.answers["post /erp/1"] = json(`{"id":1,"version":7}`)
+	sys.answers["post /shop/5"] = json(`{"id":5,"version":"x"}`)
+	sys.block, sys.entered = make(chan struct{}), make(chan string, 10)
+	r := start(t, sys, nil, twoWays)
+	r.accept("from-shop", `{"id":1,"version":3}`)
+	<-sys.entered
+	if ack := r.accept("from-erp", `{"id":2,"version":7}`); ack.Status != "accepted" {
+		t.Errorf("an event of another record waits: %+v", ack)
+	}
+	<-sys.entered // its call, whose answer names the record
+	got := make(chan string, 2)
+	for process, body := range map[string]string{"from-erp": `{"id":1,"version":7}`, "from-shop": `{"id":9,"version":1}`} {
+		go func() {
+			ack, err := r.atom.Accept(context.Background(), r.process(process), arrival(body))
+			if err != nil {
+				got <- err.Error()
+				return
+			}
+			got <- process + " " + ack.Status
+		}()
+	}
+	select {
+	case s := <-got:
+		t.Fatalf("it did not wait: %s", s)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(sys.block)
+	both := <-got + "," + <-got
+	if !strings.Contains(both, "from-erp echo") || !strings.Contains(both, "from-shop accepted") {
+		t.Error(both)
+	}
+}
+
+// app is one of two applications: each has versions of records and tells of
+// every change, before it answers.
+type app struct {
+	value   string
+	version int
+	tell    func(version int)
+}
+
+func (a *app) write(value string) (*document.Document, error) {
+	a.value = value
+	a.version++
+	go a.tell(a.version)
+	return document.FromJSON([]byte(fmt.Sprintf(`{"id":1,"version":%d}`, a.version))), nil
+}
+
+func TestBothSidesChangeAtOnceAndItEnds(t *testing.T) {
+	sys := newSystem()
+	r := start(t, sys, nil, `
+process: from-a
+listen: { path: /a, input: json, auth: none }
+echo_guard: { system: a, record: "${doc.id}", version: "${doc.version}" }
+sequence: { key: "${doc.id}", scope: record }
+steps:
+  - call: sys.get
+    with: { path: /a }
+  - call: sys.post
+    with: { path: /b }
+    marks: { system: b, record: "${input.id}", version: "${doc.version}" }
+---
+process: from-b
+listen: { path: /b, input: json, auth: none }
+echo_guard: { system: b, record: "${doc.id}", version: "${doc.version}" }
+sequence: { key: "${doc.id}", scope: record }
+steps:
+  - call: sys.get
+    with: { path: /b }
+  - call: sys.post
+    with: { path: /a }
+    marks: { system: a, record: "${input.id}", version: "${doc.version}" }
+`)
+	acks := make(chan string, 100)
+	event := func(process string) func(int) {
+		return func(version int) {
+			ack, err := r.atom.Accept(context.Background(), r.process(process), arrival(fmt.Sprintf(`{"id":1,"version":%d}`, version)))
+			if err != nil {
+				acks <- err.Error()
+				return
+			}
+			acks <- ack.Status
+		}
+	}
+	a, b := &app{tell: event("from-a")}, &app{tell: event("from-b")}
+	sys.answers["get /a"] = func(int) (*document.Document, error) {
+		return document.FromJSON([]byte(`{"value":"` + a.value + `"}`)), nil
+	}
+	sys.answers["get /b"] = func(int) (*document.Document, error) {
+		return document.FromJSON([]byte(`{"value":"` + b.value + `"}`)), nil
+	}
+	sys.answers["post /a"] = func(int) (*document.Document, error) { return a.write(b.value) }
+	sys.answers["post /b"] = func(int) (*document.Document, error) { return b.write(a.value) }
+	a.write("from a") // both at once
+	b.write("from b")
+	count := map[string]int{}
+	for range 4 { // two changes, and the echo of each write that they cause
+		count[<-acks]++
+	}
+	select {
+	case s := <-acks:
+		t.Errorf("it goes on: %s", s)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if count["accepted"] != 2 || count["echo"] != 2 {
+		t.Errorf("%v", count)
+	}
+	if a.value != b.value {
+		t.Errorf("they differ: %q and %q", a.value, b.value)
+	}
+}
