@@ -33,7 +33,7 @@ type Options struct {
 	// Hold is how long a poll is held at most; 0 is 30 s.
 	Hold time.Duration
 	// Queue is how many requests may wait to be judged before others are sent
-	// away; 0 is 2,000.
+	// away; 0 is 20,000: waiting costs no more than a poll that is held.
 	Queue int
 }
 
@@ -63,7 +63,7 @@ func New(s *cloud.Service, o Options) *Gate {
 		o.Hold = 30 * time.Second
 	}
 	if o.Queue == 0 {
-		o.Queue = 2000
+		o.Queue = 20_000
 	}
 	var b [18]byte
 	rand.Read(b[:]) // never fails: crypto/rand
