@@ -37,6 +37,9 @@ setup: go ## Install what building and testing need: modules, a C compiler for t
 	@$(call need,python3,python3,the test with other clients of the platform API)
 	@$(call need,pip3,python3-pip,the test with other clients of the platform API)
 	@$(call need,chromium,chromium,the test of a page in a browser)
+	@$(call need,ip,iproute2,the tests through a firewall)
+	@$(call need,nft,nftables,the tests through a firewall)
+	@$(call need,tinyproxy,tinyproxy,the tests through a firewall)
 	@go mod download
 	@mkdir -p .cache && go build -o .cache/summary ./internal/summary
 
@@ -105,7 +108,7 @@ vulnerabilities: go ## Look for known vulnerabilities in what the binary holds.
 # -- tests
 
 # All packages but those that run the built program: these have stages of their own.
-unit_packages = $$(go list ./... | grep -vE '^valence/internal/(crash|cli|examples)(/|$$)')
+unit_packages = $$(go list ./... | grep -vE '^valence/internal/(crash|cli|examples|firewall)(/|$$)')
 
 .PHONY: race
 race: setup ## The race detector on everything that runs at once.
@@ -118,6 +121,10 @@ e2e: go ## End-to-end scripts against the built binary.
 .PHONY: examples
 examples: setup ## Every example, every block of the README, the language server.
 	@go test -count=1 ./internal/examples/...
+
+.PHONY: firewall
+firewall: setup ## The relay through real networks: NAT, a proxy, a cut link. It needs root.
+	@go test -count=1 -v ./internal/firewall/...
 
 .PHONY: crash
 crash: go ## The crash campaign: ROUNDS kills (100), then power cuts, failing disks and the rest.
@@ -135,7 +142,7 @@ bench: go ## Measure against the hand-written baselines; writes docs/benchmarks.
 .PHONY: test
 test: setup ## Everything that CI runs, with one line at the end: N passed, N failed, N skipped.
 	@rm -f .cache/tally.json; status=0; \
-	for stage in format vet staticcheck generated unit race e2e examples crash fuzz vulnerabilities; do \
+	for stage in format vet staticcheck generated unit race e2e examples firewall crash fuzz vulnerabilities; do \
 		$(MAKE) stage-$$stage || status=1; \
 	done; \
 	$(SUMMARY) total || status=1; exit $$status
@@ -159,6 +166,10 @@ stage-e2e:
 .PHONY: stage-examples
 stage-examples:
 	@$(SUMMARY) tests examples -- go test -count=1 -timeout 10m ./internal/examples/...
+
+.PHONY: stage-firewall
+stage-firewall:
+	@$(SUMMARY) tests firewall -- go test -count=1 -timeout 10m ./internal/firewall/...
 
 .PHONY: stage-crash
 stage-crash:

@@ -105,6 +105,7 @@ var table = []row{
 	{tooling, "internal/bench/cmd/*", []string{"*"}, nil},
 	{tooling, "internal/bench/baseline/*", nil, []string{mux, gjson}},
 	{tooling, "internal/crash", []string{"*"}, nil},
+	{tooling, "internal/firewall", []string{"*"}, []string{sys}},
 	{tooling, "internal/examples", []string{"*"}, []string{webhooks}},
 	{tooling, "internal/examples/systems", []string{"internal/examples"}, nil},
 	{tooling, "internal/floors", nil, nil},
