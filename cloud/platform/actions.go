@@ -117,6 +117,11 @@ func requestExecution(c *call, _ string) (*codec.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in.String("atomId") == "" || r.ProcessID == "" {
+		if stored, err := c.service.Request(c.ctx, c.who, id); err == nil { // names were given: the answer has the ids
+			r.AtomID, r.ProcessID, r.ProcessName = stored.AtomID, stored.ProcessID, stored.ProcessName
+		}
+	}
 	out := &codec.Object{Type: "ExecutionRequest", Fields: []codec.Field{
 		{Name: "processId", Value: r.ProcessID, Attr: true}, {Name: "processName", Value: r.ProcessName, Attr: true}, {Name: "atomId", Value: r.AtomID, Attr: true},
 		{Name: "requestId", Value: id, Attr: true}, {Name: "recordUrl", Value: c.url("ExecutionRecord", "async", id), Attr: true},

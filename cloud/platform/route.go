@@ -86,11 +86,13 @@ func endpointsOf(r resource) []endpoint {
 // find gives the endpoint of a path and the id in it.
 func (a *api) find(method string, parts []string) (endpoint, string, error) {
 	var allowed []string
+	loose := 0 // placeholders of what matched first: a name is never taken for an id
 	for _, e := range a.endpoints {
 		id, ok := match(e.path, parts)
-		if !ok {
+		if !ok || len(allowed) > 0 && placeholders(e) > loose {
 			continue
 		}
+		loose = placeholders(e)
 		if e.method == method {
 			return e, id, nil
 		}
