@@ -58,7 +58,7 @@ func (a *Atom) newCallbacks(c *connectors.Connector) *callbacks {
 	for name, other := range a.catalog.Connectors {
 		all[name] = other
 	}
-	a.catalog.Connectors = all
+	a.catalog.Connectors, a.catalog.Own = all, true
 	files := []processes.File{{Name: "valence-callback.yaml", Content: []byte(callbackFile)}}
 	project, problems := processes.Load(files, a.catalog)
 	packed, err := json.Marshal(files)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"strings"
 	"sync"
 
 	"gopkg.in/yaml.v3"
@@ -210,6 +211,9 @@ func (l *loader) enter(c *component) {
 	if first, taken := l.named[c.kind][name]; taken {
 		l.report(nil, c.pos(c.val), CodeDuplicateName, "there is another "+c.kind+" `"+cut(name)+"` at "+first.pos(first.val).String(), "rename one of them")
 		return
+	}
+	if strings.HasPrefix(name, "valence-") && !l.cat.Own && (c.kind == "process" || c.kind == "connection") {
+		l.report(nil, c.pos(c.val), spec.CodeBadName, "names that begin with `valence-` belong to the atom", "choose another name, such as `"+cut(strings.TrimPrefix(name, "valence-"))+"`")
 	}
 	if c.kind == "auth" && name == "none" {
 		l.report(nil, c.pos(c.val), CodeDuplicateName, "`none` is what a listener says that anybody may call", "choose another name")

@@ -286,6 +286,7 @@ type SecretSource struct {
 type Catalog struct {
 	Steps      []StepKind
 	Connectors connectors.Registry
+	Own        bool // the atom's own components are among the files: names may begin with valence-
 }
 
 // Flow tells lint how a kind runs the lists of steps below it.

@@ -128,7 +128,7 @@ func Of(f *fault.Failure) *Problem {
 	case f.Code == fault.CodeCancelled:
 		return &Problem{Status: http.StatusInternalServerError, Kind: "cancelled", Title: "The message was not processed to its end",
 			Detail: "Whoever runs this service has cancelled it."}
-	case f.Code == CodeExpired:
+	case f.Code == fault.CodeExpired:
 		return &Problem{Status: http.StatusGatewayTimeout, Kind: "expired", Title: "The message was not picked up in time",
 			Detail: "The message was accepted, but its time was over before it could be processed."}
 	case f.Code == CodeSuperseded:
@@ -165,11 +165,8 @@ func upstream(f *fault.Failure) *Problem {
 		Detail: "A system that this service needs did not do its part."}
 }
 
-// Codes of executions that ended without having failed.
-const (
-	CodeExpired    = "expired"
-	CodeSuperseded = "superseded"
-)
+// CodeSuperseded is of an execution whose message a newer one took the place of.
+const CodeSuperseded = "superseded"
 
 // kindOf keeps a code that an author chose fit for a URN.
 func kindOf(code string) string {

@@ -27,10 +27,11 @@ func explain(project *processes.Project, p *processes.Process) *explanation {
 	}
 	e.trigger()
 	e.checks()
-	e.block(p.Steps, p.Pattern == processes.FireAndForget || p.Pattern == processes.Called || p.SuspendsCaller)
+	e.block(p.Steps, p.Pattern == processes.FireAndForget || p.Pattern == processes.Called || p.SuspendsCaller || alwaysLater(p.Listen))
 	e.suspensions(p.Steps)
 	e.boundary()
 	e.durable()
+	e.later()
 	e.repeats()
 	e.waits()
 	e.notes()

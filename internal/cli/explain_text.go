@@ -127,6 +127,13 @@ func (e *explainer) waits() {
 	default:
 		e.x.WaitsMS = l.Timeout.Milliseconds()
 		e.x.CallerWaits = exact(l.Timeout) + ", then 504 and the execution is cancelled."
+		switch {
+		case l.TimeoutAction == processes.Continue:
+			e.x.CallerWaits = exact(l.Timeout) + ", then 202 with the place where the reply is collected, and the execution goes on."
+		case alwaysLater(l):
+			e.x.WaitsMS = 0
+			e.x.CallerWaits = "Until the message is on disk, usually milliseconds; the reply is collected later."
+		}
 	}
 }
 
@@ -134,7 +141,7 @@ func (e *explainer) notes() {
 	add := func(format string, args ...any) { e.x.Notes = append(e.x.Notes, fmt.Sprintf(format, args...)) }
 	if l := e.process.Listen; l != nil && e.process.Pattern != processes.FireAndForget {
 		for _, c := range e.x.Calls {
-			if longest := time.Duration(c.LongestMS) * time.Millisecond; !c.Durable && longest > l.Timeout {
+			if longest := time.Duration(c.LongestMS) * time.Millisecond; !c.Durable && longest > l.Timeout && !alwaysLater(l) {
 				effect := ""
 				if c.Changes {
 					effect = ", and whether the call took effect is not known"
