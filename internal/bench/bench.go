@@ -43,6 +43,7 @@ var workloads = []workload{
 	{"backlog", (*bench).waiting},
 	{"history", (*bench).history},
 	{"resubmit", (*bench).resubmission},
+	{"waits", (*bench).waits},
 }
 
 // Run measures what the configuration asks for and writes the table. Rows of

@@ -28,6 +28,7 @@ type Config struct {
 	History     int    // finished executions
 	Processes   int    // loaded at once
 	Failed      int    // failed executions to be run again
+	Waits       int    // executions that wait for a signal
 	Data        string // folder for what is stored while measuring: it must lie on a disk
 	Out         string // the table
 	Root        string // of the repository
@@ -62,7 +63,7 @@ func ConfigFrom(env func(string) string, root string) (Config, error) {
 	}
 	c.Rounds, c.Connections, c.Threads = number("ROUNDS", 3), number("CONNECTIONS", 64), number("THREADS", 2)
 	c.Backlog, c.History, c.Processes = number("BACKLOG", 1_000_000), number("HISTORY", 10_000_000), number("PROCESSES", 2000)
-	c.Failed = number("FAILED", 100_000)
+	c.Failed, c.Waits = number("FAILED", 100_000), number("WAITS", 1_000_000)
 	c.Duration, c.Warmup = span("DURATION", 10*time.Second), span("WARMUP", 2*time.Second)
 	if c.Out == "" {
 		c.Out = filepath.Join(root, "docs", "benchmarks.md")
