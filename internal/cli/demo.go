@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -31,8 +32,9 @@ type demoCmd struct {
 func (*demoCmd) Help() string {
 	return `Starts a shop, an ERP and an atom on this machine, and tells what happens: an
 event becomes an invoice, a request is answered with documents, and the atom
-is killed in the middle of a thousand orders. Nothing is left behind. The exit
-code is 1 if a promise was broken.
+is killed in the middle of a thousand orders. Then the ERP goes behind a
+firewall: a control plane, and an atom that can only make outbound requests.
+Nothing is left behind. The exit code is 1 if a promise was broken.
 
 Example:
 
@@ -50,6 +52,7 @@ type demo struct {
 	atom    *child
 	sender  *sender
 	broken  []string // promises that were
+	others  []*child // of the second story
 }
 
 // Run tells the story.
@@ -84,6 +87,11 @@ func (c *demoCmd) Run(s *streams) (err error) {
 		return err
 	}
 	defer d.atom.kill()
+	defer func() {
+		for _, o := range d.others {
+			o.kill()
+		}
+	}()
 	if err := d.atom.start(ctx); err != nil {
 		return err
 	}
@@ -95,6 +103,7 @@ func (c *demoCmd) Run(s *streams) (err error) {
 
 	for _, chapter := range []func(context.Context) error{
 		d.anEvent, d.aRequest, func(ctx context.Context) error { return d.aCrash(ctx, c.Events) },
+		func(ctx context.Context) error { return d.aFirewall(ctx, folder, shopURL, erpURL, d.shop.key) },
 	} {
 		if err := chapter(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -110,7 +119,11 @@ func (c *demoCmd) Run(s *streams) (err error) {
 	if c.Stay {
 		d.stay(ctx)
 	}
-	return d.atom.stop()
+	errs := []error{d.atom.stop()}
+	for _, o := range d.others {
+		errs = append(errs, o.stop())
+	}
+	return errors.Join(errs...)
 }
 
 // say prints a line.

@@ -18,8 +18,12 @@ import (
 	"time"
 )
 
-// child is an atom in a process of its own, so that it can be killed.
+// child is an atom, or a control plane, in a process of its own, so that it
+// can be killed.
 type child struct {
+	what          string
+	args          []string // of its command line
+	ready         string   // the path that answers 200 once it is up
 	project, data string
 	listen, admin string // URLs
 	hook          []byte
@@ -44,6 +48,9 @@ func (c *demoCmd) newChild(folder, shopURL, erpURL, shopKey string) (*child, err
 	}
 	a.listen = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
 	a.admin = fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	a.what, a.ready = "atom", "/readyz"
+	a.args = []string{"run", a.project, "--data", a.data, "--log-level", "warn",
+		"--listen", strings.TrimPrefix(a.listen, "http://"), "--admin", strings.TrimPrefix(a.admin, "http://")}
 	a.env = append(withoutSettings(os.Environ()),
 		"SHOP_URL="+shopURL, "ERP_URL="+erpURL, "SHOP_KEY="+shopKey,
 		"SHOP_HOOK=whsec_"+base64.StdEncoding.EncodeToString(a.hook))
@@ -61,19 +68,18 @@ func withoutSettings(env []string) []string {
 	return kept
 }
 
-// start starts the atom and waits until it is ready.
+// start starts the program and waits until it is ready.
 func (a *child) start(ctx context.Context) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return failed("", "find this program: %v", err)
 	}
-	a.cmd = exec.Command(exe, "run", a.project, "--data", a.data, "--log-level", "warn",
-		"--listen", strings.TrimPrefix(a.listen, "http://"), "--admin", strings.TrimPrefix(a.admin, "http://"))
+	a.cmd = exec.Command(exe, a.args...)
 	a.cmd.Env = a.env
 	a.cmd.Stdout, a.cmd.Stderr = &a.log, &a.log
 	a.cmd.SysProcAttr = childAttributes()
 	if err := a.cmd.Start(); err != nil {
-		return failed("", "start the atom: %v", err)
+		return failed("", "start the %s: %v", a.what, err)
 	}
 	a.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
@@ -86,7 +92,7 @@ func (a *child) start(ctx context.Context) error {
 			return true
 		default:
 		}
-		resp, err := http.Get(a.listen + "/readyz")
+		resp, err := http.Get(a.listen + a.ready)
 		if err != nil {
 			return false
 		}
@@ -94,11 +100,11 @@ func (a *child) start(ctx context.Context) error {
 		return resp.StatusCode == http.StatusOK
 	}
 	if err := until(ctx, 15*time.Second, ready); err != nil {
-		return failed("", "the atom did not become ready: %v\n%s", err, a.lastLines())
+		return failed("", "the %s did not become ready: %v\n%s", a.what, err, a.lastLines())
 	}
 	select {
 	case <-a.ended:
-		return failed("", "the atom did not start:\n%s", a.lastLines())
+		return failed("", "the %s did not start:\n%s", a.what, a.lastLines())
 	default:
 		return nil
 	}
@@ -118,16 +124,16 @@ func (a *child) kill() {
 // stop ends the atom with SIGTERM: it finishes what it has begun.
 func (a *child) stop() error {
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return failed("", "stop the atom: %v", err)
+		return failed("", "stop the %s: %v", a.what, err)
 	}
 	select {
 	case <-a.ended:
 	case <-time.After(30 * time.Second):
 		a.kill()
-		return failed("", "the atom did not stop within 30 s")
+		return failed("", "the %s did not stop within 30 s", a.what)
 	}
 	if code := a.cmd.ProcessState.ExitCode(); code != 0 {
-		return failed("", "the atom stopped with exit code %d:\n%s", code, a.lastLines())
+		return failed("", "the %s stopped with exit code %d:\n%s", a.what, code, a.lastLines())
 	}
 	return nil
 }
@@ -136,7 +142,7 @@ func (a *child) stop() error {
 func (a *child) lastLines() string {
 	text := strings.TrimSpace(a.log.String())
 	if text == "" {
-		return "(the atom printed nothing)"
+		return "(the " + a.what + " printed nothing)"
 	}
 	return indent(text)
 }
