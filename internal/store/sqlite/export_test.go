@@ -56,3 +56,9 @@ func (s *Store) Forward(d time.Duration) {
 func (s *Store) SweepContents(now time.Time) error {
 	return s.sweepContents(context.Background(), now)
 }
+
+// Abandon leaves the folder as a kill does: nothing says that the stop was clean.
+func (s *Store) Abandon() error {
+	s.broken = true
+	return s.Close()
+}
