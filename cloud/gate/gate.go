@@ -98,7 +98,23 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // link is a connection to the gate.
-type link struct{ down chan struct{} }
+type link struct {
+	down chan struct{}
+	// carries is the atom that something was handed out to on this connection,
+	// which has asked nothing on it since: it may not have arrived.
+	carries atomic.Pointer[string]
+}
+
+// carry notes that something is handed out to an atom; "": the last thing arrived.
+func (l *link) carry(atom string) {
+	switch {
+	case l == nil:
+	case atom == "":
+		l.carries.Store(nil)
+	default:
+		l.carries.Store(&atom)
+	}
+}
 
 func (l *link) broken() bool {
 	select {
@@ -113,7 +129,7 @@ type linkKey struct{}
 
 // Link is for http.Server.ConnContext.
 func (g *Gate) Link(ctx context.Context, c net.Conn) context.Context {
-	l := &link{make(chan struct{})}
+	l := &link{down: make(chan struct{})}
 	g.links.Store(c, l)
 	return context.WithValue(ctx, linkKey{}, l)
 }
@@ -123,8 +139,15 @@ func (g *Gate) Unlink(c net.Conn, s http.ConnState) {
 	if s != http.StateClosed && s != http.StateHijacked {
 		return
 	}
-	if l, ok := g.links.LoadAndDelete(c); ok {
-		close(l.(*link).down)
+	x, ok := g.links.LoadAndDelete(c)
+	if !ok {
+		return
+	}
+	l := x.(*link)
+	close(l.down)
+	if atom := l.carries.Load(); atom != nil {
+		g.service.Returned(*atom)
+		g.service.Wake(*atom)
 	}
 }
 

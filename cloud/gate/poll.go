@@ -17,6 +17,7 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 		return
 	}
 	l, _ := r.Context().Value(linkKey{}).(*link)
+	l.carry("")
 	state := g.peers.of(p.ID)
 	replaced, changed, ok := state.begin(q.Instance, l)
 	if !ok {
@@ -59,6 +60,9 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 		return
 	}
 	g.o.Metrics.Poll(outcome)
+	if len(polled.Messages) > 0 {
+		l.carry(p.ID)
+	}
 	if err := answer(w, polled); err != nil {
 		gone = true
 		g.service.Returned(p.ID)
@@ -126,8 +130,7 @@ func (x *peer) begin(instance string, l *link) (replaced chan struct{}, changed,
 	if x.held != nil {
 		close(x.held)
 	}
-	// Where the connection broke, the last answer may not have arrived.
-	changed = x.instance != instance || x.link != nil && x.link.broken()
+	changed = x.instance != instance
 	x.instance, x.link, x.polled = instance, l, time.Now()
 	x.held = make(chan struct{})
 	return x.held, changed, true
