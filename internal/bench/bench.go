@@ -44,6 +44,7 @@ var workloads = []workload{
 	{"history", (*bench).history},
 	{"resubmit", (*bench).resubmission},
 	{"waits", (*bench).waits},
+	{"replies", (*bench).replies},
 }
 
 // Run measures what the configuration asks for and writes the table. Rows of
