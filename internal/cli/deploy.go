@@ -76,6 +76,7 @@ type rollout struct {
 	pack        packageRef
 	archive     []byte // nil: the control plane has it
 	loaded      *processes.Project
+	stale       map[string]time.Time // by atom: when it told of the same deployment before
 }
 
 type named struct {
@@ -362,12 +363,39 @@ func (r *rollout) roll(ctx context.Context) error {
 	if err := r.sign(in); err != nil {
 		return err
 	}
+	if r.c.Sign != "" || r.c.Paused { // the same package may be there without
+		if err := r.before(ctx); err != nil {
+			return err
+		}
+	}
 	var d deploymentRef
 	if err := r.p.post(ctx, "DeployedPackage", in, &d); err != nil {
 		return err
 	}
 	r.progress("deployed  %s %s to %s", r.project, r.version, r.environment.Name)
 	return r.follow(ctx, d.ID)
+}
+
+// before notes what atoms have told of the package if it is deployed already:
+// it is not what they tell of it now.
+func (r *rollout) before(ctx context.Context) error {
+	all, err := query[deploymentRef](ctx, r.p, "DeployedPackage", where{"environmentId", r.environment.ID}, where{"packageId", r.pack.ID})
+	if err != nil {
+		return err
+	}
+	r.stale = map[string]time.Time{}
+	for _, d := range all {
+		if !d.Active {
+			continue
+		}
+		if _, err := r.p.call(ctx, http.MethodGet, "DeployedPackage/"+d.ID, nil, nil, &d); err != nil {
+			return err
+		}
+		for _, x := range d.Atoms {
+			r.stale[x.Atom] = x.At
+		}
+	}
+	return nil
 }
 
 // sign adds what a publisher says of the deployment.

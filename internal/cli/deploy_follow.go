@@ -86,7 +86,9 @@ func (r *rollout) follow(ctx context.Context, id string) error {
 func (r *rollout) show(all []place, results []atomResult, told map[string]string) (waiting int) {
 	by := map[string]atomResult{}
 	for _, x := range results {
-		by[x.Atom] = x
+		if old, ok := r.stale[x.Atom]; !ok || !old.Equal(x.At) {
+			by[x.Atom] = x
+		}
 	}
 	for i := range all {
 		a := &all[i]
