@@ -76,7 +76,7 @@ type rollout struct {
 	pack        packageRef
 	archive     []byte // nil: the control plane has it
 	loaded      *processes.Project
-	stale       map[string]time.Time // by atom: when it told of the same deployment before
+	stale       map[string]atomResult // by atom: what it told of the same deployment before
 }
 
 type named struct {
@@ -383,7 +383,7 @@ func (r *rollout) before(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.stale = map[string]time.Time{}
+	r.stale = map[string]atomResult{}
 	for _, d := range all {
 		if !d.Active {
 			continue
@@ -392,7 +392,7 @@ func (r *rollout) before(ctx context.Context) error {
 			return err
 		}
 		for _, x := range d.Atoms {
-			r.stale[x.Atom] = x.At
+			r.stale[x.Atom] = x
 		}
 	}
 	return nil

@@ -86,7 +86,7 @@ func (r *rollout) follow(ctx context.Context, id string) error {
 func (r *rollout) show(all []place, results []atomResult, told map[string]string) (waiting int) {
 	by := map[string]atomResult{}
 	for _, x := range results {
-		if old, ok := r.stale[x.Atom]; !ok || !old.Equal(x.At) {
+		if old, ok := r.stale[x.Atom]; !ok || !old.At.Equal(x.At) || old.State != x.State {
 			by[x.Atom] = x
 		}
 	}
