@@ -14,7 +14,7 @@ SHORT_ROUNDS ?= 5
 SECONDS_EACH ?= 5
 
 # Packages whose code runs in many goroutines at once.
-CONCURRENT := ./atom/... ./connectors/... ./internal/authn/... ./internal/console/... \
+CONCURRENT := ./atom/... ./cloud/... ./connectors/... ./internal/authn/... ./internal/console/... \
 	./internal/listener/... ./internal/metrics/... ./internal/sqlitedb/... ./internal/store/...
 # Scripts against the built binary.
 SCRIPTS := ./internal/cli/...

@@ -21,7 +21,7 @@ func actions() []endpoint {
 	return []endpoint{
 		{method: post, path: []string{"executeProcess"}, action: "execution.create", schema: "ProcessExecutionRequest", run: executeProcess,
 			doc: "Asks for a process to be executed on an atom; the answer is empty."},
-		{method: post, path: []string{"ExecutionRequest"}, action: "execution.create", schema: "ExecutionRequest", answer: "ExecutionRequest", run: requestExecution,
+		{method: post, path: []string{"ExecutionRequest"}, action: "execution.create", schema: "ExecutionRequest", answer: "ExecutionRequest", large: true, run: requestExecution,
 			doc: "Asks for a process to be executed on an atom, and answers with the id of the request. Prefer: wait=N waits for the record."},
 		{method: get, path: []string{"ExecutionRecord", "async", "{id}"}, action: "execution.read", answer: "AsyncOperationResult", run: asyncRecord,
 			doc: "The record of an execution request: 202 until there is one. Prefer: wait=N waits for the end of the execution."},

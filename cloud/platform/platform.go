@@ -25,6 +25,7 @@ const Root = "/api/rest/v1/"
 // The bounds of requests.
 const (
 	maxBody    = 4 << 20
+	maxRequest = 24 << 20 // of an execution request, whose document may be bytes in base64
 	maxPackage = 256 << 20
 	maxWait    = 30 * time.Second
 )
@@ -185,6 +186,9 @@ func (c *call) read(e endpoint, known bool) error {
 		return nil
 	}
 	limit := int64(maxBody)
+	if e.large {
+		limit = maxRequest
+	}
 	raw, err := io.ReadAll(http.MaxBytesReader(c.answer, c.request.Body, limit))
 	if err != nil {
 		var large *http.MaxBytesError

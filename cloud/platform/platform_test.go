@@ -151,6 +151,11 @@ func TestBounds(t *testing.T) {
 	if w := d.ask("POST", "default/Environment", big, "Content-Type: application/json"); w.Code != http.StatusRequestEntityTooLarge {
 		t.Error(w.Code)
 	}
+	d.furnish()
+	document := strings.Repeat("x", maxBody+1)
+	if w := d.ask("POST", "default/ExecutionRequest", `{"atomId":"`+d.atom+`","processId":"`+d.component+`","document":"`+document+`"}`, "Content-Type: application/json"); w.Code != 200 {
+		t.Errorf("%d %.200s", w.Code, w.Body)
+	}
 	for _, path := range []string{"", "/", "default", "default/", "default//Environment//query//", "default/%2e%2e/x", "default/Environment/%zz"} {
 		r := d.ask("POST", strings.ReplaceAll(path, "%zz", "zz"), "")
 		if r.Code >= 500 {

@@ -21,6 +21,7 @@ type endpoint struct {
 	verb        verb         // of an object
 	more        bool         // the body is a token
 	raw         bool         // run reads the body itself
+	large       bool         // the body may hold a document
 	status      int          // of a success; 0 is 200
 	schema      string       // of the body, for the description
 	answer      string       // likewise

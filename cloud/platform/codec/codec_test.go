@@ -59,6 +59,14 @@ func TestRefusedBodies(t *testing.T) {
 	}
 }
 
+// TestCommentsInText holds that text in very many pieces is read in one go.
+func TestCommentsInText(t *testing.T) {
+	n, err := Decode([]byte("<x>"+strings.Repeat("ab<!-- -->", 200_000)+"</x>"), XML)
+	if err != nil || n.Text != strings.Repeat("ab", 200_000) {
+		t.Fatalf("%d bytes, %v", len(n.Text), err)
+	}
+}
+
 func TestEncode(t *testing.T) {
 	o := &Object{Type: "QueryResult", Fields: []Field{
 		{Name: "numberOfResults", Value: 1, Attr: true},

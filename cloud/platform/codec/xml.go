@@ -26,6 +26,7 @@ func decodeXML(body []byte) (*Node, error) {
 	var (
 		root  *Node
 		stack []*Node
+		texts [][]byte // of what is in stack: grown, as comments cut it into pieces
 		nodes int
 	)
 	for {
@@ -62,16 +63,17 @@ func decodeXML(body []byte) (*Node, error) {
 			default:
 				root = n
 			}
-			stack = append(stack, n)
+			stack, texts = append(stack, n), append(texts, nil)
 		case xml.EndElement:
-			n := stack[len(stack)-1]
-			if len(n.kids) > 0 {
+			top := len(stack) - 1
+			n := stack[top]
+			if n.Text = string(texts[top]); len(n.kids) > 0 {
 				n.Text = strings.TrimSpace(n.Text)
 			}
-			stack = stack[:len(stack)-1]
+			stack, texts = stack[:top], texts[:top]
 		case xml.CharData:
 			if len(stack) > 0 {
-				stack[len(stack)-1].Text += string(t)
+				texts[len(texts)-1] = append(texts[len(texts)-1], t...)
 			}
 		}
 	}
