@@ -41,14 +41,16 @@ type execution struct {
 	done     map[string]Entry // journal of earlier runs, by kind and key
 	marks    []Mark
 	writing  []Write
-	pending  []Entry       // finished and not yet committed
-	handoffs []*Acceptance // likewise
-	kept     *KeptReply    // likewise
-	settled  *Settled      // likewise
-	given    bool          // the reply is pending or committed
-	waits    []Wait        // likewise
-	signals  int           // that earlier runs were given
-	entries  []Entry       // in memory: everything so far
+	pending  []Entry         // finished and not yet committed
+	handoffs []*Acceptance   // likewise
+	lane     *Lane           // of a durable one; nil: none
+	behind   map[string]bool // processes handed off into its lane
+	kept     *KeptReply      // likewise
+	settled  *Settled        // likewise
+	given    bool            // the reply is pending or committed
+	waits    []Wait          // likewise
+	signals  int             // that earlier runs were given
+	entries  []Entry         // in memory: everything so far
 	count    int
 	trace    trace
 	warnings []string
@@ -202,6 +204,9 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 	key := f.Key()
 	if x, ok := e.journaled(kindHandoff, key); ok {
 		f.Happened(x.At)
+		if len(x.Body) > 0 {
+			e.follows(string(x.Body))
+		}
 		return nil
 	}
 	now := e.clock(f)
@@ -246,6 +251,10 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 		a.Meta = m.append(nil)
 	}
 	x := Entry{Path: key, Kind: kindHandoff, At: now}
+	if a != nil && a.Lane != nil && e.lane != nil && a.Lane.Scope == e.lane.Scope && a.Lane.Key == e.lane.Key {
+		x.Body = []byte(a.Process)
+		e.follows(a.Process)
+	}
 	if e.durable {
 		f.Happened(now)
 		return e.note(x, a)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"valence/atom/steps"
+	"valence/internal/fault"
 	"valence/processes"
 )
 
@@ -112,4 +113,37 @@ func (a *Atom) behind(ctx context.Context, x *Execution, v *View) {
 	if head, err := a.store.Get(ctx, p.Head, time.Time{}); err == nil {
 		v.BlockedBy = a.ExecutionID(head.Seq, head.Received)
 	}
+}
+
+// follows notes that a hand-off waits in the lane that this execution is in.
+func (e *execution) follows(process string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.behind == nil {
+		e.behind = map[string]bool{}
+	}
+	e.behind[process] = true
+}
+
+// ownKey fails a wait whose signal was handed off to an execution of this
+// one's own key: that does not begin before this one has ended.
+func (e *execution) ownKey(wait string) error {
+	e.mu.Lock()
+	names := make([]string, 0, len(e.behind))
+	for name := range e.behind {
+		names = append(names, name)
+	}
+	e.mu.Unlock()
+	find := func(name string) *processes.Process {
+		if d, ok := e.atom.Process(name); ok {
+			return d.Process
+		}
+		return nil
+	}
+	for _, name := range names {
+		if steps.Resumes(find(name), wait, find) {
+			return fault.Failf(fault.CodeOwnKey, "it would wait for ever: `%s` was handed off with the same sequence key, so it does not begin before this execution has ended, and it is what resumes `wait: %s`", name, wait)
+		}
+	}
+	return nil
 }

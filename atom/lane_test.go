@@ -180,3 +180,27 @@ func TestAResubmissionKeepsItsPlace(t *testing.T) {
 		t.Error(keys, err)
 	}
 }
+
+func TestWaitingForTheOwnKeyFailsAtOnce(t *testing.T) {
+	r := start(t, newSystem(), nil, `
+process: asks
+listen: { path: /asks, input: json, auth: none }
+sequence: { key: "${doc.k}", scope: customer }
+steps:
+  - process: answers
+    mode: handoff
+  - wait: answer
+    key: ${doc.k}
+---
+process: answers
+sequence: { key: "${doc.k}", scope: customer }
+steps:
+  - resume: answer
+    key: ${doc.k}
+    keep: 1m
+`)
+	v := r.ended(r.accept("asks", `{"k":"a"}`).Execution)
+	if v.Status != "failed" || v.Error.Code != "own_key" {
+		t.Errorf("%+v %+v", v, v.Error)
+	}
+}

@@ -73,6 +73,9 @@ func (e *execution) Wait(f *steps.Frame, w *steps.Wait) (*document.Document, err
 	}
 	open := Wait{Path: key, Place: placeOf(key)}
 	if w.Keyed {
+		if err := e.ownKey(w.Name); err != nil {
+			return nil, err
+		}
 		open.Match = matchOf(w.Name, w.Key)
 	}
 	b, begins, err := e.begun(f, kindWait, waitEntry{Name: w.Name, Key: w.Key}, w.Timeout, open)

@@ -77,7 +77,7 @@ func (a *Atom) revive(ctx context.Context, r *Record) (*execution, *steps.Frame,
 	}
 	e := &execution{
 		atom: a, plan: p, seq: r.Seq, received: r.Received, started: time.Now(),
-		durable: true, meta: m, env: env, envHash: r.Env, redact: redactOf(p), tracked: r.Track,
+		durable: true, lane: r.Lane, meta: m, env: env, envHash: r.Env, redact: redactOf(p), tracked: r.Track,
 	}
 	if len(m.Request) > 0 {
 		request := document.Raw(m.Request)

@@ -39,6 +39,7 @@ const (
 	CodeExpired         = "expired"          // it was not begun in time
 	CodeWaitUnknown     = "wait_unknown"     // a resume for which nobody waits
 	CodeCrashed         = "crashed_atom"     // running it was followed by two unclean stops
+	CodeOwnKey          = "own_key"          // it would wait for an execution that waits for it to end
 	CodeCircuit         = "circuit_open"     // the connection is down and was not called
 	CodeUnavailable     = "unavailable"      // the store cannot take it now; retryable
 	CodeInternal        = "internal"         // a defect of the runtime
