@@ -45,6 +45,7 @@ type Atom struct {
 
 	triggers  sync.WaitGroup // schedules and subscriptions
 	clockwork *clockwork
+	listening *listening
 
 	mu       sync.RWMutex
 	current  *release
@@ -96,6 +97,7 @@ func New(o Options) *Atom {
 	a.callbacks = a.newCallbacks(o.Callbacks)
 	a.work, a.halt = context.WithCancelCause(context.Background())
 	a.clockwork = newClockwork(a)
+	a.listening = newListening(a)
 	a.SetPublicURL(o.PublicURL)
 	a.expiries = newExpiries(a)
 	a.store.OnAccepted(a.arrived)
@@ -130,6 +132,7 @@ func (a *Atom) Run(ctx context.Context) error {
 		return err
 	}
 	a.triggers.Go(func() { a.clockwork.run(ctx) })
+	a.triggers.Go(func() { a.listening.run(ctx) })
 	a.triggers.Go(func() { a.expiries.run(ctx) })
 	<-ctx.Done()
 	a.stopping.Store(true)

@@ -59,6 +59,7 @@ type Deployed struct {
 	Process      *processes.Process
 	Auth         *processes.Auth // nil: anybody may call
 	AuthSettings map[string]any  // with secrets resolved, for package authn
+	subscription any             // settings, decoded
 	atom         *Atom
 	release      *release
 	plan         *plan
@@ -121,6 +122,13 @@ func (a *Atom) Deploy(ctx context.Context, r Release) error {
 			}
 			d.AuthSettings = settings
 		}
+		if p.Subscribe != nil {
+			settings, err := p.Subscribe.Resolve(env)
+			if err != nil {
+				wrong = append(wrong, &fault.Problem{Pos: p.Subscribe.Pos, Code: "subscription", Msg: err.Error(), Hint: "correct its settings, or the values and secrets they are made of"})
+			}
+			d.subscription = settings
+		}
 		deployed = append(deployed, d)
 	}
 	if len(wrong) > 0 {
@@ -171,6 +179,7 @@ func (a *Atom) swap(next *release, deployed []*Deployed) {
 	a.mu.Unlock()
 	a.labels.Clear()
 	a.clockwork.poke()
+	a.listening.poke()
 	for _, f := range watchers {
 		f(deployed)
 	}
@@ -326,6 +335,7 @@ func (a *Atom) setPaused(ctx context.Context, name string, paused bool) error {
 	a.paused = next
 	a.mu.Unlock()
 	a.clockwork.poke()
+	a.listening.poke()
 	return nil
 }
 

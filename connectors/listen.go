@@ -50,14 +50,6 @@ type Message struct {
 	// "" where the source cannot tell.
 	Origin        string
 	CorrelationID string // "" where the source has none
-	// Reply is where the process' `reply` goes; nil: nowhere.
-	Reply *ReplyTo
-}
-
-// ReplyTo is an operation of the same connection that sends a reply.
-type ReplyTo struct {
-	Operation string
-	With      *document.Object // its settings
 }
 
 // Refused reports whether an error of Deliver means that the message will

@@ -120,6 +120,8 @@ func (r *reach) reply(s *Step, w where) {
 		r.b.problem(s.Pos, CodeReplyPlace, "in a `try` a reply must be the last step", "move it to the end, or behind the `try`")
 	case r.b.proc.Listen != nil && !r.answers:
 		r.b.problem(s.Pos, CodeReplyNowhere, "nobody waits for this reply: the listener has no `output:`", "remove it, or add `output: json` to `listen:`")
+	case r.b.proc.Subscribe != nil:
+		r.b.problem(s.Pos, CodeReplyNowhere, "nobody waits for this reply: nothing that a subscription of this version delivers can be answered", "remove it, or answer with a `call:`")
 	case r.b.proc.Schedule != nil:
 		r.b.problem(s.Pos, CodeReplyNowhere, "nobody waits for this reply: the process is started by the clock", "remove it, or answer somebody with a `call:`")
 	}

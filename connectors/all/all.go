@@ -5,6 +5,7 @@ package all
 
 import (
 	"valence/connectors"
+	"valence/connectors/file"
 	"valence/connectors/http"
 	"valence/connectors/platform"
 )
@@ -14,6 +15,7 @@ import (
 // Registry gives every connector by name. The version is what they call themselves abroad.
 func Registry(version string) connectors.Registry {
 	return connectors.Registry{
+		"file":     file.Connector(version),
 		"http":     http.Connector(version),
 		"platform": platform.Connector(version),
 	}

@@ -24,6 +24,7 @@ type Processes interface {
 	Process(name string) (*atom.Deployed, bool)
 	Load(ctx context.Context, process string) (atom.Load, error)
 	Timing(d *atom.Deployed) atom.Timing
+	Hearing(d *atom.Deployed) string
 }
 
 // Triggers starts processes, and keeps their triggers from doing so.

@@ -40,6 +40,7 @@ type fake struct {
 func (f *fake) Deployed() []*atom.Deployed                      { return nil }
 func (f *fake) Process(string) (*atom.Deployed, bool)           { return nil, false }
 func (f *fake) Load(context.Context, string) (atom.Load, error) { return atom.Load{}, nil }
+func (f *fake) Hearing(*atom.Deployed) string                   { return "" }
 func (f *fake) Timing(*atom.Deployed) atom.Timing               { return atom.Timing{} }
 func (f *fake) Pause(_ context.Context, p string) error {
 	f.calls = append(f.calls, "pause "+p)

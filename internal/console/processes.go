@@ -12,18 +12,19 @@ import (
 
 // processView is a deployed process as operators see it.
 type processView struct {
-	Name        string        `json:"name"`
-	Description string        `json:"description,omitempty"`
-	Pattern     string        `json:"pattern"`
-	Version     string        `json:"version"`
-	Position    string        `json:"position"`
-	Paused      bool          `json:"paused"`
-	Listen      *listenView   `json:"listen,omitempty"`
-	Schedule    *scheduleView `json:"schedule,omitempty"`
-	Waiting     int64         `json:"waiting"`
-	Running     int           `json:"running"`
-	Oldest      *time.Time    `json:"oldest_received_at,omitempty"`
-	Steps       []stepView    `json:"steps,omitempty"`
+	Name        string         `json:"name"`
+	Description string         `json:"description,omitempty"`
+	Pattern     string         `json:"pattern"`
+	Version     string         `json:"version"`
+	Position    string         `json:"position"`
+	Paused      bool           `json:"paused"`
+	Listen      *listenView    `json:"listen,omitempty"`
+	Schedule    *scheduleView  `json:"schedule,omitempty"`
+	Subscribe   *subscribeView `json:"subscribe,omitempty"`
+	Waiting     int64          `json:"waiting"`
+	Running     int            `json:"running"`
+	Oldest      *time.Time     `json:"oldest_received_at,omitempty"`
+	Steps       []stepView     `json:"steps,omitempty"`
 }
 
 type listenView struct {
@@ -60,6 +61,9 @@ func (c *console) view(r *http.Request, d *atom.Deployed, steps bool) (*processV
 		v.Listen = &listenView{Path: l.Path, Methods: l.Methods, Input: l.Input, Output: l.Output, Auth: l.Auth}
 	}
 	v.Schedule = c.schedule(d)
+	if s := p.Subscribe; s != nil {
+		v.Subscribe = &subscribeView{Connection: s.Connection, Connector: s.Connector.Name, Error: c.Processes.Hearing(d)}
+	}
 	if steps {
 		v.Steps = stepsOf(p.Steps)
 	}

@@ -36,3 +36,10 @@ func (c *console) schedule(d *atom.Deployed) *scheduleView {
 	}
 	return v
 }
+
+// subscribeView is the trigger of a connection that delivers, as operators see it.
+type subscribeView struct {
+	Connection string `json:"connection"`
+	Connector  string `json:"connector"`
+	Error      string `json:"error,omitempty"` // why it does not listen at the moment
+}
