@@ -136,9 +136,9 @@ func list[T any](s *Service, m map[string]*T, want func(*T) bool, less func(a, b
 // the one that the token stands for. An account that is not the token's gives
 // the same error as a token that there is not.
 func (s *Service) Authenticate(_ context.Context, account, user, token string) (Principal, error) {
-	hash := string(hashOf(token))
+	hash := hashOf(token)
 	s.mu.RLock()
-	t := s.state.byHash[hash]
+	t := s.state.byHash[string(hash)]
 	s.mu.RUnlock()
 	if t == nil || account != "" && t.Account != account || user != "" && user != t.Name || !t.Expires.IsZero() && !time.Now().Before(t.Expires) {
 		return Principal{}, ErrUnauthenticated

@@ -72,7 +72,7 @@ func (s *Service) Next(ctx context.Context, atom string, generation int64) (*wir
 		}
 		line.later(ids[len(messages):])
 		for _, m := range messages {
-			answer.Messages = append(answer.Messages, m.delivery())
+			answer.Messages = append(answer.Messages, m.Message)
 		}
 		s.o.Metrics.Delivered(len(messages))
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"time"
-
-	"valence/internal/wire"
 )
 
 // Object is one thing that is kept whole, as JSON. All objects are in memory
@@ -99,6 +97,3 @@ type Place struct {
 	Time int64 // nanoseconds
 	Seq  int64
 }
-
-// delivery is a message as its atom gets it.
-func (m *Message) delivery() wire.Message { return m.Message }

@@ -187,7 +187,6 @@ func (s *Service) PackageComponent(ctx context.Context, p Principal, component, 
 		return Package{}, missing("package with the component", component)
 	}
 	if version == "" {
-		version = newest.Version
 		return *newest, nil
 	}
 	if err := goodVersion(version); err != nil {

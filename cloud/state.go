@@ -172,7 +172,7 @@ func (st *state) environmentOf(atom string) *Environment {
 	return nil
 }
 
-// component finds what an account has under an id.
+// owned finds what an account has under an id.
 func owned[T any](m map[string]*T, id, account string, of func(*T) string) *T {
 	if v := m[id]; v != nil && of(v) == account {
 		return v
