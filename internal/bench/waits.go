@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,8 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/tidwall/gjson"
 
 	"valence/internal/bench/baseline/order"
 )
@@ -35,7 +34,11 @@ func (b *bench) waits(ctx context.Context) (_ []Row, err error) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
-			called <- gjson.GetBytes(body, "order_id").Str
+			var o struct {
+				ID string `json:"order_id"`
+			}
+			_ = json.Unmarshal(body, &o) // an order of our own
+			called <- o.ID
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})}
