@@ -252,7 +252,7 @@ func (l *loader) compile() {
 		}
 	}
 	spread(len(groups), func(i int) {
-		roots, _ := parse(groups[i][0].comp.src.text)
+		roots := groups[i][0].comp.src.documents()
 		for _, b := range groups[i] {
 			if !b.comp.bad {
 				b.comp.root = roots[b.comp.nth]

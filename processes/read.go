@@ -32,6 +32,7 @@ type source struct {
 	name     string
 	text     string
 	starts   []int // offset of each line
+	broken   bool  // not all of it is YAML without tabs
 	problems fault.Problems
 }
 
@@ -69,14 +70,11 @@ func read(f File) (*source, []*component) {
 		return src, nil
 	}
 	roots, failed := parse(src.text)
-	scan := scanLines(src)
-	if scan.tabs {
-		return src, nil
-	}
-	if failed != nil {
-		src.explain(failed, scan)
-	}
 	var out []*component
+	if src.broken = failed != nil || scanLines(&source{name: src.name, text: src.text, starts: src.starts}).tabs; src.broken {
+		out = src.apart()
+		roots = src.documents()
+	}
 	for i, root := range roots {
 		if c := src.component(root); c != nil {
 			c.nth, c.bad = i, c.root == nil
@@ -105,12 +103,7 @@ func (s *source) decode(content []byte) bool {
 		return false
 	}
 	s.text = string(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")))
-	s.starts = append(s.starts, 0)
-	for i := 0; i < len(s.text); i++ {
-		if s.text[i] == '\n' || s.text[i] == '\r' && !strings.HasPrefix(s.text[i+1:], "\n") {
-			s.starts = append(s.starts, i+1)
-		}
-	}
+	s.index()
 	for i := 0; i < len(s.text); {
 		r, n := utf8.DecodeRuneInString(s.text[i:])
 		switch {
@@ -126,6 +119,16 @@ func (s *source) decode(content []byte) bool {
 		i += n
 	}
 	return true
+}
+
+// index finds where the lines begin.
+func (s *source) index() {
+	s.starts = append(s.starts, 0)
+	for i := 0; i < len(s.text); i++ {
+		if s.text[i] == '\n' || s.text[i] == '\r' && !strings.HasPrefix(s.text[i+1:], "\n") {
+			s.starts = append(s.starts, i+1)
+		}
+	}
 }
 
 // at gives the line and the column of an offset.

@@ -144,6 +144,7 @@ func (b *building) waitsAndCallbacks() {
 func (l *loader) signals() {
 	keyed := map[string]bool{}
 	var known []string
+	halfKnown := l.halfKnown()
 	for _, b := range l.processes {
 		for _, w := range b.waits {
 			if w.keyed && !keyed[w.name] {
@@ -154,7 +155,7 @@ func (l *loader) signals() {
 	}
 	for _, b := range l.processes {
 		for _, r := range b.resumes {
-			if keyed[r.name] {
+			if keyed[r.name] || halfKnown {
 				continue
 			}
 			hint := "add `key:` to the `wait: " + cut(r.name) + "` that it is to end"
