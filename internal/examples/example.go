@@ -66,6 +66,8 @@ type Request struct {
 	// with; SignedAgo makes the signature that old.
 	Sign      string `json:"sign"`
 	SignedAgo string `json:"signed_ago"`
+	// Settled sends it only once all executions before it have ended.
+	Settled bool `json:"settled"`
 	// Callback sends it to an address that a system was given, in place of Path.
 	Callback *Callback `json:"callback"`
 	Expect   Expect    `json:"expect"`

@@ -78,6 +78,9 @@ func TestExamples(t *testing.T) {
 func send(t *testing.T, a *atom, e *Example, systems *Systems, r *Request) {
 	t.Helper()
 	base := a.listen
+	if r.Settled {
+		a.settled()
+	}
 	if r.Callback != nil {
 		a.until("a system is told where to call back", func() string {
 			base = r.Callback.Find(systems.Got())

@@ -195,6 +195,25 @@ func (a *atom) executions(ctx context.Context) (map[string]map[string]int, error
 	return counted, nil
 }
 
+// settled waits until no execution is under way.
+func (a *atom) settled() {
+	a.t.Helper()
+	a.until("every execution has ended", func() string {
+		got, err := a.executions(a.t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		for process, counts := range got {
+			for _, status := range []string{"accepted", "running", "waiting", "held"} {
+				if counts[status] > 0 {
+					return fmt.Sprintf("%d of %s are %s", counts[status], process, status)
+				}
+			}
+		}
+		return ""
+	})
+}
+
 // freeAddress gives an address on loopback that nothing listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
