@@ -45,6 +45,8 @@ var workloads = []workload{
 	{"resubmit", (*bench).resubmission},
 	{"waits", (*bench).waits},
 	{"replies", (*bench).replies},
+	{"relay", (*bench).relay},
+	{"fleet", (*bench).fleet},
 }
 
 // Run measures what the configuration asks for and writes the table. Rows of

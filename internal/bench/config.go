@@ -23,16 +23,19 @@ type Config struct {
 	Duration    time.Duration // of each measurement
 	Warmup      time.Duration // before each measurement
 	Connections int
-	Threads     int    // of the load generator
-	Backlog     int    // waiting messages
-	History     int    // finished executions
-	Processes   int    // loaded at once
-	Failed      int    // failed executions to be run again
-	Waits       int    // executions that wait for a signal
-	Data        string // folder for what is stored while measuring: it must lie on a disk
-	Out         string // the table
-	Root        string // of the repository
-	Valence     string // a program that is built already; "" builds it
+	Threads     int           // of the load generator
+	Backlog     int           // waiting messages
+	History     int           // finished executions
+	Processes   int           // loaded at once
+	Failed      int           // failed executions to be run again
+	Waits       int           // executions that wait for a signal
+	Requests    int           // execution requests in each round
+	Fleet       int           // atoms on one control plane
+	Idle        time.Duration // how long they are watched in each round
+	Data        string        // folder for what is stored while measuring: it must lie on a disk
+	Out         string        // the table
+	Root        string        // of the repository
+	Valence     string        // a program that is built already; "" builds it
 }
 
 // ConfigFrom reads the variables.
@@ -64,6 +67,7 @@ func ConfigFrom(env func(string) string, root string) (Config, error) {
 	c.Rounds, c.Connections, c.Threads = number("ROUNDS", 3), number("CONNECTIONS", 64), number("THREADS", 2)
 	c.Backlog, c.History, c.Processes = number("BACKLOG", 1_000_000), number("HISTORY", 10_000_000), number("PROCESSES", 2000)
 	c.Failed, c.Waits = number("FAILED", 100_000), number("WAITS", 1_000_000)
+	c.Requests, c.Fleet, c.Idle = number("REQUESTS", 300), number("FLEET", 10_000), span("IDLE", time.Minute)
 	c.Duration, c.Warmup = span("DURATION", 10*time.Second), span("WARMUP", 2*time.Second)
 	if c.Out == "" {
 		c.Out = filepath.Join(root, "docs", "benchmarks.md")

@@ -2,6 +2,7 @@
 // docs/benchmarks.md. It is set by variables:
 //
 //	BENCH=w1,w3      only these workloads: w1 w2 w2e2e w3 ack start processes idle backlog history
+//	                 resubmit waits replies relay fleet
 //	ROUNDS=3         rounds of each; the median counts
 //	DURATION=10s     of each measurement
 //	WARMUP=2s        before each measurement
@@ -10,6 +11,9 @@
 //	HISTORY=10000000 finished executions
 //	FAILED=100000    failed executions to be run again
 //	PROCESSES=2000   loaded at once
+//	WAITS=1000000    executions that wait for a signal
+//	REQUESTS=300     execution requests to an atom, in each round
+//	FLEET=10000      atoms on one control plane; IDLE=1m, how long they are watched in each round
 //	DATA=DIR         where data is kept while measuring: it must lie on a disk
 //	VALENCE=FILE     a program that is built already
 //	OUT=FILE         the table
