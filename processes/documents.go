@@ -127,4 +127,3 @@ func (l *loader) halfKnown() bool {
 	}
 	return false
 }
-

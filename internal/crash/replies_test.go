@@ -132,8 +132,8 @@ func replyAtom(t *testing.T, s *slowSink) *atom {
 
 type receipt struct {
 	Execution, Location, Status string
-	Reply_token                 string
-	Correlation_id              string
+	ReplyToken                  string `json:"reply_token"`
+	CorrelationID               string `json:"correlation_id"`
 }
 
 // ask sends a request and gives its answer.
@@ -312,7 +312,7 @@ const open = () => {
   let again = () => { again = () => {}; setTimeout(open, 50); };
   ws.onclose = ws.onerror = () => again();
 };
-open();`, a.listen, r.Location, r.Reply_token)
+open();`, a.listen, r.Location, r.ReplyToken)
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, "--experimental-websocket", "--no-warnings", "-e", script)

@@ -47,7 +47,7 @@ var words = map[string]string{
 var fields = [5]string{"minute", "hour", "day of the month", "month", "day of the week"}
 
 // As cron has it: where both days are given, either may match.
-var parser = lib.NewParser(lib.Minute | lib.Hour | lib.Dom | lib.Month | lib.Dow | lib.DowOrDom).WithMaxSearchYears(12)
+var parser = lib.MustNewParser(lib.Minute | lib.Hour | lib.Dom | lib.Month | lib.Dow | lib.DowOrDom).WithMaxSearchYears(12)
 
 // Parse reads five fields, or a word such as @daily. An error is an *Error.
 func Parse(text string, place *time.Location) (*Schedule, error) {
