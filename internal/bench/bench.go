@@ -47,6 +47,7 @@ var workloads = []workload{
 	{"replies", (*bench).replies},
 	{"relay", (*bench).relay},
 	{"fleet", (*bench).fleet},
+	{"sequence", (*bench).sequenced},
 }
 
 // Run measures what the configuration asks for and writes the table. Rows of

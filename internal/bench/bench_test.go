@@ -160,7 +160,7 @@ func TestProjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	catalog := &processes.Catalog{Steps: steps.Kinds(), Connectors: all.Registry("1")}
-	for folder, count := range map[string]int{"project": 9, written: 4} {
+	for folder, count := range map[string]int{"project": 10, written: 4} {
 		files, err := processes.ReadDir(folder)
 		if err != nil {
 			t.Fatal(err)
