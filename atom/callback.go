@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"valence/connectors"
@@ -129,7 +130,7 @@ func (a *Atom) checkCallback(ctx context.Context, d *Deployed, url string) error
 	}
 	err := conn.open.(connectors.CallbackChecker).CheckCallback(ctx, d.Process.Name, url)
 	if errors.Is(err, egress.ErrRefused) {
-		return refuse("The URL in Callback-Url cannot be called: " + err.Error() + ".")
+		return refuse("The URL in Callback-Url cannot be called: " + strings.TrimSuffix(err.Error(), ": "+egress.ErrRefused.Error()) + ".")
 	}
 	return err
 }

@@ -189,7 +189,7 @@ func finalEvent(x *Execution, p *Progress) (Event, bool) {
 	case r != nil && r.Problem:
 		data := r.Body
 		if !strings.HasSuffix(r.Media, "json") {
-			data = object("status", strconv.Itoa(r.Status), "location", "/executions/"+p.Execution)
+			data = replyData(r, p.Execution) // such as the XML of a listener that speaks it
 		}
 		return Event{eventFailed, eventFailed, data}, true
 	case r != nil:

@@ -291,3 +291,24 @@ steps:
 		t.Errorf("%+v", v.Error)
 	}
 }
+
+// A listener that speaks XML fails in XML, also in its events.
+func TestFailedEventOfXML(t *testing.T) {
+	r := start(t, newSystem(), nil, `process: x
+listen: { path: /x, input: xml, output: xml, auth: none, reply_modes: [deferred] }
+steps:
+  - throw: no good
+    status: 422
+    when: ${doc.n == nil}
+  - reply:
+`)
+	id := r.deferred("x", `{}`).Execution
+	r.follow(id)
+	list, over, err := r.atom.Events(context.Background(), id, "shop/1", "", "started")
+	if err != nil || !over || ids(list) != "failed" {
+		t.Fatal(ids(list), over, err)
+	}
+	if got := string(list[0].Data); !strings.Contains(got, `"status":422,`) || !strings.Contains(got, `"content_type":"application/problem+xml"`) || !strings.Contains(got, `no good`) {
+		t.Error(got)
+	}
+}

@@ -243,6 +243,7 @@ type Profile struct {
 	Pos    fault.Pos
 	Hash   string
 	Schema *profile.Schema
+	Source []byte         // the schema as JSON text, as it was written
 	Shape  *convert.Shape // of the data view of XML messages
 }
 

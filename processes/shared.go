@@ -67,7 +67,7 @@ func (l *loader) profile(c *component) {
 		sum = sha256.Sum256(append(sum[:], n.Name+"="+n.Value+"\n"...))
 	}
 	p.Hash = hex.EncodeToString(sum[:16])
-	p.Shape = xmlShape(text, decl.Namespaces)
+	p.Shape, p.Source = xmlShape(text, decl.Namespaces), text
 	var err error
 	if p.Schema, err = profile.Compile(text, p.Name); err != nil {
 		at, msg := c.pos(where), err.Error()

@@ -37,6 +37,8 @@ func (x *exchange) asks() (asked, *problem) {
 		return a, badCallback("Nobody is called back here.")
 	case len(urls) > 1:
 		return a, badCallback("There is more than one Callback-Url.")
+	case len(urls) == 1 && urls[0] == "":
+		return a, badCallback("The Callback-Url is empty.")
 	case len(urls) == 1 && !a.prefers.async:
 		return a, badCallback("A Callback-Url needs Prefer: respond-async.")
 	case len(urls) == 1:

@@ -78,6 +78,7 @@ func TestReplyModes(t *testing.T) {
 		{"callback alone is offered, and not asked for", modes("cancel", "sync", "callback"), []string{"Prefer", "respond-async"}, 200, ""},
 		{"callback must be asked for", modes("cancel", "callback"), nil, 400, ""},
 		{"callback is not offered", modes("cancel", "sync", "deferred"), []string{"Prefer", "respond-async", "Callback-Url", url}, 400, ""},
+		{"callback to nowhere", modes("cancel", "sync", "callback"), []string{"Prefer", "respond-async", "Callback-Url", ""}, 400, ""},
 		{"callback without async", modes("cancel", "sync", "callback"), []string{"Callback-Url", url}, 400, ""},
 		{"two callbacks", modes("cancel", "sync", "callback"), []string{"Prefer", "respond-async", "Callback-Url", url, "Callback-Url", url}, 400, ""},
 		{"fire and forget calls nobody back", func(*atom.Deployed) {}, []string{"Callback-Url", url}, 400, ""},

@@ -11,12 +11,14 @@ import (
 func (x *exchange) own() bool {
 	path := x.r.URL.Path
 	switch {
-	case len(path) < 7 || path[1] != 'h' && path[1] != 'r' && path[1] != 'e' && path[1] != 'c':
+	case len(path) < 7 || path[1] != 'h' && path[1] != 'r' && path[1] != 'e' && path[1] != 'c' && path[1] != 'o':
 		return false
 	case path == "/healthz":
 		x.only(func() { x.fresh([]byte(`{"status":"ok"}` + "\n")) })
 	case path == "/readyz":
 		x.only(x.readiness)
+	case path == "/openapi.json":
+		x.only(x.description)
 	case strings.HasPrefix(path, "/executions/"):
 		x.only(x.collect)
 	case strings.HasPrefix(path, callbackPath):
@@ -42,6 +44,17 @@ func (x *exchange) only(f func()) {
 func (x *exchange) fresh(body []byte) {
 	x.w.Header()["Cache-Control"] = noStore
 	x.write(http.StatusOK, "application/json", body)
+}
+
+// description answers with what listens here.
+func (x *exchange) description() {
+	t := x.server.table.Load()
+	if t == nil {
+		x.refuse(unavailableProblem(time.Second))
+		return
+	}
+	x.w.Header()["Cache-Control"] = []string{"no-cache"} // a deployment changes it
+	x.write(http.StatusOK, "application/json", t.described())
 }
 
 // readiness is 200 only while messages are taken.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/gorilla/mux"
@@ -19,6 +20,8 @@ type table struct {
 	routers map[bucket]*mux.Router
 	routes  map[*mux.Route]*point
 	all     []*endpoint
+
+	described func() []byte // the OpenAPI document
 }
 
 // bucket holds the templates with as many segments and the same first one, so
@@ -92,6 +95,7 @@ func build(endpoints []*endpoint) (t *table, conflicts []*endpoint) {
 	for _, segments := range captures {
 		t.route(segments, shapes["/"+strings.Join(segments, "/")])
 	}
+	t.described = sync.OnceValue(func() []byte { return describe(endpoints) })
 	return t, conflicts
 }
 
