@@ -144,6 +144,31 @@ func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error 
 	return s.commit(ctx, c)
 }
 
+// RetireAtom takes an atom out of service in good order: it is detached, it
+// finishes what it has taken on and reports it, runs nothing of its control
+// plane any more, and stops asking.
+func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	a, err := s.atomFor(p, "atom.delete", id)
+	if err != nil {
+		return err
+	}
+	if a.Revoked {
+		return missing("atom", id)
+	}
+	next := *a
+	next.Revision = s.revision()
+	c := &change{woken: []string{a.ID}}
+	c.put(&next)
+	if at := s.state.attachedTo[a.ID]; at != nil {
+		c.drop(at)
+	}
+	c.Messages = []*Message{{Account: a.Account, AtomID: a.ID, Created: time.Now().UTC(), Message: wire.Message{ID: s.lines.next(), Kind: wire.KindRetire}}}
+	c.audit(p, "atom.retire", a.ID, a.Name)
+	return s.commit(ctx, c)
+}
+
 // withdraw takes back what waits for an atom that will not ask again.
 func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
 	line := s.lines.of(a.ID)

@@ -150,6 +150,10 @@ func (a *api) revoke(c *call) (any, error) {
 	return nil, a.service.RevokeAtom(c.Context(), c.p, c.vars["id"])
 }
 
+func (a *api) retire(c *call) (any, error) {
+	return nil, a.service.RetireAtom(c.Context(), c.p, c.vars["id"])
+}
+
 type environmentView struct {
 	ID             string      `json:"id"`
 	Name           string      `json:"name"`

@@ -60,42 +60,46 @@ func New(s *cloud.Service, log *slog.Logger) http.Handler {
 		problem(w, http.StatusMethodNotAllowed, "This path does not take "+r.Method+".")
 	})
 	for _, route := range a.routes() {
-		r.Handle(Root+"{account}"+route.path, a.known(route.serve)).Methods(route.method)
+		r.Handle(Root+"{account}"+route.path, a.known(route)).Methods(route.method)
 	}
 	return r
 }
 
+// route is one endpoint. Its action, and so its least role, is asked for before
+// it is served; what is served asks again, for the environment it is about.
 type route struct {
 	method, path string
+	action       cloud.Action
 	serve        func(*call) (any, error)
 }
 
 func (a *api) routes() []route {
 	return []route{
-		{http.MethodGet, "/accounts", a.accounts},
-		{http.MethodPost, "/accounts", a.createAccount},
-		{http.MethodGet, "/tokens", a.tokens},
-		{http.MethodPost, "/tokens", a.createToken},
-		{http.MethodDelete, "/tokens/{id}", a.deleteToken},
-		{http.MethodPost, "/install-tokens", a.createInstallToken},
-		{http.MethodGet, "/atoms", a.atoms},
-		{http.MethodGet, "/atoms/{id}", a.atom},
-		{http.MethodDelete, "/atoms/{id}", a.revoke},
-		{http.MethodGet, "/environments", a.environments},
-		{http.MethodPost, "/environments", a.createEnvironment},
-		{http.MethodDelete, "/environments/{id}", a.deleteEnvironment},
-		{http.MethodPatch, "/environments/{id}/policy", a.policy},
-		{http.MethodGet, "/environments/{id}/fields", a.fields},
-		{http.MethodPatch, "/environments/{id}/fields", a.setFields},
-		{http.MethodGet, "/deployments", a.deployments},
-		{http.MethodGet, "/deployments/{id}", a.deployment},
-		{http.MethodGet, "/audit", a.audit},
-		{http.MethodPost, "/backup", a.backup},
+		{http.MethodGet, "/accounts", "account.read", a.accounts},
+		{http.MethodPost, "/accounts", "account.create", a.createAccount},
+		{http.MethodGet, "/tokens", "token.read", a.tokens},
+		{http.MethodPost, "/tokens", "token.create", a.createToken},
+		{http.MethodDelete, "/tokens/{id}", "token.delete", a.deleteToken},
+		{http.MethodPost, "/install-tokens", "installtoken.create", a.createInstallToken},
+		{http.MethodGet, "/atoms", "atom.read", a.atoms},
+		{http.MethodGet, "/atoms/{id}", "atom.read", a.atom},
+		{http.MethodDelete, "/atoms/{id}", "atom.delete", a.revoke},
+		{http.MethodPost, "/atoms/{id}/retire", "atom.delete", a.retire},
+		{http.MethodGet, "/environments", "environment.read", a.environments},
+		{http.MethodPost, "/environments", "environment.create", a.createEnvironment},
+		{http.MethodDelete, "/environments/{id}", "environment.delete", a.deleteEnvironment},
+		{http.MethodPatch, "/environments/{id}/policy", "environment.update", a.policy},
+		{http.MethodGet, "/environments/{id}/fields", "extension.read", a.fields},
+		{http.MethodPatch, "/environments/{id}/fields", "extension.update", a.setFields},
+		{http.MethodGet, "/deployments", "deployment.read", a.deployments},
+		{http.MethodGet, "/deployments/{id}", "deployment.read", a.deployment},
+		{http.MethodGet, "/audit", "audit.read", a.audit},
+		{http.MethodPost, "/backup", "backup.create", a.backup},
 	}
 }
 
 // known finds out who asks, and answers.
-func (a *api) known(serve func(*call) (any, error)) http.Handler {
+func (a *api) known(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		vars := mux.Vars(r)
@@ -115,7 +119,10 @@ func (a *api) known(serve func(*call) (any, error)) http.Handler {
 			problem(w, http.StatusServiceUnavailable, "This account asks too often; send this again later.")
 			return
 		}
-		answer, err := serve(&call{r, p, vars})
+		var answer any
+		if err = p.Allow(route.action); err == nil {
+			answer, err = route.serve(&call{r, p, vars})
+		}
 		if err != nil {
 			a.fail(w, r, err)
 			return

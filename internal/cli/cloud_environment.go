@@ -45,6 +45,31 @@ func (c *cloudAtomsCmd) Run(s *streams) error {
 	})
 }
 
+type cloudRetireCmd struct {
+	cloudRemote
+	Atom string `arg:"" help:"Its name or id."`
+}
+
+// Help is shown below the command's summary.
+func (*cloudRetireCmd) Help() string {
+	return `It is detached from its environment, finishes and reports what it has taken on,
+and runs nothing of this control plane any more. It joins again to be used again.
+
+Example:
+
+    valence cloud retire edge-01
+`
+}
+
+// Run retires an atom.
+func (c *cloudRetireCmd) Run(s *streams) error {
+	if _, err := c.do("POST", "/atoms/"+url.PathEscape(c.Atom)+"/retire", nil, nil); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(s.out, "the atom %s retires as soon as it asks; valence cloud revoke %s then forgets its keys\n", c.Atom, c.Atom)
+	return err
+}
+
 type cloudRevokeCmd struct {
 	cloudRemote
 	Atom string `arg:"" help:"Its name or id."`

@@ -1,0 +1,186 @@
+package operator_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"valence/cloud"
+	"valence/cloud/cloudtest"
+	"valence/cloud/operator"
+)
+
+// endpoint is one of this API, as it is called with every role. Reads change
+// nothing, so one control plane serves all of them.
+type endpoint struct {
+	path, body string
+	least      cloud.Role
+	changes    bool
+}
+
+// endpoints has every one by its method and path: a new one without a rule here
+// fails TestEveryEndpointWithEveryRole.
+var endpoints = map[string]endpoint{
+	"GET /accounts":                   {"/accounts", "", cloud.Admin, false},
+	"POST /accounts":                  {"/accounts", `{"name":"acme"}`, cloud.Admin, true},
+	"GET /tokens":                     {"/tokens", "", cloud.Admin, false},
+	"POST /tokens":                    {"/tokens", `{"name":"x","role":"viewer"}`, cloud.Admin, true},
+	"DELETE /tokens/{id}":             {"/tokens/spare", "", cloud.Admin, true},
+	"POST /install-tokens":            {"/install-tokens", `{"environment":"prod"}`, cloud.Admin, true},
+	"GET /atoms":                      {"/atoms", "", cloud.Viewer, false},
+	"GET /atoms/{id}":                 {"/atoms/edge-01", "", cloud.Viewer, false},
+	"DELETE /atoms/{id}":              {"/atoms/edge-01", "", cloud.Admin, true},
+	"POST /atoms/{id}/retire":         {"/atoms/edge-01/retire", "", cloud.Admin, true},
+	"GET /environments":               {"/environments", "", cloud.Viewer, false},
+	"POST /environments":              {"/environments", `{"name":"new"}`, cloud.Admin, true},
+	"DELETE /environments/{id}":       {"/environments/empty", "", cloud.Admin, true},
+	"PATCH /environments/{id}/policy": {"/environments/prod/policy", `{"short_poll":true}`, cloud.Admin, true},
+	"GET /environments/{id}/fields":   {"/environments/prod/fields", "", cloud.Viewer, false},
+	"PATCH /environments/{id}/fields": {"/environments/prod/fields", `{"env.SHOP_URL":"https://shop.example"}`, cloud.Deployer, true},
+	"GET /deployments":                {"/deployments", "", cloud.Viewer, false},
+	"GET /deployments/{id}":           {"/deployments/{deployment}", "", cloud.Viewer, false},
+	"GET /audit":                      {"/audit", "", cloud.Admin, false},
+	"POST /backup":                    {"/backup", `{"folder":"{folder}"}`, cloud.Admin, true},
+}
+
+// office is a control plane with something of everything, and a token of every
+// role.
+type office struct {
+	*cloudtest.Plane
+	tokens     map[cloud.Role]string
+	other      string // an admin's of another account
+	deployment string
+}
+
+func open(t *testing.T) *office {
+	t.Helper()
+	o := &office{tokens: map[cloud.Role]string{}}
+	o.Plane = cloudtest.Start(t, cloudtest.Options{Handler: func(s *cloud.Service) http.Handler { return operator.New(s, nil) }})
+	e := o.Environment(t, "prod")
+	o.Environment(t, "empty")
+	cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
+	_, d := o.Deploy(t, e.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n")
+	o.deployment = d.ID
+	for _, r := range append(cloud.Roles(), "spare") {
+		role := r
+		if r == "spare" {
+			role = cloud.Viewer
+		}
+		x, err := o.CreateToken(t.Context(), o.Admin, cloud.Token{Name: string(r), Role: role})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.tokens[r] = x.Secret
+	}
+	var err error
+	if o.other, err = o.CreateAccount(t.Context(), o.Admin, "other"); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func (o *office) call(t *testing.T, token, account, method string, e endpoint) (int, string) {
+	t.Helper()
+	fill := strings.NewReplacer("{deployment}", o.deployment, "{folder}", filepath.Join(t.TempDir(), "copy"))
+	req, err := http.NewRequestWithContext(t.Context(), method, o.URL+operator.Root+account+fill.Replace(e.path), strings.NewReader(fill.Replace(e.body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// TestEveryEndpointWithEveryRole calls all there is with every role, with no
+// token, and with one of another account.
+func TestEveryEndpointWithEveryRole(t *testing.T) {
+	routes := operator.Routes()
+	for _, r := range routes {
+		if _, ok := endpoints[r.Name]; !ok {
+			t.Errorf("%s has no rule in this test", r.Name)
+		}
+		if _, ok := cloud.Least(r.Action); !ok {
+			t.Errorf("%s takes the action %q, which has no role", r.Name, r.Action)
+		}
+	}
+	if len(routes) != len(endpoints) {
+		t.Errorf("there are %d endpoints, and %d rules", len(routes), len(endpoints))
+	}
+	shared := open(t)
+	for _, r := range routes {
+		e := endpoints[r.Name]
+		t.Run(strings.ReplaceAll(r.Name, "/", "."), func(t *testing.T) {
+			method, _, _ := strings.Cut(r.Name, " ")
+			o := shared
+			if e.changes {
+				o = open(t)
+			}
+			for who, token := range map[string]string{"nobody": "", "another account": o.other, "an unknown token": "vt_nothing"} {
+				if code, text := o.call(t, token, "default", method, e); code != http.StatusUnauthorized {
+					t.Errorf("%s: %d %s", who, code, text)
+				}
+			}
+			if code, text := o.call(t, o.other, "other", method, e); regexp.MustCompile(`edge-01|prod`).MatchString(text) && code < 300 {
+				t.Errorf("another account sees it as its own: %d %s", code, text)
+			}
+			done := false
+			for _, role := range cloud.Roles() {
+				allowed := slices.Index(cloud.Roles(), role) >= slices.Index(cloud.Roles(), e.least)
+				code, text := o.call(t, o.tokens[role], "default", method, e)
+				switch {
+				case !allowed && code != http.StatusForbidden:
+					t.Errorf("%s: %d, want 403: %s", role, code, text)
+				case allowed && !done && code >= 300:
+					t.Errorf("%s: %d: %s", role, code, text)
+				case allowed && (code == http.StatusForbidden || code == http.StatusUnauthorized):
+					t.Errorf("%s: %d: %s", role, code, text)
+				}
+				done = done || allowed
+			}
+		})
+	}
+}
+
+// TestAudited: what was changed is in the audit log with who, what and from where.
+func TestAudited(t *testing.T) {
+	o := open(t)
+	for _, name := range []string{"POST /tokens", "PATCH /environments/{id}/fields", "POST /atoms/{id}/retire", "DELETE /atoms/{id}"} {
+		method, _, _ := strings.Cut(name, " ")
+		if code, text := o.call(t, o.tokens[cloud.Admin], "default", method, endpoints[name]); code >= 300 {
+			t.Fatalf("%s: %d %s", name, code, text)
+		}
+	}
+	_, text := o.call(t, o.tokens[cloud.Admin], "default", "GET", endpoints["GET /audit"])
+	var log struct {
+		Entries []struct{ Who, Action, From string }
+	}
+	if err := json.Unmarshal([]byte(text), &log); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for _, e := range log.Entries {
+		if e.Who == "admin" && e.From == "127.0.0.1" {
+			seen[e.Action] = e.Who
+		}
+	}
+	for _, action := range []string{"token.create", "extension.update", "atom.retire", "atom.delete"} {
+		if seen[action] == "" {
+			t.Errorf("%s is not in the audit log: %s", action, text)
+		}
+	}
+}
