@@ -25,6 +25,8 @@ type Atom struct {
 	Counter  uint64
 	Instance string
 	Client   *http.Client
+
+	Heartbeat func(*wire.Heartbeat) // changes what it tells of itself; may be nil
 }
 
 // NewAtom makes one that has not enrolled.
@@ -134,7 +136,11 @@ func (a *Atom) Call(ctx context.Context, method, path string, body []byte) ([]by
 
 // Poll polls, as an atom that has a generation.
 func (a *Atom) Poll(ctx context.Context, generation int64, wait int, ack ...int64) (*wire.Polled, error) {
-	body, err := json.Marshal(wire.Poll{Instance: a.Instance, Generation: generation, Ack: ack, Wait: wait, Heartbeat: wire.Heartbeat{Version: "test", Health: "ok"}})
+	beat := wire.Heartbeat{Version: "test", Health: "ok"}
+	if a.Heartbeat != nil {
+		a.Heartbeat(&beat)
+	}
+	body, err := json.Marshal(wire.Poll{Instance: a.Instance, Generation: generation, Ack: ack, Wait: wait, Heartbeat: beat})
 	if err != nil {
 		return nil, err
 	}

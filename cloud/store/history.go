@@ -81,12 +81,14 @@ func relate(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
 	return err
 }
 
+// writeResult keeps what an atom told last of a deployment. Atoms report in
+// order, so it is what came last: a clock that was put right goes backwards.
 func writeResult(tx *sqlitedb.Tx, r *cloud.DeploymentResult) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec("INSERT INTO result VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at, body = excluded.body WHERE excluded.at >= at",
+	_, err = tx.Exec("INSERT INTO result VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at, body = excluded.body",
 		r.Deployment, r.AtomID, r.At.UnixNano(), body)
 	return err
 }
