@@ -273,3 +273,15 @@ func testCatalog() *Catalog {
 func (s *tCall) Reach() Reach {
 	return Reach{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
 }
+
+func (s *tProcess) Reach() Reach { return Reach{Process: s.Name, Handoff: s.Mode == "handoff"} }
+
+func (s *tWait) Suspends() Suspension {
+	return Suspension{Name: s.Name, Timeout: s.Timeout, Keyed: s.Key != nil}
+}
+
+func (s *tSleep) Suspends() Suspension { return Suspension{For: s.For.Source()} }
+
+func (s *tRepeat) Repeats() Repetition { return Repetition{Max: s.Settings.Max} }
+
+func (s *tBranch) Repeats() Repetition { return Repetition{Sequential: s.Sequential} }

@@ -61,6 +61,8 @@ const (
 	CodeNeverEnds        fault.Code = "wait-never-ends"
 	CodeUnknownWait      fault.Code = "unknown-wait"
 	CodeCallerWaits      fault.Code = "caller-waits"
+	CodeHeldKey          fault.Code = "held-key"
+	CodeIdleWorkers      fault.Code = "idle-workers"
 )
 
 // Explained is a code with what it means, in one line.
@@ -102,7 +104,7 @@ func Codes() []Explained {
 		{CodeMissingAuth, "A listener does not say who may call it."},
 		{CodeNoEffect, "A key has no effect beside the others."},
 		{CodeNoSteps, "A process has no steps."},
-		{CodeImpatient, "A call, with its retries, can take longer than the caller waits (warning)."},
+		{CodeImpatient, "A call with its retries, or the calls before the reply together, can take longer than the caller waits (warning)."},
 		{CodeTwoTriggers, "A process has more than one of `listen:`, `schedule:` and `subscribe:`."},
 		{CodeBadCron, "A cron expression that cannot be read, or is never due."},
 		{CodeCannotListen, "A subscription names a connection whose connector cannot listen."},
@@ -129,6 +131,8 @@ func Codes() []Explained {
 		{CodeNeverEnds, "A `wait:` has neither a `key:` nor a `callback()` that could end it."},
 		{CodeUnknownWait, "A `callback()` or `resume:` names a `wait:` that there is not, or one that it cannot tell which of several it ends (for `resume:` a warning)."},
 		{CodeCallerWaits, "A caller waits, connection open, for a `wait:` or a `sleep:` (warning)."},
+		{CodeHeldKey, "A process holds its sequence key for as long as nobody ends a `wait:` (warning)."},
+		{CodeIdleWorkers, "A process has more workers than its connections take calls at once (warning)."},
 		{CodeBadSchema, "A profile's schema is no JSON Schema."},
 		{CodeBadFile, "A file that a component names cannot be read."},
 		{expression.CodeSyntax, "An expression cannot be read."},

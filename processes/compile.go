@@ -30,6 +30,8 @@ type building struct {
 	waits          []waiting
 	calledBack     []calledBack
 	resumes        []resumed
+	patient        bool // the listener's timeout is written
+	workers        bool // `workers:` is written
 }
 
 func (b *building) problem(at fault.Pos, code fault.Code, msg, hint string) {

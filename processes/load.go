@@ -66,6 +66,7 @@ func newLoader(files []File, cat *Catalog) *loader {
 			Defaults: Defaults{Retention: Retention{Documents: keptRecords, Records: keptRecords}},
 		},
 	}
+	l.project.kinds = l.kinds
 	for i := range cat.Steps {
 		l.kinds[cat.Steps[i].Kind] = &cat.Steps[i]
 	}
@@ -273,7 +274,18 @@ func (l *loader) relate() {
 	l.cycles()
 	l.signals()
 	l.hashes()
-	l.patience()
+	l.time()
+}
+
+// time checks how long things can take, once what they call is known.
+func (l *loader) time() {
+	if l.problems.HasErrors() {
+		return
+	}
+	spans := l.project.Spans()
+	l.waitsAreBounded(spans)
+	l.workersFit(spans)
+	l.patience(&Spans{project: l.project, limits: spans.limits, known: map[measured]Span{}, written: true})
 }
 
 // Needs gives every value of the environment that the project reads, in the

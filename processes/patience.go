@@ -7,6 +7,7 @@ import (
 	"valence/internal/document"
 	"valence/internal/expression"
 	"valence/internal/fault"
+	"valence/internal/spec"
 )
 
 // Reach is what a step does outside of its execution, as its settings tell.
@@ -47,11 +48,14 @@ func RetryOf(own *Retry, p *Process, project *Defaults, durable bool) *Retry {
 }
 
 // Longest is how long all attempts may take with the waits between them, if
-// each takes no longer than timeout.
+// each takes no longer than timeout: Endless at most.
 func (r *Retry) Longest(timeout time.Duration) time.Duration {
 	longest, wait := timeout, r.Backoff
 	for range r.MaxAttempts - 1 {
 		longest += wait + timeout
+		if longest > Endless {
+			return Endless
+		}
 		if wait *= 2; r.MaxBackoff > 0 && wait > r.MaxBackoff {
 			wait = r.MaxBackoff
 		}
@@ -59,21 +63,29 @@ func (r *Retry) Longest(timeout time.Duration) time.Duration {
 	return longest
 }
 
-// Timeouts gives how long one attempt of a call may take, by connection, as
-// far as the files tell: not where it depends on the place.
-func (p *Project) Timeouts() map[string]time.Duration {
+// Limits gives what bounds the use of each connection, as far as the files
+// tell: not where that depends on the place.
+func (p *Project) Limits() map[string]ConnectionLimits {
 	env, secrets := &document.Object{}, &document.Object{}
-	for _, n := range p.Needs() {
+	seen := map[Need]bool{}
+	for _, n := range p.needs {
+		if n.Pos = (fault.Pos{}); seen[n] {
+			continue
+		}
+		seen[n] = true
 		if n.Kind == "secret" {
 			secrets.Set(n.Name, "x")
 		} else {
 			env.Set(n.Name, "http://localhost")
 		}
 	}
-	found := map[string]time.Duration{}
+	found := map[string]ConnectionLimits{}
 	for name, c := range p.Connections {
+		if c.Connector == nil {
+			continue
+		}
 		if limits, _, err := c.Resolve(&expression.Env{Names: standIns{env, secrets}}, nil, nil); err == nil {
-			found[name] = limits.Timeout
+			found[name] = limits
 		}
 	}
 	return found
@@ -92,55 +104,59 @@ func (s standIns) Name(root string) (any, bool) {
 	return nil, false
 }
 
-// patience warns where callers give up before a step does: then they get 504,
-// and do not know whether the call took effect.
-func (l *loader) patience() {
-	if fault.Problems(l.problems).HasErrors() {
-		return // what a step calls may not be known
-	}
-	var timeouts map[string]time.Duration
+// patience warns where callers give up before the steps do: then they get 504,
+// and do not know whether a call took effect.
+func (l *loader) patience(spans *Spans) {
 	for _, b := range l.processes {
 		p := b.proc
-		if p == nil || p.Listen == nil || p.Listen.Timeout == 0 || !p.Listen.Sync() || p.Listen.TimeoutAction == Continue {
+		if p.Listen == nil || p.Listen.Timeout == 0 || !p.Listen.Sync() || p.Listen.TimeoutAction == Continue {
 			continue
 		}
-		if timeouts == nil {
-			timeouts = l.project.Timeouts()
+		if l.impatient(b, p.Steps, spans) {
+			continue
 		}
-		l.impatient(b, p.Steps, timeouts)
+		spans.retries = false
+		longest := spans.UntilReply(p, false).Known
+		if longest <= p.Listen.Timeout || !b.patient && !spans.retries {
+			continue
+		}
+		l.warn(p.Listen.Pos, CodeImpatient,
+			fmt.Sprintf("the calls before the reply may take %s together, and the caller waits %s: then 504", spec.FormatDuration(longest), spec.FormatDuration(p.Listen.Timeout)),
+			"shorter `timeout:` and fewer attempts of the calls, a longer `timeout:` of the listener, `timeout_action: continue`, or a `reply` before them: the rest then runs durably")
 	}
 }
 
-// impatient looks through the steps that run while the caller waits: those up
-// to the reply.
-func (l *loader) impatient(b *building, block Block, timeouts map[string]time.Duration) {
+func (l *loader) warn(at fault.Pos, code fault.Code, msg, hint string) {
+	l.problems = append(l.problems, &fault.Problem{Pos: at, Severity: fault.Warning, Code: code, Msg: msg, Hint: hint})
+}
+
+// impatient looks through the steps that run while the caller waits, those up
+// to the reply, for calls that alone are too long, and reports whether there are any.
+func (l *loader) impatient(b *building, block Block, spans *Spans) (found bool) {
 	for _, s := range block {
-		if r, ok := s.Settings.(Reacher); ok {
-			l.outlasts(b, s, r.Reach(), timeouts)
+		if r, ok := s.Settings.(Reacher); ok && l.outlasts(b, s, r.Reach(), spans) {
+			found = true
 		}
 		for _, list := range s.Lists {
-			l.impatient(b, list.Steps, timeouts)
+			found = l.impatient(b, list.Steps, spans) || found
 		}
-		if s.Kind == "reply" {
-			return
+		if l.kinds[s.Kind].Flow == Reply {
+			return found
 		}
 	}
+	return found
 }
 
-func (l *loader) outlasts(b *building, s *Step, r Reach, timeouts map[string]time.Duration) {
+func (l *loader) outlasts(b *building, s *Step, r Reach, spans *Spans) bool {
 	if r.Operation.Operation == nil || r.Handoff {
-		return
+		return false
 	}
-	policy := RetryOf(r.Retry, b.proc, &l.project.Defaults, false)
-	timeout := r.Timeout
-	if timeout == 0 {
-		timeout = timeouts[r.Operation.Connection]
+	_, longest, attempts := spans.Call(b.proc, r, false)
+	patience := b.proc.Listen.Timeout
+	if attempts < 2 || longest <= patience {
+		return false
 	}
-	longest, patience := policy.Longest(timeout), b.proc.Listen.Timeout
-	if policy.MaxAttempts < 2 || longest <= patience {
-		return
-	}
-	l.problems = append(l.problems, &fault.Problem{Pos: s.Pos, Code: CodeImpatient, Severity: fault.Warning,
-		Msg:  fmt.Sprintf("with its retries this call may take %s, and the caller waits %s", longest, patience),
-		Hint: "fewer or faster attempts, a longer `timeout:` of the listener, or a `reply` before the call: the rest then runs durably"})
+	l.warn(s.Pos, CodeImpatient, fmt.Sprintf("with its retries this call may take %s, and the caller waits %s", longest, patience),
+		"fewer or faster attempts, a longer `timeout:` of the listener, or a `reply` before the call: the rest then runs durably")
+	return true
 }

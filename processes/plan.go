@@ -25,6 +25,7 @@ type Project struct {
 	Defaults     Defaults // the `project:` component, or its defaults
 
 	needs []Need
+	kinds map[string]*StepKind
 }
 
 // File is one file of a project. Name is its path with slashes, as it is

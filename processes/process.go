@@ -30,6 +30,7 @@ func (b *building) compile(l *loader) {
 	b.state()
 	b.replies()
 	b.content = digestOf(root)
+	b.patient, b.workers = valueAt(root, "listen", "timeout") != nil, valueAt(root, "workers") != nil
 }
 
 func (b *building) fill(decl *processDecl, d *spec.Decoder) {

@@ -25,6 +25,11 @@ var _ = define[branch]("branch", kind{
 	spec.Bool("sequential", func(s *branch) *bool { return &s.Sequential }, "One path after the other, in the order written."),
 }, nil)
 
+// Repeats tells how the paths run.
+func (s *branch) Repeats() processes.Repetition {
+	return processes.Repetition{Sequential: s.Sequential}
+}
+
 func (s *branch) Run(f *Frame) error {
 	parallel := len(s.Paths)
 	if s.Sequential {

@@ -81,6 +81,16 @@ var _ = define[forEach]("for_each", kind{
 	}
 })
 
+// Reach tells which call gives the pages, if they come from one.
+func (s *forEach) Reach() processes.Reach {
+	return processes.Reach{Operation: s.Operation, Retry: s.Of.Retry, Timeout: s.Of.Timeout}
+}
+
+// Repeats tells what it goes through.
+func (s *forEach) Repeats() processes.Repetition {
+	return processes.Repetition{Pages: s.Operation.Operation != nil}
+}
+
 func (s *forEach) Run(f *Frame) error {
 	if s.Operation.Operation != nil {
 		return s.stream(f)

@@ -29,6 +29,11 @@ var _ = define[repeat]("repeat", kind{
 	).Required(),
 }, nil)
 
+// Repeats tells how many rounds there are at most.
+func (s *repeat) Repeats() processes.Repetition {
+	return processes.Repetition{Max: s.Settings.Max}
+}
+
 func (s *repeat) Run(f *Frame) error {
 	iter := f.iter
 	defer func() { f.iter = iter }()

@@ -57,6 +57,9 @@ type explanation struct {
 	Repeats     []string      `json:"repeats"`
 	CallerWaits string        `json:"caller_waits"`
 	WaitsMS     int64         `json:"caller_waits_at_most_ms,omitempty"`
+	CallerSteps *spanView     `json:"caller_steps,omitempty"` // that run while the caller waits
+	Sequence    *sequenceView `json:"sequence,omitempty"`
+	Pools       []poolView    `json:"pools"`
 	Notes       []string      `json:"notes,omitempty"`
 }
 
@@ -100,7 +103,13 @@ func (x *explanation) print(w io.Writer) error {
 	section("Calls", calls...)
 	section("Waits without a thread", x.Suspends...)
 	section("What can repeat", x.Repeats...)
-	section("Longest wait of a caller", x.CallerWaits)
+	section("Longest wait of a caller", append([]string{x.CallerWaits}, x.CallerSteps.lines("The steps until the reply")...)...)
+	section("What a blocked key costs", x.Sequence.lines()...)
+	var pools []string
+	for _, p := range x.Pools {
+		pools = append(pools, p.Pool+": "+p.Effect)
+	}
+	section("What is starved by what", pools...)
 	section("Notes", x.Notes...)
 	_, err := io.WriteString(w, b.String())
 	return err

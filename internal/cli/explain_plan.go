@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"valence/internal/spec"
 	"valence/processes"
@@ -11,15 +10,15 @@ import (
 
 // explainer goes through a plan once.
 type explainer struct {
-	project  *processes.Project
-	process  *processes.Process
-	timeouts map[string]time.Duration // of connections, as far as the files tell
-	x        *explanation
+	project *processes.Project
+	process *processes.Process
+	spans   *processes.Spans
+	x       *explanation
 }
 
 func explain(project *processes.Project, p *processes.Process) *explanation {
 	e := &explainer{
-		project: project, process: p, timeouts: project.Timeouts(),
+		project: project, process: p, spans: project.Spans(),
 		x: &explanation{
 			Process: p.Name, Description: p.Description, Position: p.Pos.String(), Pattern: string(p.Pattern),
 			Calls: []callSummary{}, Checks: []string{}, Durable: []string{}, Repeats: []string{},
@@ -27,15 +26,24 @@ func explain(project *processes.Project, p *processes.Process) *explanation {
 	}
 	e.trigger()
 	e.checks()
-	e.block(p.Steps, p.Pattern == processes.FireAndForget || p.Pattern == processes.Called || p.SuspendsCaller || alwaysLater(p.Listen))
+	e.block(p.Steps, e.durableFromStart())
 	e.suspensions(p.Steps)
 	e.boundary()
 	e.durable()
 	e.later()
+	e.remembered()
 	e.repeats()
 	e.waits()
+	e.sequence()
+	e.pools()
 	e.notes()
 	return e.x
+}
+
+// durableFromStart reports whether every call of the process is kept.
+func (e *explainer) durableFromStart() bool {
+	p := e.process
+	return p.Pattern == processes.FireAndForget || p.Pattern == processes.Called || p.SuspendsCaller || alwaysLater(p.Listen)
 }
 
 func (e *explainer) trigger() {
@@ -99,8 +107,21 @@ func (e *explainer) checks() {
 	if d.Dedupe != nil {
 		add("dedupe by %s for %s: a repeat is not run and gets the first answer", d.Dedupe.Key.Source(), exact(d.Dedupe.Window))
 	}
+	if g := d.EchoGuard; g != nil {
+		add("echo guard: an event of the version that a call with marks for %s made is acknowledged and not run; one that overtakes the answer to such a call waits for it, 10s at most", g.System)
+	}
+	if c := d.Coalesce; c != nil {
+		add("coalesce by %s for %s: of the messages of one key the newest runs, once; the others end superseded", c.Key.Source(), exact(c.Window))
+	}
 	if e.process.Pattern != processes.RequestReply {
 		add("backlog: 503 once %d are waiting", d.Backlog)
+	}
+	if s := d.Sequence; s != nil {
+		limit := ""
+		if s.Limit > 0 {
+			limit = fmt.Sprintf("; 503 once %d wait behind the first of a key", s.Limit)
+		}
+		add("sequence: a place in the order of %s, taken with the commit that accepts%s", s.Key.Source(), limit)
 	}
 }
 
@@ -124,6 +145,9 @@ func (e *explainer) step(s *processes.Step, durable bool) {
 		return
 	}
 	r := reacher.Reach()
+	if r.Operation.Operation == nil && r.Process == "" {
+		return
+	}
 	c := callSummary{Position: s.Pos.String(), Step: s.Name, Durable: durable || r.Handoff, Handoff: r.Handoff, Attempts: 1}
 	if op := r.Operation.Operation; op != nil {
 		c.What, c.Changes = r.Operation.Connection+"."+op.Name, !op.Safe
@@ -141,14 +165,10 @@ func (e *explainer) step(s *processes.Step, durable bool) {
 
 // time fills in how often a call is made and how long that may take.
 func (e *explainer) time(c *callSummary, r processes.Reach) {
-	policy := processes.RetryOf(r.Retry, e.process, &e.project.Defaults, c.Durable)
-	c.Attempts = policy.MaxAttempts
-	timeout := r.Timeout
-	if timeout == 0 {
-		timeout = e.timeouts[r.Operation.Connection]
-	}
+	timeout, longest, attempts := e.spans.Call(e.process, r, c.Durable)
+	c.Attempts = attempts
 	if timeout > 0 {
-		c.TimeoutMS, c.LongestMS = timeout.Milliseconds(), policy.Longest(timeout).Milliseconds()
+		c.TimeoutMS, c.LongestMS = timeout.Milliseconds(), longest.Milliseconds()
 	}
 }
 

@@ -97,6 +97,7 @@ func (e *explainer) repeats() {
 			add("a message that the sender repeats, as it does when our answer is lost, runs again: add dedupe to recognise it")
 		}
 	}
+	e.redelivered(add)
 	durable, changing := 0, 0
 	for _, c := range e.x.Calls {
 		if c.Durable && !c.Handoff {
@@ -117,26 +118,6 @@ func (e *explainer) repeats() {
 	}
 }
 
-func (e *explainer) waits() {
-	l := e.process.Listen
-	switch {
-	case l == nil:
-		e.x.CallerWaits = "Nobody waits at a listener."
-	case e.process.Pattern == processes.FireAndForget:
-		e.x.CallerWaits = "Until the message is on disk, usually milliseconds; whatever the steps call is never waited for."
-	default:
-		e.x.WaitsMS = l.Timeout.Milliseconds()
-		e.x.CallerWaits = exact(l.Timeout) + ", then 504 and the execution is cancelled."
-		switch {
-		case l.TimeoutAction == processes.Continue:
-			e.x.CallerWaits = exact(l.Timeout) + ", then 202 with the place where the reply is collected, and the execution goes on."
-		case alwaysLater(l):
-			e.x.WaitsMS = 0
-			e.x.CallerWaits = "Until the message is on disk, usually milliseconds; the reply is collected later."
-		}
-	}
-}
-
 func (e *explainer) notes() {
 	add := func(format string, args ...any) { e.x.Notes = append(e.x.Notes, fmt.Sprintf(format, args...)) }
 	if l := e.process.Listen; l != nil && e.process.Pattern != processes.FireAndForget {
@@ -153,8 +134,13 @@ func (e *explainer) notes() {
 	if d := e.process.Delivery.Expires.Request; d > 0 {
 		add("an execution that has not begun %s after its acceptance ends expired", exact(d))
 	}
+	e.circuits(add)
 	if d := e.process.Delivery; e.process.Pattern != processes.RequestReply {
 		add("%s at once; the rest waits on disk", plural(d.Workers, "execution runs", "executions run"))
-		add("a failed execution is kept and listed: valence executions --status failed")
+		told := ""
+		if on := e.project.Defaults.OnFailure; on != "" {
+			told = ", and the process " + on + " is told"
+		}
+		add("a failed execution is kept and listed%s: valence failed", told)
 	}
 }
