@@ -50,6 +50,7 @@ type Arrival struct {
 	Received      time.Time
 	Props         *document.Object // nil: none
 	Later         *Later           // nil: nobody collects a reply
+	By            string           // what started it where neither a sender nor an operator did: BySchedule, BySubscription; ""
 }
 
 // Later asks that a message's reply is kept until its sender collects it.

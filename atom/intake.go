@@ -149,7 +149,7 @@ func needsFrame(d *processes.Delivery) bool {
 func (a *Atom) prepare(d *Deployed, in *Arrival) *execution {
 	e := &execution{
 		atom: a, plan: d.plan, received: in.Received, env: d.release.env, envHash: d.release.envHash, redact: redactOf(d.plan),
-		meta: &meta{Correlation: in.CorrelationID, Trace: in.Traceparent, Principal: in.Principal, SHA256: in.SHA256},
+		meta: &meta{Correlation: in.CorrelationID, Trace: in.Traceparent, Principal: in.Principal, SHA256: in.SHA256, By: in.By},
 	}
 	if in.Request != nil {
 		var request any

@@ -15,6 +15,7 @@ type meta struct {
 	Trace       string
 	Principal   string
 	SHA256      string
+	By          string    // what started it, see Arrival
 	Parent      string    // id of the execution that handed this off
 	Root        string    // id that idempotency keys derive from, where it is not the execution's own
 	Call        *metaCall // a hand-off of one call
@@ -62,6 +63,7 @@ func (m *meta) append(dst []byte) []byte {
 	text("traceparent", m.Trace)
 	text("principal", m.Principal)
 	text("sha256", m.SHA256)
+	text("by", m.By)
 	text("parent", m.Parent)
 	text("root", m.Root)
 	if m.Call != nil {
@@ -128,6 +130,8 @@ func parseMeta(b []byte) (*meta, error) {
 			m.Principal = textOf(v)
 		case "sha256":
 			m.SHA256 = textOf(v)
+		case "by":
+			m.By = textOf(v)
 		case "parent":
 			m.Parent = textOf(v)
 		case "root":

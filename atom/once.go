@@ -37,9 +37,12 @@ func (a *Atom) acknowledge(ack *Acknowledgement, r Receipt) *Acknowledgement {
 
 // What started an execution, as Ended tells it.
 const (
-	ByListener = "listener"
-	ByHandoff  = "handoff"
-	ByRequest  = "manual"
+	ByListener     = "listener"
+	BySchedule     = "schedule"
+	BySubscription = "subscribe"
+	ByHandoff      = "handoff"
+	ByResubmission = "retry"
+	ByRequest      = "manual"
 )
 
 // Ended tells how an execution ended.
@@ -47,6 +50,7 @@ type Ended struct {
 	Execution string
 	Process   string
 	Kind      string // what started it
+	Original  string // the execution that this one repeats; ""
 	Status    Status
 	Received  time.Time
 	Started   time.Time
@@ -64,7 +68,7 @@ func (a *Atom) tellEnded(e *execution, o *Outcome, fail *fault.Failure) {
 	if a.onEnded == nil {
 		return
 	}
-	x := Ended{Execution: e.id(), Process: e.plan.process.Name, Kind: e.meta.kind(e.request != nil), Status: o.Status, Received: e.received, Started: o.Started, Ended: o.Ended}
+	x := Ended{Execution: e.id(), Process: e.plan.process.Name, Kind: e.meta.kind(e.request != nil), Original: e.meta.Original, Status: o.Status, Received: e.received, Started: o.Started, Ended: o.Ended}
 	if fail != nil {
 		x.Error = fail.Message
 	}
@@ -75,18 +79,14 @@ func (a *Atom) tellEnded(e *execution, o *Outcome, fail *fault.Failure) {
 // there.
 func (m *meta) kind(called bool) string {
 	switch {
+	case m.Original != "":
+		return ByResubmission
 	case m.Parent != "":
 		return ByHandoff
+	case m.By != "":
+		return m.By
 	case called || len(m.Request) > 0:
 		return ByListener
 	}
 	return ByRequest
-}
-
-func kindOf(text []byte) string {
-	m, err := parseMeta(text)
-	if err != nil {
-		return ByRequest
-	}
-	return m.kind(false)
 }

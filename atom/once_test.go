@@ -62,3 +62,33 @@ func TestExecuteOnce(t *testing.T) {
 		t.Errorf("told of %+v, too", <-told)
 	}
 }
+
+// TestEndedTellsWhatBegan: a resubmission names the execution that it repeats.
+func TestEndedTellsWhatBegan(t *testing.T) {
+	r := start(t, newSystem(), nil, onceProject)
+	told := make(chan atom.Ended, 10)
+	r.atom.OnEnded(func(e atom.Ended) { told <- e })
+	next := func() atom.Ended {
+		t.Helper()
+		select {
+		case e := <-told:
+			return e
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody was told of the end")
+		}
+		return atom.Ended{}
+	}
+	if _, err := r.atom.ExecuteOnce(context.Background(), "executionrecord-1", "bad", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	first := next()
+	if first.Kind != atom.ByRequest || first.Original != "" {
+		t.Errorf("%+v", first)
+	}
+	if _, err := r.atom.Resubmit(context.Background(), first.Execution, atom.Resubmission{}); err != nil {
+		t.Fatal(err)
+	}
+	if second := next(); second.Kind != atom.ByResubmission || second.Original != first.Execution {
+		t.Errorf("%+v", second)
+	}
+}

@@ -291,7 +291,7 @@ func (c *clockwork) start(ctx context.Context, d *Deployed, h *hand, at time.Tim
 	}
 	props := &document.Object{}
 	props.Set("scheduled_at", at.In(d.Process.Schedule.Cron.Place()).Format(time.RFC3339))
-	in := &Arrival{Doc: document.Empty, Received: now(), Props: props, CorrelationID: rand.Text(), SHA256: hashBody(document.Empty)}
+	in := &Arrival{Doc: document.Empty, Received: now(), Props: props, CorrelationID: rand.Text(), SHA256: hashBody(document.Empty), By: BySchedule}
 	origin := hex.EncodeToString(slice(derive("schedule", d.Process.Name, at.UTC().Format(time.RFC3339))))
 	ack, err := c.atom.take(ctx, d, in, origin)
 	m := h.mark

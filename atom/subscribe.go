@@ -166,7 +166,7 @@ func (l *listening) deliver(ctx context.Context, d *Deployed, m *connectors.Mess
 	if m.Doc == nil {
 		m.Doc = document.Empty
 	}
-	in := &Arrival{Doc: m.Doc, Received: now(), Props: m.Props, CorrelationID: m.CorrelationID, SHA256: hashBody(m.Doc)}
+	in := &Arrival{Doc: m.Doc, Received: now(), Props: m.Props, CorrelationID: m.CorrelationID, SHA256: hashBody(m.Doc), By: BySubscription}
 	if in.CorrelationID == "" {
 		in.CorrelationID = rand.Text()
 	}

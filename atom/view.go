@@ -225,7 +225,11 @@ func (a *Atom) Cancel(ctx context.Context, id string) error {
 	}
 	a.metrics.Process(x.Process).Ended(string(Cancelled), now.Sub(x.Received))
 	if a.onEnded != nil {
-		a.onEnded(Ended{Execution: id, Process: x.Process, Kind: kindOf(x.Meta), Status: Cancelled, Received: x.Received, Started: now, Ended: now, Error: why.Message})
+		m, err := parseMeta(x.Meta)
+		if err != nil {
+			m = &meta{} // it was cancelled, whatever started it
+		}
+		a.onEnded(Ended{Execution: id, Process: x.Process, Kind: m.kind(false), Original: m.Original, Status: Cancelled, Received: x.Received, Started: now, Ended: now, Error: why.Message})
 	}
 	return nil
 }

@@ -203,7 +203,7 @@ var statuses = map[string]string{
 }
 
 var kinds = map[string]string{
-	"manual": typeManual, "listener": "exec_listener", "schedule": "exec_sched", "retry": "retry_manual", "handoff": "exec_handoff",
+	"manual": typeManual, "listener": "exec_listener", "subscribe": "exec_listener", "schedule": "exec_sched", "retry": "retry_manual", "handoff": "exec_handoff",
 }
 
 // record makes a record of a report. The caller holds mu.

@@ -36,6 +36,7 @@ type Atom interface {
 	Pause(ctx context.Context, process string) error
 	Resume(ctx context.Context, process string) error
 	Load(ctx context.Context, process string) (atom.Load, error)
+	FailureGroups(ctx context.Context, process string, limit int) ([]atom.FailureGroupView, error)
 	OnEnded(func(atom.Ended))
 }
 
@@ -120,7 +121,8 @@ type Agent struct {
 
 	connected atomic.Bool
 	lastPoll  atomic.Int64 // unix ms
-	failed    atomic.Int64 // executions that failed in this run
+	failed    int64        // executions that nobody has dealt with, as counted last by the poll loop
+	counted   time.Time
 	restart   chan struct{}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"valence/internal/wire"
+	"valence/processes"
 )
 
 // acks are the messages whose effect is stored and that the control plane does
@@ -204,15 +205,51 @@ func (a *Agent) policy() wire.Policy {
 	return a.state.Desired.Policy
 }
 
+// trigger names the trigger of a process, "" if it has none.
+func trigger(p *processes.Process) string {
+	switch {
+	case p.Listen != nil:
+		return "listen"
+	case p.Schedule != nil:
+		return "schedule"
+	case p.Subscribe != nil:
+		return "subscribe"
+	}
+	return ""
+}
+
+// How many causes of failures are added up, and how long the sum is good for.
+const (
+	maxCauses   = 1000
+	failuresFor = 10 * time.Second
+)
+
+// unresolved counts the failed executions that nobody has dealt with. Only the
+// poll loop calls it.
+func (a *Agent) unresolved(ctx context.Context) int64 {
+	if time.Since(a.counted) < failuresFor {
+		return a.failed
+	}
+	groups, err := a.atom.FailureGroups(ctx, "", maxCauses)
+	if err != nil {
+		return a.failed
+	}
+	a.counted, a.failed = time.Now(), 0
+	for _, g := range groups {
+		a.failed += g.Count
+	}
+	return a.failed
+}
+
 func (a *Agent) heartbeat(ctx context.Context) wire.Heartbeat {
-	h := wire.Heartbeat{Version: a.o.Version, Host: a.o.Host, StartedAt: a.started, Failed: a.failed.Load(), Health: "ok"}
+	h := wire.Heartbeat{Version: a.o.Version, Host: a.o.Host, StartedAt: a.started, Failed: a.unresolved(ctx), Health: "ok"}
 	for _, d := range a.atom.Deployed() {
 		state := "running"
 		if d.Paused() {
 			state = "paused"
 		}
-		if d.Process.Listen != nil {
-			h.Listeners = append(h.Listeners, wire.Listener{Process: d.Process.Name, Kind: "listen", State: state})
+		if kind := trigger(d.Process); kind != "" {
+			h.Listeners = append(h.Listeners, wire.Listener{Process: d.Process.Name, Kind: kind, State: state})
 		}
 		if load, err := a.atom.Load(ctx, d.Process.Name); err == nil {
 			h.Backlog += load.Waiting

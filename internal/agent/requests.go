@@ -261,9 +261,6 @@ func (a *Agent) cancel(ctx context.Context, request string) bool {
 // ended is told by the atom of every execution that ends.
 func (a *Agent) ended(e atom.Ended) {
 	a.observe(e)
-	if e.Status == atom.Failed {
-		a.failed.Add(1)
-	}
 	r := &a.requests
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -278,7 +275,7 @@ func (a *Agent) ended(e atom.Ended) {
 // requests.mu, so that reports of one execution keep their order.
 func (a *Agent) settle(e atom.Ended) {
 	r := wire.ExecutionReport{
-		Execution: e.Execution, Process: e.Process, Kind: e.Kind, Status: string(e.Status),
+		Execution: e.Execution, Process: e.Process, Kind: e.Kind, Original: e.Original, Status: string(e.Status), Inbound: 1,
 		Received: e.Received, Started: e.Started, Ended: e.Ended, Error: e.Error,
 	}
 	list := a.requests.by[e.Execution]
@@ -304,7 +301,7 @@ func (a *Agent) look(ctx context.Context, w watched) {
 	case err != nil || v.EndedAt == nil:
 		return
 	default:
-		e.Status, e.Received, e.Ended = atom.Status(v.Status), v.ReceivedAt, *v.EndedAt
+		e.Status, e.Received, e.Ended, e.Original = atom.Status(v.Status), v.ReceivedAt, *v.EndedAt, v.Original
 		if v.StartedAt != nil {
 			e.Started = *v.StartedAt
 		}

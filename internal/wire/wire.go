@@ -56,7 +56,7 @@ type Heartbeat struct {
 	Package   string     `json:"package,omitempty"` // SHA-256 of what runs
 	Listeners []Listener `json:"listeners,omitempty"`
 	Backlog   int64      `json:"backlog"`
-	Failed    int64      `json:"failed"`
+	Failed    int64      `json:"failed"` // executions that nobody has dealt with
 	Health    string     `json:"health"` // ok, or why not
 }
 
@@ -145,7 +145,7 @@ type ExecutionReport struct {
 	Execution string          `json:"execution"`         // the atom's id of it
 	Request   string          `json:"request,omitempty"` // the execution request that asked for it
 	Process   string          `json:"process"`
-	Kind      string          `json:"kind"`   // manual listener schedule handoff retry
+	Kind      string          `json:"kind"`   // manual listener subscribe schedule handoff retry
 	Status    string          `json:"status"` // as the atom has it; rejected: it could not be run
 	Received  time.Time       `json:"received"`
 	Started   time.Time       `json:"started,omitzero"`
