@@ -123,7 +123,7 @@ type View struct {
 	Reason        string            `json:"reason,omitempty"`     // what it waits for or is held by
 	Key           string            `json:"key,omitempty"`        // of a sequence, while it waits for its turn
 	Ahead         int64             `json:"ahead,omitempty"`      // how many are before it
-	BlockedBy     string            `json:"blocked_by,omitempty"` // the failed execution that blocks the key
+	BlockedBy     string            `json:"blocked_by,omitempty"` // who has the turn: what runs, or the failed execution that blocks the key
 	Attempts      int               `json:"attempts,omitempty"`
 	CorrelationID string            `json:"correlation_id,omitempty"`
 	Parent        string            `json:"parent,omitempty"`

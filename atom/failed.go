@@ -253,6 +253,8 @@ func (a *Atom) journalFor(ctx context.Context, x *Execution, m *meta, p *plan, r
 		return &UnfitError{"a changed message makes what was done before it worthless", "from: start"}
 	case m.Memory:
 		return &UnfitError{"it ran in memory, on its caller's request, and has no journal to go on from", "from: start"}
+	case codeOf(x.Outcome) == CodeConflict:
+		return &UnfitError{"what it has read of the state is out of date, and would be as often as it goes on with it", "from: start"}
 	}
 	var t stored
 	if len(x.Outcome.Trace) > 0 {
@@ -281,6 +283,15 @@ func (a *Atom) journalFor(ctx context.Context, x *Execution, m *meta, p *plan, r
 		m.Began = x.Received
 	}
 	return nil
+}
+
+// codeOf gives the code of a failure.
+func codeOf(o *Outcome) string {
+	var v ErrorView
+	if len(o.Error) == 0 || json.Unmarshal(o.Error, &v) != nil {
+		return ""
+	}
+	return v.Code
 }
 
 // edited puts another message in the place of the failed one.

@@ -105,11 +105,10 @@ func (a *Atom) behind(ctx context.Context, x *Execution, v *View) {
 	}
 	v.Key, v.Ahead = x.Lane.Key, p.Ahead
 	v.Reason = "waits for its turn in the sequence of its key"
-	if p.Since.IsZero() {
-		return
+	if !p.Since.IsZero() {
+		v.Status = string(Held)
+		v.Reason = "its sequence key is blocked by a failed execution"
 	}
-	v.Status = string(Held)
-	v.Reason = "its sequence key is blocked by a failed execution"
 	if head, err := a.store.Get(ctx, p.Head, time.Time{}); err == nil {
 		v.BlockedBy = a.ExecutionID(head.Seq, head.Received)
 	}

@@ -147,6 +147,10 @@ func (a *Atom) journalView(ctx context.Context, x *Execution, e Entry) StepView 
 	if err != nil {
 		return v
 	}
+	if e.Kind == kindState {
+		v.Kind = "state as it was read" // before the first step that needs it
+		return v
+	}
 	path, _, _ := strings.Cut(e.Path, "[")
 	if s := findStep(p.process.Steps, path); s != nil {
 		v.Kind, v.Name, v.Position = s.Kind, s.Name, s.Pos.String()

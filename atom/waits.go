@@ -234,10 +234,12 @@ func (e *execution) resume(g *Signal, x Entry) error {
 	return err
 }
 
-// tokenMAC is how much of a callback's token only this atom can make: 128 bits.
+// A callback's token holds which wait of which execution it ends, the day on
+// which that was accepted, and what only this atom can make of it: 128 bits.
 const (
 	tokenMAC   = 16
-	tokenBytes = 7 + 8 + tokenMAC
+	tokenPlain = 7 + 3 + 8
+	tokenBytes = tokenPlain + tokenMAC
 )
 
 // Callback gives the URL that ends a wait of this execution.
@@ -246,32 +248,44 @@ func (e *execution) Callback(key string) string {
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], uint64(e.seq))
 	copy(b[:7], n[1:])
-	binary.BigEndian.PutUint64(b[7:15], uint64(placeOf(key)))
-	mac := e.atom.mac("callback", b[:15])
-	copy(b[15:], mac[:tokenMAC])
+	day := uint32(e.received.UTC().Unix() / 86400)
+	b[7], b[8], b[9] = byte(day>>16), byte(day>>8), byte(day)
+	binary.BigEndian.PutUint64(b[10:tokenPlain], uint64(placeOf(key)))
+	mac := e.atom.mac("callback", b[:tokenPlain])
+	copy(b[tokenPlain:], mac[:tokenMAC])
 	return e.atom.PublicURL() + "/callbacks/" + idText.EncodeToString(b[:])
+}
+
+// target is what a callback's token stands for.
+type target struct {
+	seq      int64
+	received time.Time // the day of it
+	place    int64
 }
 
 // parseToken gives back what Callback took. It is false for a token that this
 // atom did not make.
-func (a *Atom) parseToken(token string) (seq, place int64, ok bool) {
+func (a *Atom) parseToken(token string) (target, bool) {
 	if len(token) > 64 {
-		return 0, 0, false
+		return target{}, false
 	}
 	b, err := idText.DecodeString(token)
 	if err != nil || len(b) != tokenBytes {
-		return 0, 0, false
+		return target{}, false
 	}
-	if mac := a.mac("callback", b[:15]); !hmac.Equal(b[15:], mac[:tokenMAC]) {
-		return 0, 0, false
+	if mac := a.mac("callback", b[:tokenPlain]); !hmac.Equal(b[tokenPlain:], mac[:tokenMAC]) {
+		return target{}, false
 	}
-	seq = int64(binary.BigEndian.Uint64(append([]byte{0}, b[:7]...)))
-	return seq, int64(binary.BigEndian.Uint64(b[7:15])), true
+	return target{
+		seq:      int64(binary.BigEndian.Uint64(append([]byte{0}, b[:7]...))),
+		received: time.Unix((int64(b[7])<<16|int64(b[8])<<8|int64(b[9]))*86400, 0).UTC(),
+		place:    int64(binary.BigEndian.Uint64(b[10:tokenPlain])),
+	}, true
 }
 
 // KnowsCallback reports whether a callback's token is one that this atom made.
 func (a *Atom) KnowsCallback(token string) bool {
-	_, _, ok := a.parseToken(token)
+	_, ok := a.parseToken(token)
 	return ok
 }
 
@@ -280,7 +294,7 @@ func (a *Atom) KnowsCallback(token string) bool {
 // and with an error that means "send again" if it cannot be stored now.
 // repeated tells that one came before: this one changed nothing.
 func (a *Atom) CallBack(ctx context.Context, token string, doc *document.Document) (repeated bool, err error) {
-	seq, place, ok := a.parseToken(token)
+	to, ok := a.parseToken(token)
 	if !ok {
 		return false, ErrUnknown
 	}
@@ -294,7 +308,21 @@ func (a *Atom) CallBack(ctx context.Context, token string, doc *document.Documen
 	if err != nil {
 		return false, err
 	}
-	landing, err := a.store.Signal(ctx, &Signal{Seq: seq, Place: place, Entry: Entry{Kind: kindWake, At: now(), Body: body}})
+	signal := func(seq int64) (Landing, error) {
+		return a.store.Signal(ctx, &Signal{Seq: seq, Place: to.place, Entry: Entry{Kind: kindWake, At: now(), Body: body}})
+	}
+	landing, err := signal(to.seq)
+	for range maxHeirs {
+		if err != nil || landing != Over {
+			break
+		}
+		heir, ok := a.heir(ctx, to.seq, to.received)
+		if !ok {
+			break
+		}
+		to.seq, to.received = heir.seq, heir.received
+		landing, err = signal(to.seq)
+	}
 	switch {
 	case err != nil:
 		return false, err
@@ -302,4 +330,30 @@ func (a *Atom) CallBack(ctx context.Context, token string, doc *document.Documen
 		return false, ErrEnded
 	}
 	return landing == Repeated, nil
+}
+
+// maxHeirs bounds how often a callback is passed on.
+const maxHeirs = 100
+
+// heir gives the execution that took the place of a failed one with the same
+// message: another system was asked with the failed one's address, and knows
+// no other.
+func (a *Atom) heir(ctx context.Context, seq int64, received time.Time) (target, bool) {
+	x, err := a.store.Get(ctx, seq, received)
+	if err != nil || x.Outcome == nil || x.Outcome.Resolved == nil {
+		return target{}, false
+	}
+	var v ResolutionView
+	if json.Unmarshal(x.Outcome.Resolved, &v) != nil || v.How != resolvedAgain {
+		return target{}, false
+	}
+	next, err := a.get(ctx, v.Execution)
+	if err != nil {
+		return target{}, false
+	}
+	m, err := parseMeta(next.Meta)
+	if err != nil || m.Root == "" { // another message
+		return target{}, false
+	}
+	return target{seq: next.Seq, received: next.Received}, true
 }

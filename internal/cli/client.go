@@ -175,7 +175,14 @@ func (r *refusal) mistake() error {
 	case r.Status >= 500:
 		return failed("the log of the atom", "%s", lower(r.Error()))
 	}
-	return wrong("", "%s", lower(r.Error()))
+	if why, try, ok := strings.Cut(r.Detail, " Try: "); ok {
+		r.Detail = why
+		return wrong(strings.TrimSuffix(try, "."), "%s", lower(r.Error()))
+	}
+	if r.Status == http.StatusConflict {
+		return wrong("valence executions show EXECUTION tells where it stands", "%s", lower(r.Error()))
+	}
+	return wrong("the command with --help tells what it takes", "%s", lower(r.Error()))
 }
 
 func lower(s string) string {

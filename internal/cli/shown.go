@@ -108,7 +108,11 @@ func (v *shownExecution) text() string {
 		if s.Name != "" {
 			fmt.Fprintf(&b, " %s", s.Name)
 		}
-		fmt.Fprintf(&b, "  (%s, %s", s.Position, span(time.Duration(s.TookMS*float64(time.Millisecond))))
+		b.WriteString("  (")
+		if s.Position != "" {
+			b.WriteString(s.Position + ", ")
+		}
+		b.WriteString(span(time.Duration(s.TookMS * float64(time.Millisecond))))
 		if s.Status != 0 {
 			fmt.Fprintf(&b, ", status %d", s.Status)
 		}
