@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -39,6 +38,7 @@ type execution struct {
 
 	mu       sync.Mutex
 	done     map[string]Entry // journal of earlier runs, by kind and key
+	under    *commitment      // the newest commit; nil: there was none
 	marks    []Mark
 	writing  []Write
 	pending  []Entry         // finished and not yet committed
@@ -173,30 +173,6 @@ func (e *execution) note(x Entry, handoff *Acceptance, waits ...Wait) error {
 		e.entries = append(e.entries, x)
 	}
 	return nil
-}
-
-// flush commits what is finished, so that the next effect may happen.
-func (e *execution) flush(extra ...Entry) error {
-	e.mu.Lock()
-	c := e.takePending()
-	e.mu.Unlock()
-	c.Entries = append(c.Entries, extra...)
-	if len(c.Entries) == 0 && len(c.Handoffs) == 0 && len(c.Waits) == 0 && len(c.Writes) == 0 && len(c.Marks) == 0 {
-		return nil
-	}
-	err := e.atom.apply(c)
-	if errors.Is(err, ErrEnded) { // cancelled meanwhile: nothing more happens
-		return steps.Interrupted
-	}
-	return err
-}
-
-func (e *execution) takePending() *Change {
-	c := &Change{Seq: e.seq, Entries: e.pending, Handoffs: e.handoffs, Reply: e.kept, Settled: e.settled, Waits: e.waits, Forget: e.forget, Marks: e.marks, Writes: e.writing}
-	e.forget = nil
-	e.pending, e.handoffs, e.kept, e.settled, e.waits = nil, nil, nil, nil, nil
-	e.marks, e.writing = nil, nil
-	return c
 }
 
 // Handoff creates an execution of its own.

@@ -85,7 +85,7 @@ type Record struct {
 	State   State
 	Why     string // what it was parked for
 	Attempt int    // runs that ended in a park
-	Unclean int    // unclean stops of the atom while it was running
+	Unclean int    // unclean stops of the atom while it was running, since it was last parked or forgot
 	Behind  bool   // as it is told to OnAccepted: it waits for its turn in its lane
 }
 
@@ -110,7 +110,7 @@ type Change struct {
 	Signal   *Signal    // given with it; where nobody waits nothing is changed, and it fails with ErrNobody
 	Waits    []Wait     // that it waits for from now on; those that are known already stay as they are
 	Memory   *Memory    // for executions to come; with a version that is not current nothing is changed, and it fails with ErrConflict
-	Forget   []Forget   // entries that go from the journal as it was before
+	Forget   []Forget   // entries that go from the journal as it was before; Unclean is 0 then
 	Marks    []Mark     // versions of other systems' records that it made
 	Writes   []Write    // calls that it is about to make
 	Begins   bool       // it runs for the first time; if its Expires is over nothing is changed, and it fails with ErrExpired

@@ -111,19 +111,29 @@ func (e *execution) Wait(f *steps.Frame, w *steps.Wait) (*document.Document, err
 func (e *execution) giveUp(key string, at time.Time) error {
 	e.mu.Lock()
 	c := e.takePending()
+	own := e.commits()
 	e.mu.Unlock()
 	c.GaveUp = []int64{placeOf(key)}
 	before := len(c.Entries)
 	c.Entries = append(c.Entries, Entry{Path: key, Kind: kindWake, At: at})
 	err := e.atom.apply(c)
-	if errors.Is(err, ErrSignalled) {
-		e.restore(c, before)
-		return ErrSignalled
+	return e.refused(own, c, before, err, ErrSignalled)
+}
+
+// refused ends a commit that the store may refuse with one error, changing
+// nothing; then the rest of it is pending again.
+func (e *execution) refused(own *commitment, c *Change, entries int, err, refusal error) error {
+	switch {
+	case errors.Is(err, refusal):
+		e.restore(c, entries)
+		if err := own.end(nil, true); err != nil {
+			return err
+		}
+		return refusal
+	case errors.Is(err, ErrEnded):
+		err = steps.Interrupted
 	}
-	if errors.Is(err, ErrEnded) {
-		return steps.Interrupted
-	}
-	return err
+	return own.end(err, false)
 }
 
 // restore puts back what a refused change would have committed.
@@ -133,6 +143,9 @@ func (e *execution) restore(c *Change, entries int) {
 	e.pending = append(c.Entries[:entries:entries], e.pending...)
 	e.handoffs = append(c.Handoffs, e.handoffs...)
 	e.waits = append(c.Waits, e.waits...)
+	e.marks = append(c.Marks, e.marks...)
+	e.writing = append(c.Writes, e.writing...)
+	e.forget = append(c.Forget, e.forget...)
 	if c.Reply != nil {
 		e.kept = c.Reply
 	}
@@ -218,20 +231,14 @@ func unknownWait(r *steps.Resume) error {
 func (e *execution) resume(g *Signal, x Entry) error {
 	e.mu.Lock()
 	c := e.takePending()
+	own := e.commits()
 	e.count++
 	e.mu.Unlock()
 	before := len(c.Entries)
 	c.Entries = append(c.Entries, x)
 	c.Signal = g
 	err := e.atom.apply(c)
-	switch {
-	case errors.Is(err, ErrNobody):
-		e.restore(c, before)
-		return ErrNobody
-	case errors.Is(err, ErrEnded):
-		return steps.Interrupted
-	}
-	return err
+	return e.refused(own, c, before, err, ErrNobody)
 }
 
 // A callback's token holds which wait of which execution it ends, the day on

@@ -241,6 +241,7 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 	}
 	if len(c.Forget) > 0 {
 		x.Journal = forget(x.Journal, c.Forget)
+		x.Unclean = 0
 	}
 	var told []*atom.Record
 	for _, h := range c.Handoffs {

@@ -190,7 +190,12 @@ func TestUncleanStops(t *testing.T) {
 		apply(t, s, &atom.Change{Seq: b, Park: &atom.Park{State: atom.Waiting, Due: time.Now()}})
 	})
 	crash(func(s *sqlite.Store) { unclean(s, 2, 0, 0); s.Started(b) })
-	crash(func(s *sqlite.Store) { unclean(s, 2, 1, 0) })
+	crash(func(s *sqlite.Store) {
+		unclean(s, 2, 1, 0)
+		s.Started(a)
+		apply(t, s, &atom.Change{Seq: a, Forget: []atom.Forget{{Scope: atom.Scope{Within: "0.steps."}, Key: "0"}}})
+	})
+	crash(func(s *sqlite.Store) { unclean(s, 1, 1, 0) }) // it has gone on, and was found running once since
 }
 
 func TestWriteFails(t *testing.T) {

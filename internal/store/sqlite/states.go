@@ -137,12 +137,16 @@ func remember(tx *sqlitedb.Tx, m *atom.Memory) error {
 }
 
 // forget takes entries out of an execution's journal. An execution without a
-// row gets one: it has lived long.
+// row gets one: it has lived long. What goes on is not what stops the atom, so
+// unclean stops are counted anew.
 func (b *batch) forget(tx *sqlitedb.Tx, t *touch, what []atom.Forget) error {
 	if t.home != nil {
 		if err := b.promote(tx, t, stAccepted, 0, 0, nil, nil); err != nil {
 			return err
 		}
+	}
+	if _, err := tx.Exec("UPDATE execution SET unclean = 0 WHERE seq = ? AND unclean > 0", t.seq); err != nil {
+		return err
 	}
 	from := t.seq << journalBits
 	var kept, gone []line
