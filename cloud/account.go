@@ -102,7 +102,7 @@ func (s *Service) CreateAccount(ctx context.Context, p Principal, name string) (
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.state.accounts[name] != nil {
-		return "", conflict("there is an account %s already", name)
+		return "", conflict("there is an account %s already: choose another name", name)
 	}
 	return s.open(ctx, name, p)
 }
@@ -251,7 +251,7 @@ func (s *Service) Backup(ctx context.Context, p Principal, folder string) error 
 	}
 	switch err := s.store.Backup(ctx, folder); {
 	case errors.Is(err, fs.ErrExist):
-		return conflict("%s exists already", folder)
+		return conflict("%s exists already: name a folder that does not exist yet", folder)
 	case err != nil:
 		return err
 	}

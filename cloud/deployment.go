@@ -82,7 +82,7 @@ func (s *Service) clash(e *Environment, x *Package) error {
 		}
 		for _, id := range s.state.packages[d.PackageID].Components {
 			if c := s.state.components[id]; c != nil && names[c.Name] {
-				return conflict("the project %s in %s has a process %s, too: an atom knows its processes by name", project, e.Name, c.Name)
+				return conflict("the project %s in %s has a process %s, too, and an atom knows its processes by name: rename one of them", project, e.Name, c.Name)
 			}
 		}
 	}

@@ -42,7 +42,7 @@ func (s *Service) checkEnvironment(e *Environment) error {
 		return invalid("rollback_minutes", "is 0 or more")
 	}
 	if other := s.state.environment(e.Account, e.Name); other != nil && other.ID != e.ID {
-		return conflict("there is an environment %s already", e.Name)
+		return conflict("there is an environment %s already: choose another name", e.Name)
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (s *Service) DeleteEnvironment(ctx context.Context, p Principal, id string)
 		return err
 	}
 	if len(s.state.attached[e.ID]) > 0 {
-		return conflict("the environment %s has atoms: detach them first", e.Name)
+		return conflict("the environment %s has atoms: detach, retire or revoke them first", e.Name)
 	}
 	c := &change{}
 	c.drop(e)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -115,7 +116,7 @@ func (a *api) known(route route) http.Handler {
 		}
 		p.From, _, _ = net.SplitHostPort(r.RemoteAddr)
 		if wait, ok := a.service.Rate(p.Account); !ok {
-			w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 			problem(w, http.StatusServiceUnavailable, "This account asks too often; send this again later.")
 			return
 		}

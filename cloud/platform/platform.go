@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -138,6 +139,15 @@ func split(path string) []string {
 	return parts
 }
 
+// from gives the address of who asks.
+func from(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
 // handle authenticates a request, finds its endpoint, and runs it.
 func (a *api) handle(c *call, parts []string, known bool) (*codec.Object, error) {
 	user, token, ok := c.request.BasicAuth()
@@ -149,7 +159,7 @@ func (a *api) handle(c *call, parts []string, known bool) (*codec.Object, error)
 	if err != nil {
 		return nil, err
 	}
-	c.who.From = c.request.RemoteAddr
+	c.who.From = from(c.request)
 	if wait, ok := a.service.Rate(c.who.Account); !ok {
 		seconds := int(math.Ceil(wait.Seconds()))
 		c.answer.Header().Set("Retry-After", strconv.Itoa(seconds))

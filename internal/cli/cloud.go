@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -98,8 +99,26 @@ func (c *cloudRunCmd) Run(s *streams) error {
 		fmt.Fprintf(s.out, "valence %s control plane is ready after %s\n", version, span(time.Since(begin)))
 		fmt.Fprintf(s.out, "  address      %s\n", p.address.URL)
 		fmt.Fprintf(s.out, "  data folder  %s, with an admin's token in %s\n", c.Data, cloudTokenFile)
+		if p.first {
+			fmt.Fprint(s.out, p.next())
+		}
 	}
 	return p.finish(p.serve(signals, log))
+}
+
+// next tells what to do with a control plane that has nothing yet.
+func (p *plane) next() string {
+	data := ""
+	if p.o.Data != "cloud-data" {
+		data = " --data " + p.o.Data
+	}
+	return `
+next, in another terminal:
+  valence cloud environments make test` + data + `
+  valence cloud install-token --environment test` + data + `
+  valence join ` + p.address.URL + ` --token vi_…            on the atom's machine, then valence run
+  valence deploy DIR --to ` + p.address.URL + ` --token-file ` + filepath.Join(p.o.Data, cloudTokenFile) + ` --environment test --version 1.0.0
+`
 }
 
 // serve waits until it is told to stop, or a part fails.

@@ -241,7 +241,7 @@ Example:
 func (c *cloudBackupCmd) Run(s *streams) error {
 	dest, err := filepath.Abs(c.Dest)
 	if err != nil {
-		return failed("", "%v", err)
+		return failed("the whole path of a folder", "%v", err)
 	}
 	api, err := c.client()
 	if err != nil {

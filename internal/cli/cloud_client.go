@@ -138,7 +138,29 @@ func (c *cloudClient) refused(status int, text []byte) error {
 	case status >= 500:
 		return failed("the log of the control plane", "%s", detail)
 	}
-	return wrong("", "%s", detail)
+	return advised(detail)
+}
+
+// lists are the commands that tell what there is of a kind.
+var lists = map[string]string{
+	"environment": "valence cloud environments", "atom": "valence cloud atoms", "token": "valence cloud token list",
+	"deployment": "valence cloud deployments", "account": "valence cloud account",
+}
+
+// advised makes an error of what a control plane said. It says what to do
+// behind the last colon, or that something is not there.
+func advised(said string) error {
+	said = strings.TrimSuffix(said, ".")
+	if rest, ok := strings.CutPrefix(said, "there is no "); ok {
+		kind, _, _ := strings.Cut(rest, " ")
+		if list := lists[kind]; list != "" {
+			return wrong(list+", which lists what there is", "%s", said)
+		}
+	}
+	if i := strings.LastIndex(said, ": "); i > 0 && strings.Contains(said[:i], " ") {
+		return wrong(said[i+2:], "%s", said[:i])
+	}
+	return wrong("the same with --help, which shows examples", "%s", said)
 }
 
 // get makes a call and prints its answer: as JSON, or as the table that f makes.

@@ -50,6 +50,7 @@ type plane struct {
 	gate    *gate.Gate
 	parts   *parts
 	address cloudAddress
+	first   bool // nobody has used the data folder before
 }
 
 // openPlane opens the data folder. Nothing runs yet.
@@ -134,6 +135,7 @@ func cloudKey(folder string) ([]byte, error) {
 func (p *plane) token(ctx context.Context) error {
 	path := filepath.Join(p.o.Data, cloudTokenFile)
 	token, err := p.service.Bootstrap(ctx)
+	p.first = token != ""
 	if _, missing := os.Stat(path); err == nil && token == "" && errors.Is(missing, fs.ErrNotExist) {
 		token, err = p.service.RenewAdmin(ctx)
 	}

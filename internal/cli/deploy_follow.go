@@ -148,6 +148,9 @@ func (r *rollout) outcome(id string, all []place) error {
 	case silent > 0:
 		return wrong("--wait longer, or the logs of these atoms", "%s did not tell within %s what became of it", plural(silent, "atom", "atoms"), r.c.Wait)
 	}
+	if len(all) == 0 { // that was said before
+		return nil
+	}
 	r.progress("%s %s runs on %s", r.project, r.version, plural(active, "atom", "atoms"))
 	return nil
 }

@@ -164,7 +164,7 @@ func reachError(address string, err error) error {
 		case refused.Status == http.StatusServiceUnavailable || refused.Status == http.StatusTooManyRequests:
 			return failed("the same again in a few seconds", "%v", err)
 		}
-		return wrong("", "%v", err)
+		return advised(refused.Refusal.Error)
 	}
 	authority, invalid := (x509.UnknownAuthorityError{}), (x509.HostnameError{})
 	if errors.As(err, &authority) {

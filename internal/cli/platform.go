@@ -126,7 +126,7 @@ func (p *platformAPI) once(ctx context.Context, method, path string, body []byte
 	if resp.StatusCode >= 500 {
 		return nil, 0, failed("the log of the control plane", "%s", said.Message)
 	}
-	return nil, 0, wrong("", "%s", said.Message)
+	return nil, 0, advised(said.Message)
 }
 
 // post calls with a body in JSON.
