@@ -19,7 +19,7 @@ const noReply = "the path that was taken has no reply: the caller got an empty a
 // Defer takes a message on whose reply is collected later (in.Later): it is on
 // disk when Defer returns. For a repeat under `dedupe` that was answered
 // already it gives that reply, and no acknowledgement; likewise for a message
-// that is filtered out, an empty one.
+// that is filtered out, or an echo, an empty one.
 func (a *Atom) Defer(ctx context.Context, d *Deployed, in *Arrival) (*Acknowledgement, *Reply, error) {
 	if err := a.open(d); err != nil {
 		return nil, nil, err
@@ -33,7 +33,7 @@ func (a *Atom) Defer(ctx context.Context, d *Deployed, in *Arrival) (*Acknowledg
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case ack.Status == ackFiltered:
+	case ack.Status == ackFiltered || ack.Status == ackEcho:
 		return nil, &Reply{None: true}, nil
 	case ack.Status == ackDuplicate:
 		reply, err := a.repeat(ctx, d, in)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"valence/internal/expression"
+	"valence/internal/fault"
 	"valence/internal/spec"
 )
 
@@ -73,8 +74,25 @@ func (b *building) order(decl *processDecl, d *spec.Decoder) {
 	s := decl.Sequence.Sequence
 	s.Skip = decl.Sequence.OnFailure == "skip"
 	b.proc.Delivery.Sequence = &s
-	if decl.Listen != nil && decl.Listen.Output != "" {
-		d.Problem(valueAt(b.comp.root, "sequence"), spec.CodeNotAvailable, "`sequence:` beside `output:` is not available yet: a caller would wait for every message before",
-			"drop `output:` to acknowledge at once, or `sequence:`")
+	// In the caller's memory nothing can wait for its turn.
+	b.proc.SuspendsCaller = decl.Listen != nil && decl.Listen.Output != ""
+}
+
+// callerWaitsForKey warns of a caller that waits for the messages before its own.
+func (l *loader) callerWaitsForKey(b *building) {
+	s, listen := b.proc.Delivery.Sequence, b.proc.Listen
+	if s == nil || !listen.Sync() {
+		return
 	}
+	then := "504 and its message is cancelled"
+	if listen.TimeoutAction == Continue {
+		then = "202"
+	}
+	hint := "`reply_modes: [deferred]`, so that nobody waits on a connection"
+	if !s.Skip {
+		hint += "; `on_failure: skip`, as one that fails holds all callers of its key until somebody mends it"
+	}
+	l.problems = append(l.problems, &fault.Problem{Pos: s.Key.Pos(), Severity: fault.Warning, Code: CodeCallerWaits,
+		Msg:  "the caller waits, connection open, for every earlier message of its key; after " + spec.FormatDuration(listen.Timeout) + " it gets " + then,
+		Hint: hint})
 }

@@ -62,7 +62,8 @@ type Process struct {
 	Calls       []ProcessCall // of other processes, in the order of the file
 	Waits       map[string]WaitPlace
 	// SuspendsCaller is true where a caller waits for a reply and there is a
-	// `wait` before it: then what it sent is durable from acceptance.
+	// `wait` before it, or a `sequence`: then what it sent is durable from
+	// acceptance.
 	SuspendsCaller bool
 }
 

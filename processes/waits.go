@@ -166,6 +166,7 @@ func (l *loader) signals() {
 				Msg: "no process of the project has a `wait: " + cut(r.name) + "` with a `key:`", Hint: hint})
 		}
 		if b.proc.Listen != nil && b.proc.Listen.Output != "" {
+			l.callerWaitsForKey(b)
 			l.callerWaits(b, b.proc.Steps, false)
 		}
 	}

@@ -60,7 +60,11 @@ func (e *explainer) durable() {
 	add := func(text string) { e.x.Durable = append(e.x.Durable, text) }
 	switch pattern := e.process.Pattern; {
 	case pattern != processes.FireAndForget && e.process.SuspendsCaller:
-		add("the request, before its first step: its `wait` outlives a crash, and its caller")
+		if e.process.Delivery.Sequence != nil {
+			add("the request, before its first step: its turn in the sequence of its key outlives a crash, and its caller")
+		} else {
+			add("the request, before its first step: its `wait` outlives a crash, and its caller")
+		}
 		add("the result of every finished call, before the step after it starts")
 	case pattern == processes.FireAndForget:
 		if e.process.Schedule != nil {
