@@ -27,6 +27,7 @@ type building struct {
 	unknownResults []result
 	names          map[string]fault.Pos
 	content        digest // of the process alone
+	hashed         bool
 	waits          []waiting
 	calledBack     []calledBack
 	resumes        []resumed

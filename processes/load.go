@@ -55,11 +55,12 @@ type loader struct {
 	byName     map[string]*building
 	problems   fault.Problems
 	defaultsAt *component // the project component
+	suspending map[suspension]*Step
 }
 
 func newLoader(files []File, cat *Catalog) *loader {
 	l := &loader{
-		cat: cat, kinds: map[string]*StepKind{}, files: map[string][]byte{}, named: map[string]map[string]*component{}, byName: map[string]*building{},
+		cat: cat, kinds: map[string]*StepKind{}, files: map[string][]byte{}, named: map[string]map[string]*component{}, byName: map[string]*building{}, suspending: map[suspension]*Step{},
 		project: &Project{
 			Processes: map[string]*Process{}, Connections: map[string]*Connection{}, Auths: map[string]*Auth{},
 			Profiles: map[string]*Profile{}, Environments: map[string]*Environment{},
@@ -285,7 +286,7 @@ func (l *loader) time() {
 	spans := l.project.Spans()
 	l.waitsAreBounded(spans)
 	l.workersFit(spans)
-	l.patience(&Spans{project: l.project, limits: spans.limits, known: map[measured]Span{}, written: true})
+	l.patience(&Spans{project: l.project, limits: spans.limits, known: map[measured]Span{}, reach: spans.reach, written: true})
 }
 
 // Needs gives every value of the environment that the project reads, in the

@@ -77,6 +77,7 @@ type Spans struct {
 	project *Project
 	limits  map[string]ConnectionLimits
 	known   map[measured]Span
+	reach   map[string][]string // connections by process
 	// written leaves out what nobody decided: it takes every loop for one
 	// round, no wait or sleep, and a call that is made once for as long as a
 	// `timeout:` that somebody wrote: that of its connection only where it
@@ -92,7 +93,7 @@ type measured struct {
 
 // Spans gives how long the processes of the project can take.
 func (p *Project) Spans() *Spans {
-	return &Spans{project: p, limits: p.Limits(), known: map[measured]Span{}}
+	return &Spans{project: p, limits: p.Limits(), known: map[measured]Span{}, reach: map[string][]string{}}
 }
 
 // Limits gives what bounds the use of a connection, as far as the files tell.

@@ -51,46 +51,42 @@ func appendText(dst []byte, kind byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint64(append(dst, kind), uint64(len(s))), s...)
 }
 
-// hashes names the content of every process: its own, what it waits for, and
-// the profiles that either uses.
+// hashes names the content of every process: its own, the hashes of what it
+// waits for, and the profiles that it uses.
 func (l *loader) hashes() {
 	for _, b := range l.processes {
-		reached := map[string]*building{}
-		l.reached(b, reached)
-		names := make([]string, 0, len(reached))
-		for name := range reached {
-			names = append(names, name)
-		}
-		sort.Strings(names)
-		content := append([]byte(nil), b.content[:]...)
-		var profiles []string
-		for _, name := range names {
-			r := reached[name]
-			content = append(appendText(content, 'p', name), r.content[:]...)
-			profiles = append(profiles, r.profiles...)
-		}
-		sort.Strings(profiles)
-		for i, name := range profiles {
-			if p := l.project.Profiles[name]; p != nil && (i == 0 || profiles[i-1] != name) {
-				content = appendText(appendText(content, 's', p.Name), 'h', p.Hash)
-			}
-		}
-		sum := sha256.Sum256(content)
-		b.proc.Hash = hex.EncodeToString(sum[:16])
+		l.hash(b)
 	}
 }
 
-// reached collects a process and those that it waits for.
-func (l *loader) reached(b *building, into map[string]*building) {
-	if into[b.proc.Name] != nil {
-		return
+func (l *loader) hash(b *building) string {
+	if b.hashed {
+		return b.proc.Hash // "" within a circle, which is an error
 	}
-	into[b.proc.Name] = b
+	b.hashed = true
+	var called []string
 	for _, c := range b.proc.Calls {
-		if next := l.building(c.Process); next != nil && !c.Handoff {
-			l.reached(next, into)
+		if !c.Handoff && l.building(c.Process) != nil {
+			called = append(called, c.Process)
 		}
 	}
+	sort.Strings(called)
+	content := append([]byte(nil), b.content[:]...)
+	for i, name := range called {
+		if i == 0 || called[i-1] != name {
+			content = appendText(appendText(content, 'p', name), 'c', l.hash(l.building(name)))
+		}
+	}
+	profiles := append([]string(nil), b.profiles...)
+	sort.Strings(profiles)
+	for i, name := range profiles {
+		if p := l.project.Profiles[name]; p != nil && (i == 0 || profiles[i-1] != name) {
+			content = appendText(appendText(content, 's', p.Name), 'h', p.Hash)
+		}
+	}
+	sum := sha256.Sum256(content)
+	b.proc.Hash = hex.EncodeToString(sum[:16])
+	return b.proc.Hash
 }
 
 func (l *loader) building(name string) *building { return l.byName[name] }

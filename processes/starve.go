@@ -57,31 +57,16 @@ func (l *loader) workersFit(spans *Spans) {
 // Reached gives the connections that an execution of a process waits for, in
 // the order of their names; hand-offs are executions of their own.
 func (s *Spans) Reached(p *Process) []string {
+	if known, ok := s.reach[p.Name]; ok {
+		return known
+	}
+	s.reach[p.Name] = nil // of a circle, which is an error
 	found := map[string]bool{}
-	s.reachedBy(p, found, map[string]bool{})
-	names := make([]string, 0, len(found))
-	for name := range found {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
-}
-
-func (s *Spans) reachedBy(p *Process, found, seen map[string]bool) {
-	if seen[p.Name] {
-		return
-	}
-	seen[p.Name] = true
 	var visit func(Block)
 	visit = func(block Block) {
 		for _, step := range block {
 			if r, ok := step.Settings.(Reacher); ok {
-				reach := r.Reach()
-				if called := s.project.Processes[reach.Process]; called != nil && !reach.Handoff {
-					s.reachedBy(called, found, seen)
-				} else if reach.Operation.Operation != nil && !reach.Handoff {
-					found[reach.Operation.Connection] = true
-				}
+				s.reachedBy(r.Reach(), found)
 			}
 			for _, l := range step.Lists {
 				visit(l.Steps)
@@ -89,4 +74,25 @@ func (s *Spans) reachedBy(p *Process, found, seen map[string]bool) {
 		}
 	}
 	visit(p.Steps)
+	names := make([]string, 0, len(found))
+	for name := range found {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	s.reach[p.Name] = names
+	return names
+}
+
+func (s *Spans) reachedBy(r Reach, found map[string]bool) {
+	if r.Handoff {
+		return
+	}
+	if r.Operation.Operation != nil {
+		found[r.Operation.Connection] = true
+	}
+	if called := s.project.Processes[r.Process]; called != nil {
+		for _, name := range s.Reached(called) {
+			found[name] = true
+		}
+	}
 }

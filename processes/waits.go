@@ -195,8 +195,8 @@ func (l *loader) callerWaitsFor(b *building, s *Step, flow Flow) {
 		in := ""
 		for _, c := range b.proc.Calls {
 			if c.Pos.Line == s.Pos.Line && !c.Handoff && inner == nil {
-				if inner = l.suspendsIn(c.Process, Wait, map[string]bool{}); inner == nil {
-					inner = l.suspendsIn(c.Process, Sleep, map[string]bool{})
+				if inner = l.suspendsIn(c.Process, Wait); inner == nil {
+					inner = l.suspendsIn(c.Process, Sleep)
 				}
 				in = c.Process
 			}
@@ -223,24 +223,29 @@ func (l *loader) callerWaitsFor(b *building, s *Step, flow Flow) {
 		Hint: "`reply_modes: [deferred]`, so that nobody waits on a connection; or reply before it: the steps behind a `reply:` run in the background"})
 }
 
+// suspension is what suspendsIn looks for.
+type suspension struct {
+	process string
+	flow    Flow
+}
+
 // suspendsIn finds the first step of a flow in a process, or in what it calls.
-func (l *loader) suspendsIn(name string, flow Flow, seen map[string]bool) *Step {
+func (l *loader) suspendsIn(name string, flow Flow) *Step {
+	key := suspension{name, flow}
+	found, known := l.suspending[key]
 	b := l.byName[name]
-	if b == nil || seen[name] {
-		return nil
+	if known || b == nil {
+		return found
 	}
-	seen[name] = true
-	if s := l.stepOf(b.proc.Steps, flow); s != nil {
-		return s
-	}
-	for _, c := range b.proc.Calls {
-		if !c.Handoff {
-			if s := l.suspendsIn(c.Process, flow, seen); s != nil {
-				return s
-			}
+	l.suspending[key] = nil // of a circle, which is an error
+	found = l.stepOf(b.proc.Steps, flow)
+	for i := 0; found == nil && i < len(b.proc.Calls); i++ {
+		if c := b.proc.Calls[i]; !c.Handoff {
+			found = l.suspendsIn(c.Process, flow)
 		}
 	}
-	return nil
+	l.suspending[key] = found
+	return found
 }
 
 func (l *loader) stepOf(block Block, flow Flow) *Step {
