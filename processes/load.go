@@ -56,6 +56,7 @@ type loader struct {
 	problems   fault.Problems
 	defaultsAt *component // the project component
 	suspending map[suspension]*Step
+	nearby     sync.Map // what near found
 }
 
 func newLoader(files []File, cat *Catalog) *loader {
@@ -230,15 +231,27 @@ func (l *loader) enter(c *component) {
 
 // unknown reports the name of a component that there is not.
 func (l *loader) unknown(d *spec.Decoder, n *yaml.Node, kind, name string) {
+	hint := "declare it: `" + kind + ": " + cut(name) + "` as the first key of a document"
+	if near := l.near(kind, name); near != "" {
+		hint = "did you mean `" + near + "`?"
+	}
+	d.Problem(n, CodeUnknownComponent, "there is no "+kind+" `"+cut(name)+"`", hint)
+}
+
+// near finds the component that is probably meant, once for each name: a
+// component that is missing may be named by thousands.
+func (l *loader) near(kind, name string) string {
+	key := kind + ":" + name
+	if near, ok := l.nearby.Load(key); ok {
+		return near.(string)
+	}
 	var known []string
 	for k := range l.named[kind] {
 		known = append(known, k)
 	}
-	hint := "declare it: `" + kind + ": " + cut(name) + "` as the first key of a document"
-	if near := nearest(name, known); near != "" {
-		hint = "did you mean `" + near + "`?"
-	}
-	d.Problem(n, CodeUnknownComponent, "there is no "+kind+" `"+cut(name)+"`", hint)
+	near := nearest(name, known)
+	l.nearby.Store(key, near)
+	return near
 }
 
 // compile compiles the processes, those of one file after the other. A file is

@@ -8,9 +8,13 @@ func Suggest(s string, candidates []string) string {
 		return ""
 	}
 	best, at := "", len([]rune(s))/3+1
+	folded := fold(s)
 	for _, c := range candidates {
-		if fold(c) == fold(s) && c != s {
+		if fold(c) == folded && c != s {
 			return c
+		}
+		if far := len(c) - len(s); far > 4*at || far < -4*at {
+			continue // of at most four bytes a character
 		}
 		if n := distance(s, c); n < len([]rune(s)) && (n < at || n == at && best == "" && at == 1) {
 			best, at = c, n
