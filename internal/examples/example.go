@@ -17,7 +17,8 @@ import (
 // Example is the example.json of a folder.
 type Example struct {
 	// Environment is the variables that the program is started with. "{shop}"
-	// stands for the address of the system of that name.
+	// stands for the address of the system of that name, "{folder}" for a folder
+	// of the example's own, empty at first.
 	Environment map[string]string `json:"environment"`
 	Systems     map[string]System `json:"systems"`
 	Requests    []Request         `json:"requests"`
@@ -25,6 +26,9 @@ type Example struct {
 	Calls []Call `json:"calls"`
 	// Executions is how many executions of each process end how.
 	Executions map[string]map[string]int `json:"executions"`
+	// Files is every file that is in the folder in the end, by path; "*" stands
+	// for any part of a name. Without content it may hold anything.
+	Files map[string]Content `json:"files"`
 
 	Dir string `json:"-"`
 
@@ -70,7 +74,12 @@ type Request struct {
 	Settled bool `json:"settled"`
 	// Callback sends it to an address that a system was given, in place of Path.
 	Callback *Callback `json:"callback"`
-	Expect   Expect    `json:"expect"`
+	// Execute runs a process through the admin API, once all that ran before
+	// has ended, in place of a request to Path; the body may hold props and a document.
+	Execute string `json:"execute"`
+	// Drop puts the content into the folder, as a file of this path, and sends nothing.
+	Drop   string `json:"drop"`
+	Expect Expect `json:"expect"`
 	Content
 }
 

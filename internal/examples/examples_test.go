@@ -50,8 +50,14 @@ func TestExamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(systems.Close)
+			own := t.TempDir()
+			systems.Addresses["folder"] = own
 			a := run(t, dir, e.Env(systems.Addresses)...)
 			for i := range e.Requests {
+				if e.Requests[i].Drop != "" {
+					drop(t, e, own, &e.Requests[i])
+					continue
+				}
 				send(t, a, e, systems, &e.Requests[i])
 			}
 			a.until("all executions have ended as expected", func() string {
@@ -67,6 +73,7 @@ func TestExamples(t *testing.T) {
 			for _, problem := range e.MatchCalls(systems.Got()) {
 				t.Error(problem)
 			}
+			a.until("the folder is as expected", func() string { return e.MatchFiles(own) })
 			if t.Failed() {
 				t.Logf("the atom's output:\n%s", a.output)
 			}
@@ -90,9 +97,16 @@ func send(t *testing.T, a *atom, e *Example, systems *Systems, r *Request) {
 			return ""
 		})
 	}
+	if r.Execute != "" {
+		a.settled()
+		base = a.admin + "/api/v1/processes/" + r.Execute + "/executions"
+	}
 	req, err := r.New(t.Context(), e, base, time.Now())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r.Execute != "" {
+		req.Header.Set("Authorization", "Bearer "+a.token())
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -105,6 +119,23 @@ func send(t *testing.T, a *atom, e *Example, systems *Systems, r *Request) {
 	}
 	if d := r.Expect.MatchAnswer(e.Dir, resp.StatusCode, resp.Header, body); d != "" {
 		t.Errorf("%s: %s", r.About, d)
+	}
+}
+
+// drop puts a file into the example's folder, as somebody does who writes it
+// where it belongs.
+func drop(t *testing.T, e *Example, folder string, r *Request) {
+	t.Helper()
+	b, _, err := r.Bytes(e.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, r.Drop)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -137,6 +168,7 @@ func TestExampleTexts(t *testing.T) {
 			for name, s := range e.Systems {
 				addresses[name] = "http://127.0.0.1:" + show(s.Port)
 			}
+			addresses["folder"] = Folder(dir)
 			for _, pair := range e.Env(addresses) {
 				if !strings.Contains(text, pair) && !strings.Contains(text, strings.Replace(pair, "=", "='", 1)+"'") {
 					t.Errorf("README.md does not set %s", pair)
@@ -144,6 +176,12 @@ func TestExampleTexts(t *testing.T) {
 			}
 			for _, r := range e.Requests {
 				path, _, _ := strings.Cut(r.Path, "?")
+				switch {
+				case r.Execute != "":
+					path = "bin/valence exec " + r.Execute
+				case r.Drop != "":
+					path = Folder(dir) + "/" + r.Drop
+				}
 				if !strings.Contains(text, path) && r.Expect.Status < 400 {
 					t.Errorf("README.md does not send to %s (%s)", path, r.About)
 				}

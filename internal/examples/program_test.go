@@ -160,17 +160,23 @@ func (a *atom) until(what string, met func() string) {
 	}
 }
 
-// executions counts the executions by process and status.
-func (a *atom) executions(ctx context.Context) (map[string]map[string]int, error) {
+// token gives what the admin plane asks for.
+func (a *atom) token() string {
+	a.t.Helper()
 	token, err := os.ReadFile(filepath.Join(a.data, "admin.token"))
 	if err != nil {
-		return nil, err
+		a.t.Fatal(err)
 	}
+	return strings.TrimSpace(string(token))
+}
+
+// executions counts the executions by process and status.
+func (a *atom) executions(ctx context.Context) (map[string]map[string]int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.admin+"/api/v1/executions?limit=500", nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	req.Header.Set("Authorization", "Bearer "+a.token())
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err

@@ -3,8 +3,10 @@ package examples
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +55,39 @@ func (r *Request) New(ctx context.Context, e *Example, base string, now time.Tim
 	req.Header.Set("Webhook-Signature", signature)
 	return req, nil
 }
+
+// Hand gives what a reader does for a request: a command for a shell in the
+// example's folder.
+func (r *Request) Hand(ctx context.Context, e *Example, base string) (string, error) {
+	body, _, err := r.Bytes(e.Dir)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case r.Drop != "":
+		return fmt.Sprintf("printf '%%s' '%s' > %s/%s", body, Folder(e.Dir), r.Drop), nil
+	case r.Execute != "":
+		var of struct {
+			Props map[string]string `json:"props"`
+		}
+		if err := json.Unmarshal(body, &of); err != nil {
+			return "", err
+		}
+		command := "../../bin/valence exec " + r.Execute
+		for _, name := range sortedKeys(of.Props) {
+			command += " --prop '" + name + "=" + of.Props[name] + "'"
+		}
+		return command, nil
+	}
+	req, err := r.New(ctx, e, base, time.Now())
+	if err != nil {
+		return "", err
+	}
+	return Curl(req, r.Content), nil
+}
+
+// Folder is the example's own folder where it is played by hand.
+func Folder(dir string) string { return "/tmp/valence-" + filepath.Base(dir) }
 
 // Curl gives the request as a command for a shell in the example's folder.
 func Curl(r *http.Request, content Content) string {

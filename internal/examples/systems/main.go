@@ -53,6 +53,7 @@ func play(ctx context.Context, dir string) error {
 		return err
 	}
 	defer systems.Close()
+	systems.Addresses["folder"] = examples.Folder(dir)
 	var env []string
 	for _, pair := range e.Env(systems.Addresses) {
 		k, v, _ := strings.Cut(pair, "=")
@@ -65,11 +66,11 @@ func play(ctx context.Context, dir string) error {
 		if r.Callback != nil {
 			base += "/callbacks/TOKEN" // what the system prints
 		}
-		req, err := r.New(ctx, e, base, time.Now())
+		command, err := r.Hand(ctx, e, base)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("\n# %s: %d\n%s\n", r.About, r.Expect.Status, examples.Curl(req, r.Content))
+		fmt.Printf("\n# %s\n%s\n", r.About, command)
 	}
 	fmt.Printf("\n# 3. and watch what the systems get; Ctrl-C ends them\n")
 	<-ctx.Done()

@@ -1,0 +1,53 @@
+package examples
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// MatchFiles holds what is in a folder against Files, and says what differs;
+// "" if nothing does.
+func (e *Example) MatchFiles(folder string) string {
+	found := map[string]bool{}
+	problem := ""
+	err := filepath.WalkDir(folder, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(folder, name)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		for pattern, want := range e.Files {
+			if ok, _ := path.Match(pattern, rel); !ok {
+				continue
+			}
+			found[pattern] = true
+			expected, some, err := want.Bytes(e.Dir)
+			if err != nil || !some {
+				return err
+			}
+			got, err := os.ReadFile(name)
+			if err == nil && !bytes.Equal(got, expected) {
+				problem = rel + " holds " + strings.TrimSpace(string(got))
+			}
+			return err
+		}
+		problem = rel + " should not be there"
+		return nil
+	})
+	if err != nil {
+		return err.Error()
+	}
+	for _, pattern := range sortedKeys(e.Files) {
+		if !found[pattern] {
+			return pattern + " is not there"
+		}
+	}
+	return problem
+}
