@@ -61,6 +61,9 @@ func (e *explainer) waits() {
 		return
 	}
 	e.x.CallerSteps = viewOf(e.spans.UntilReply(e.process, e.durableFromStart()))
+	if e.process.Delivery.Sequence != nil {
+		e.x.CallerSteps.Unbounded = append(e.x.CallerSteps.Unbounded, "its turn: as long as the executions before it hold their key")
+	}
 	if alwaysLater(l) && l.TimeoutAction != processes.Continue {
 		e.x.CallerWaits = "Until the message is on disk, usually milliseconds; the reply is collected later."
 		return
