@@ -1,6 +1,7 @@
 package examples
 
 import (
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -57,11 +58,16 @@ func yamlFiles(t *testing.T) []string {
 	t.Helper()
 	var all []string
 	for _, dir := range folders(t) {
-		files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
-		if err != nil || len(files) == 0 {
+		before := len(all)
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if filepath.Ext(path) == ".yaml" {
+				all = append(all, path)
+			}
+			return err
+		})
+		if err != nil || len(all) == before {
 			t.Fatal(dir, "has no YAML", err)
 		}
-		all = append(all, files...)
 	}
 	return all
 }
