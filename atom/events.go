@@ -104,9 +104,11 @@ func (w *writes) begin(name, system, record string, until time.Time) {
 	if w.open[system] == nil {
 		w.open[system] = map[string]*write{}
 	}
-	if w.open[system][name] == nil {
-		w.open[system][name] = &write{record: record, until: until, done: make(chan struct{})}
+	if x := w.open[system][name]; x != nil {
+		x.until = until // it is made again
+		return
 	}
+	w.open[system][name] = &write{record: record, until: until, done: make(chan struct{})}
 }
 
 func (w *writes) end(name, system string) {
@@ -127,8 +129,12 @@ func (w *writes) wait(ctx context.Context, system, record string, most time.Dura
 	var pending []*write
 	now := time.Now()
 	w.mu.Lock()
-	for _, x := range w.open[system] {
-		if (x.record == "" || x.record == record) && x.until.After(now) {
+	for name, x := range w.open[system] {
+		switch {
+		case x.until.Before(now): // it was not made again: cancelled, perhaps
+			close(x.done)
+			delete(w.open[system], name)
+		case x.record == "" || x.record == record:
 			pending = append(pending, x)
 		}
 	}
@@ -187,8 +193,8 @@ func (e *execution) Writes(f *steps.Frame, system, record string, timeout time.D
 	return e.flush()
 }
 
-// Unwritten ends what Writes began without a version: the call failed, or is
-// tried again later.
+// Unwritten ends what Writes began without a version: the call was not made,
+// or nobody can tell what it made.
 func (e *execution) Unwritten(f *steps.Frame, system string) {
 	e.atom.writes.end(writeName(e.seq, f.Key()), system)
 }

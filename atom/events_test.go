@@ -133,6 +133,28 @@ func TestAnEventThatOvertakesTheAnswerWaitsForIt(t *testing.T) {
 	}
 }
 
+// A write that failed may have been done: its event waits until it is tried again.
+func TestAnEventWaitsForTheNextAttemptOfAWrite(t *testing.T) {
+	sys := newSystem()
+	sys.answers["post /erp/1"] = failing(1, down, `{"id":1,"version":7}`)
+	sys.entered = make(chan string, 10)
+	r := start(t, sys, nil, strings.Replace(twoWays, "echo_guard: { system: shop", "retry: { max_attempts: 3, backoff: 300ms }\necho_guard: { system: shop", 1))
+	ack := r.accept("from-shop", `{"id":1,"version":3}`)
+	<-sys.entered
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		v, err := r.atom.Show(context.Background(), ack.Execution)
+		if err != nil || time.Now().After(end) {
+			t.Fatal(v, err)
+		}
+		if v.Status == "waiting" {
+			break
+		}
+	}
+	if ack := r.accept("from-erp", `{"id":1,"version":7}`); ack.Status != "echo" {
+		t.Errorf("%+v", ack)
+	}
+}
+
 // app is one of two applications: each has versions of records and tells of
 // every change, before it answers.
 type app struct {

@@ -51,7 +51,10 @@ func (m *marks) marked(f *Frame, c *Call) (*connectors.Result, error) {
 	switch {
 	case err == nil:
 	case leaves(err):
-		f.rt.Unwritten(f, m.System)
+		// A call that failed and is made again may have written all the same.
+		if p, ok := err.(*Parked); ok && p.Held != "" {
+			f.rt.Unwritten(f, m.System)
+		}
 		return nil, err
 	default:
 		if e := f.rt.Marks(f, m.System, "", ""); e != nil {
