@@ -230,7 +230,7 @@ func (r *rollout) environmentNamed(ctx context.Context, name string) (named, err
 		names = append(names, e.Name)
 	}
 	if len(names) == 0 {
-		return named{}, wrong("make it first; the platform API has Environment", "there is no environment %s, and no other", name)
+		return named{}, wrong("valence cloud environments make "+name, "there is no environment %s, and no other", name)
 	}
 	sort.Strings(names)
 	return named{}, wrong("--environment "+strings.Join(names, ", or --environment "), "there is no environment %s", name)

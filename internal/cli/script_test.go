@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"plane": p.start, "install-token": p.token, "up": up, "http": request, "hold": hold, "code": code, "eventually": eventually, "rewrite": rewrite, "appears": appears, "http-refused": refused,
+			"address": address, "until": until,
 		},
 	})
 }
@@ -147,6 +148,29 @@ func appears(ts *testscript.TestScript, neg bool, args []string) {
 	wait(ts, args[0]+" in "+args[1], func() bool {
 		text, err := os.ReadFile(ts.MkAbs(args[1]))
 		return err == nil && bytes.Contains(text, []byte(args[0]))
+	})
+}
+
+// address sets a variable to the address of the control plane of a data folder:
+// `address plane CLOUD`.
+func address(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: address DATA VARIABLE")
+	}
+	var at struct{ URL string }
+	text, err := os.ReadFile(filepath.Join(ts.MkAbs(args[0]), "cloud.json"))
+	ts.Check(err)
+	ts.Check(json.Unmarshal(text, &at))
+	ts.Setenv(args[1], at.URL)
+}
+
+// until runs the program again and again until it prints a text: `until TEXT ARG...`.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until TEXT ARG...")
+	}
+	wait(ts, args[0], func() bool {
+		return ts.Exec("valence", args[1:]...) == nil && strings.Contains(ts.ReadFile("stdout"), args[0])
 	})
 }
 
