@@ -58,6 +58,7 @@ type Atom struct {
 
 	callbacks *callbacks // nil: nobody is called back
 	followers followers
+	audiences audiences
 
 	writes   writes
 	running  sync.Map     // seq → *execution, durable ones
@@ -154,7 +155,11 @@ func (a *Atom) Run(ctx context.Context) error {
 
 // arrived is told by the store of everything accepted, in order.
 func (a *Atom) arrived(records []*Record) {
+	heard := a.audiences.heard()
 	for _, r := range records {
+		if heard {
+			a.audiences.tell(Happening{Event: HappenedAccepted, Process: r.Process, Execution: a.ExecutionID(r.Seq, r.Received)})
+		}
 		if !r.Expires.IsZero() {
 			a.expiries.soon(r.Expires)
 		}

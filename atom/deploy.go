@@ -336,6 +336,11 @@ func (a *Atom) setPaused(ctx context.Context, name string, paused bool) error {
 	a.mu.Unlock()
 	a.clockwork.poke()
 	a.listening.poke()
+	event := HappenedResumed
+	if paused {
+		event = HappenedPaused
+	}
+	a.audiences.tell(Happening{Event: event, Process: name})
 	return nil
 }
 

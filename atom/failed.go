@@ -125,6 +125,7 @@ func (a *Atom) Resubmit(ctx context.Context, id string, r Resubmission) (string,
 		return "", err
 	}
 	a.queue(next.Process).offer(&Record{Acceptance: *next, State: Accepted, Behind: behind})
+	a.audiences.tell(Happening{Event: HappenedAccepted, Process: next.Process, Execution: made})
 	a.log.Info("resubmitted", "process", x.Process, "execution", id, "as", made)
 	return made, nil
 }

@@ -65,14 +65,22 @@ type Ended struct {
 func (a *Atom) OnEnded(f func(Ended)) { a.onEnded = f }
 
 func (a *Atom) tellEnded(e *execution, o *Outcome, fail *fault.Failure) {
-	if a.onEnded == nil {
+	if a.onEnded == nil && !a.audiences.heard() {
 		return
 	}
 	x := Ended{Execution: e.id(), Process: e.plan.process.Name, Kind: e.meta.kind(e.request != nil), Original: e.meta.Original, Status: o.Status, Received: e.received, Started: o.Started, Ended: o.Ended}
 	if fail != nil {
 		x.Error = fail.Message
 	}
-	a.onEnded(x)
+	a.tell(x)
+}
+
+// tell tells all that want to know it of an end.
+func (a *Atom) tell(x Ended) {
+	a.audiences.tell(Happening{Event: HappenedEnded, Process: x.Process, Execution: x.Execution, Status: string(x.Status), Error: x.Error})
+	if a.onEnded != nil {
+		a.onEnded(x)
+	}
 }
 
 // kind tells what started an execution; called says that a caller's request is

@@ -228,12 +228,12 @@ func (a *Atom) Cancel(ctx context.Context, id string) error {
 		e.(*execution).cancel(why)
 	}
 	a.metrics.Process(x.Process).Ended(string(Cancelled), now.Sub(x.Received))
-	if a.onEnded != nil {
+	if a.onEnded != nil || a.audiences.heard() {
 		m, err := parseMeta(x.Meta)
 		if err != nil {
 			m = &meta{} // it was cancelled, whatever started it
 		}
-		a.onEnded(Ended{Execution: id, Process: x.Process, Kind: m.kind(false), Original: m.Original, Status: Cancelled, Received: x.Received, Started: now, Ended: now, Error: why.Message})
+		a.tell(Ended{Execution: id, Process: x.Process, Kind: m.kind(false), Original: m.Original, Status: Cancelled, Received: x.Received, Started: now, Ended: now, Error: why.Message})
 	}
 	return nil
 }

@@ -48,6 +48,9 @@ func (a *Atom) runRecord(q *queue, r *Record) afterRun {
 	a.running.Store(r.Seq, e)
 	a.store.Started(r.Seq)
 	a.followers.tell(r.Seq)
+	if a.audiences.heard() {
+		a.audiences.tell(Happening{Event: HappenedStarted, Process: r.Process, Execution: e.id()})
+	}
 	defer a.running.Delete(r.Seq)
 	if err == nil {
 		if e.meta.Call != nil {
@@ -219,6 +222,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	}
 	e.atom.followers.tell(e.seq)
 	if parked != nil {
+		e.atom.audiences.tell(Happening{Event: HappenedParked, Process: r.Process, Execution: e.id(), Status: string(c.Park.State), Reason: c.Park.Why})
 		e.atom.heldMeanwhile(parked.For)
 		return afterRun{due: parked.Due}
 	}

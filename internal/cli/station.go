@@ -245,14 +245,17 @@ func (st *station) openAdmin() (func(context.Context) error, error) {
 		ln = tls.NewListener(ln, &tls.Config{GetCertificate: load, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
 		st.address.Admin = "https://" + reachable(ln.Addr().String())
 	}
+	stopped := make(chan struct{})
 	srv := &http.Server{
 		Handler: console.New(console.Options{
+			Happenings: st.atom, Stopped: stopped,
 			Processes: st.atom, Triggers: st.atom, Executions: st.atom, Failures: st.atom, Sequences: st.atom, Connections: st.atom, Backup: st.backup,
 			Metrics: st.metrics.Handler(), Token: st.token, Log: st.log,
 		}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(st.log.Handler(), slog.LevelDebug),
 	}
+	srv.RegisterOnShutdown(func() { close(stopped) })
 	return func(ctx context.Context) error { return serveUntil(ctx, srv, ln) }, nil
 }
 

@@ -52,16 +52,19 @@ type Options struct {
 	Failures    Failures
 	Sequences   Sequences
 	Connections Connections
-	Backup      Backup       // nil: this store has none
-	Metrics     http.Handler // what is counted
-	Token       string       // what a request must bring; never empty
+	Happenings  Happenings
+	Backup      Backup          // nil: this store has none
+	Stopped     <-chan struct{} // closed when streams are to end; nil: never
+	Metrics     http.Handler    // what is counted
+	Token       string          // what a request must bring; never empty
 	Log         *slog.Logger
 	MaxBody     int64 // of a request; 0 is 10 MiB
 }
 
 type console struct {
 	Options
-	digest [sha256.Size]byte
+	digest    [sha256.Size]byte
+	audiences audiences
 }
 
 // New makes the handler of the admin plane. It panics without a token: there
@@ -115,6 +118,7 @@ func New(o Options) http.Handler {
 		{http.MethodDelete, "/failed/batches/{id}", c.stopBatch},
 		{http.MethodPost, "/failed/{id}/resubmit", c.resubmit},
 		{http.MethodDelete, "/failed/{id}", c.discard},
+		{http.MethodGet, "/events", c.events},
 		{http.MethodPost, "/backup", c.backup},
 	} {
 		r.Handle("/api/v1"+route.path, c.asked(route.serve)).Methods(route.method)
