@@ -221,7 +221,7 @@ func (r *rig) accept(name, body string) *atom.Acknowledgement {
 // ended waits until an execution has ended and gives it.
 func (r *rig) ended(id string) *atom.View {
 	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		v, err := r.atom.Show(context.Background(), id)
 		if err != nil {
 			r.t.Fatal(err)
@@ -232,6 +232,6 @@ func (r *rig) ended(id string) *atom.View {
 		<-time.After(2 * time.Millisecond)
 	}
 	v, _ := r.atom.Show(context.Background(), id)
-	r.t.Fatalf("it does not end: %+v", v)
+	r.t.Fatalf("it does not end: %s %s, %d steps", v.Status, v.Reason, len(v.Steps))
 	return nil
 }
