@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,16 +159,25 @@ func TestAnEventWaitsForTheNextAttemptOfAWrite(t *testing.T) {
 // app is one of two applications: each has versions of records and tells of
 // every change, before it answers.
 type app struct {
+	mu      sync.Mutex
 	value   string
 	version int
 	tell    func(version int)
 }
 
 func (a *app) write(value string) (*document.Document, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.value = value
 	a.version++
 	go a.tell(a.version)
 	return document.FromJSON([]byte(fmt.Sprintf(`{"id":1,"version":%d}`, a.version))), nil
+}
+
+func (a *app) read() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.value
 }
 
 func TestBothSidesChangeAtOnceAndItEnds(t *testing.T) {
@@ -208,13 +218,13 @@ steps:
 	}
 	a, b := &app{tell: event("from-a")}, &app{tell: event("from-b")}
 	sys.answers["get /a"] = func(int) (*document.Document, error) {
-		return document.FromJSON([]byte(`{"value":"` + a.value + `"}`)), nil
+		return document.FromJSON([]byte(`{"value":"` + a.read() + `"}`)), nil
 	}
 	sys.answers["get /b"] = func(int) (*document.Document, error) {
-		return document.FromJSON([]byte(`{"value":"` + b.value + `"}`)), nil
+		return document.FromJSON([]byte(`{"value":"` + b.read() + `"}`)), nil
 	}
-	sys.answers["post /a"] = func(int) (*document.Document, error) { return a.write(b.value) }
-	sys.answers["post /b"] = func(int) (*document.Document, error) { return b.write(a.value) }
+	sys.answers["post /a"] = func(int) (*document.Document, error) { return a.write(b.read()) }
+	sys.answers["post /b"] = func(int) (*document.Document, error) { return b.write(a.read()) }
 	a.write("from a") // both at once
 	b.write("from b")
 	count := map[string]int{}
@@ -229,7 +239,7 @@ steps:
 	if count["accepted"] != 2 || count["echo"] != 2 {
 		t.Errorf("%v", count)
 	}
-	if a.value != b.value {
-		t.Errorf("they differ: %q and %q", a.value, b.value)
+	if a.read() != b.read() {
+		t.Errorf("they differ: %q and %q", a.read(), b.read())
 	}
 }
