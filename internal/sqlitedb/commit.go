@@ -88,8 +88,8 @@ func (db *DB) free(r *request) {
 // Do has an operation written and returns when it is on disk. Errors of the
 // operation come back as they are. An error that Is ErrUnavailable means that
 // it was not written or that this is not known; one that Is ErrFull that it
-// was not. If ctx ends first the error Is ErrUnavailable, too. Before Run it
-// waits for Run.
+// was not. If ctx ends before it is being written the error Is ErrUnavailable,
+// too, and it never is. Before Run it waits for Run.
 func (db *DB) Do(ctx context.Context, op Op) error { return db.do(ctx, op, true) }
 
 // DoSoon is Do for an operation that nobody outside waits for. It goes with
@@ -129,9 +129,14 @@ func (db *DB) do(ctx context.Context, op Op, urgent bool) error {
 	case err := <-r.done:
 		db.free(r)
 		return err
-	case <-ctx.Done(): // the committer may still have it
-		r.state.CompareAndSwap(queued, abandoned)
-		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	case <-ctx.Done():
+		if r.state.CompareAndSwap(queued, abandoned) {
+			return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		}
+		// What it uses must stay until it is written, and then it is known.
+		err := <-r.done
+		db.free(r)
+		return err
 	}
 }
 
