@@ -150,6 +150,11 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 			return err
 		}
 	}
+	if o.ending != nil {
+		if err := letGo(tx, t); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.ending != nil && number(string(o.ending.Status)) <= stExpired:
 		if err := b.leave(tx, t, o.ending.Status == atom.Failed); err != nil {
@@ -294,6 +299,9 @@ func (b *batch) park(tx *sqlitedb.Tx, t *touch, lines []line, p *atom.Park) erro
 		due = int64(atOnce)
 	}
 	t.parked = true
+	if err := letGo(tx, t); err != nil {
+		return err
+	}
 	if err := hold(tx, t.seq, p.For); err != nil {
 		return err
 	}

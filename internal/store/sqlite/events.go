@@ -60,6 +60,9 @@ func (b *batch) supersede(tx *sqlitedb.Tx, seq int64, c *atom.Coalesce) (bool, e
 	if err != nil {
 		return false, err
 	}
+	if err := letGo(tx, t); err != nil {
+		return false, err
+	}
 	t.ending = &ending{Outcome: c.Superseded}
 	t.becomes = stSuperseded
 	if err := b.leave(tx, t, false); err != nil {

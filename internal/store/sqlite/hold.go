@@ -8,9 +8,23 @@ import (
 	"valence/internal/sqlitedb"
 )
 
-// A row of held names what an execution is held for. It may outlive the hold,
-// where that ended in another way: then it means nothing.
+// A row of held names what an execution is held for. It goes with the hold,
+// however that ends.
 const migrationHolds = `CREATE TABLE held(what TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(what, seq)) WITHOUT ROWID;`
+
+const migrationHoldsEnd = `
+CREATE INDEX held_seq ON held(seq);
+DELETE FROM held WHERE seq NOT IN (SELECT seq FROM execution WHERE state = 3);
+`
+
+// letGo is for an execution that is not held any more, or not for the same.
+func letGo(tx *sqlitedb.Tx, t *touch) error {
+	if t.becomes != stHeld {
+		return nil
+	}
+	_, err := tx.Exec("DELETE FROM held WHERE seq = ?", t.seq)
+	return err
+}
 
 func hold(tx *sqlitedb.Tx, seq int64, what []string) error {
 	for _, w := range what {

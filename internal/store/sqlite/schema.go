@@ -76,6 +76,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "events of one record",
 	SQL:  migrationEvents,
+}, {
+	Name: "what was held",
+	SQL:  migrationHoldsEnd,
 }}
 
 // How states and statuses are stored. Those under live are executions that

@@ -15,6 +15,9 @@ func (b *batch) release(tx *sqlitedb.Tx, t *touch) error {
 	if t.home != nil {
 		return nil
 	}
+	if err := letGo(tx, t); err != nil {
+		return err
+	}
 	t.becomes = stAccepted
 	if _, err := tx.Exec("UPDATE execution SET state = ?, due = ?, why = NULL WHERE seq = ?", int64(stAccepted), int64(atOnce), t.seq); err != nil {
 		return err
