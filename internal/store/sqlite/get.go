@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -51,16 +53,23 @@ func unpack(seq int64, summary, body []byte) (*atom.Execution, error) {
 // to the history and is there before it is deleted here, so looking in that
 // order misses nothing.
 func (s *Store) Get(ctx context.Context, seq int64, received time.Time) (*atom.Execution, error) {
-	x, err := s.hot(ctx, seq)
-	if x != nil || err != nil {
+	x, err := s.hot(ctx, seq, true)
+	if errors.Is(err, fs.ErrNotExist) { // it forgot a part of its journal, or moved, before its files were read
+		x, err = s.hot(ctx, seq, true)
+	}
+	moved := errors.Is(err, fs.ErrNotExist)
+	if !moved && (x != nil || err != nil) {
 		return x, err
 	}
-	summary, body, err := s.history.Get(seq, received)
-	if err != nil {
-		return nil, err
+	summary, body, e := s.history.Get(seq, received)
+	if e != nil {
+		return nil, e
 	}
 	if summary != nil {
 		return unpack(seq, summary, body)
+	}
+	if moved {
+		return nil, err
 	}
 	if f := s.keeper.pending(seq); f != nil {
 		return &atom.Execution{Record: f.Record, Outcome: &f.Outcome, Journal: f.Entries}, nil
@@ -82,8 +91,9 @@ func (k *keeper) pending(seq int64) *atom.Finished {
 	return nil
 }
 
-// hot gives an execution that is in the database, nil if it is not.
-func (s *Store) hot(ctx context.Context, seq int64) (*atom.Execution, error) {
+// hot gives an execution that is in the database, nil if it is not. Documents
+// that are files may be left out.
+func (s *Store) hot(ctx context.Context, seq int64, documents bool) (*atom.Execution, error) {
 	s.mu.Lock()
 	var lines []line
 	var end *ending
@@ -132,8 +142,10 @@ func (s *Store) hot(ctx context.Context, seq int64) (*atom.Execution, error) {
 		copied := *end
 		x.ending = &copied
 	}
-	if err := s.blobs.fill(x.held, x.lines, x.ending); err != nil {
-		return nil, err
+	if documents {
+		if err := s.blobs.fill(x.held, x.lines, x.ending); err != nil {
+			return nil, err
+		}
 	}
 	out := &atom.Execution{Record: *x.record(), Journal: entriesOf(x.lines)}
 	if x.ending != nil {

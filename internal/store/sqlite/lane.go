@@ -420,7 +420,7 @@ func (s *Store) listBlocked(ctx context.Context, process string, before int64) (
 		low = seqs[listRows-1]
 	}
 	for _, seq := range seqs {
-		x, err := s.hot(ctx, seq)
+		x, err := s.hot(ctx, seq, false)
 		if err != nil {
 			return nil, 0, err
 		}

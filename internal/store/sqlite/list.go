@@ -297,7 +297,7 @@ func (s *Store) listEnded(ctx context.Context, process string, before int64) ([]
 	}
 	var found []*atom.Execution
 	for _, seq := range seqs {
-		x, err := s.hot(ctx, seq)
+		x, err := s.hot(ctx, seq, false)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -3,7 +3,9 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 	"time"
@@ -163,15 +165,27 @@ func (s *Store) Ready(ctx context.Context, process string, after int64, limit in
 	return s.records(found[:min(limit, len(found))])
 }
 
+// over reports whether an execution that was live a moment ago has ended.
+func (s *Store) over(seq int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mem.goneRow(seq)
+}
+
 // records makes what an atom is given, with documents that are files.
 func (s *Store) records(rows []*row) ([]*atom.Record, error) {
-	out := make([]*atom.Record, len(rows))
-	for i, x := range rows {
-		out[i] = x.record()
-		own := held{&out[i].Acceptance, x.doc, x.data}
-		if err := s.blobs.fill(&own, nil, nil); err != nil {
+	out := make([]*atom.Record, 0, len(rows))
+	for _, x := range rows {
+		r := x.record()
+		own := held{&r.Acceptance, x.doc, x.data}
+		err := s.blobs.fill(&own, nil, nil)
+		if errors.Is(err, fs.ErrNotExist) && s.over(x.Seq) {
+			continue // it moved before its files were read
+		}
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, r)
 	}
 	return out, nil
 }

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 
 	"valence/atom"
@@ -53,6 +55,14 @@ func settleKey(tx *sqlitedb.Tx, process string, seq int64, s *atom.Settled) erro
 
 // KeptReply gives a reply; see atom.Replies.
 func (s *Store) KeptReply(ctx context.Context, seq int64) (*atom.KeptReply, error) {
+	k, err := s.keptReply(ctx, seq)
+	if errors.Is(err, fs.ErrNotExist) { // it was deleted before its file was read
+		k, err = s.keptReply(ctx, seq)
+	}
+	return k, err
+}
+
+func (s *Store) keptReply(ctx context.Context, seq int64) (*atom.KeptReply, error) {
 	var kept *atom.KeptReply
 	var damaged error
 	now := s.clock.now().UnixNano()
@@ -63,8 +73,6 @@ func (s *Store) KeptReply(ctx context.Context, seq int64) (*atom.KeptReply, erro
 				kept.Until = time.Unix(0, until).UTC()
 			}
 			if hash := r.Bytes(2); len(hash) == 32 {
-				// Read inside of the transaction, or the file may be deleted
-				// with the reply before it is read.
 				kept.Body, damaged = s.blobs.read(&fileRef{hash: [32]byte(hash)})
 				return
 			}
