@@ -62,3 +62,8 @@ func (s *Store) Abandon() error {
 	s.broken = true
 	return s.Close()
 }
+
+// SweepKeys deletes keys and origins as at another time.
+func (s *Store) SweepKeys(now time.Time) error {
+	return s.db.Do(context.Background(), &sweepOp{now: now})
+}

@@ -168,7 +168,8 @@ func (o *sweepOp) Do(tx *sqlitedb.Tx) error {
 		return err
 	}
 	if n > 0 {
-		_, err = tx.Exec("DELETE FROM origin WHERE key > ? AND key <= ? AND received <= ? AND seq NOT IN (SELECT seq FROM execution)",
+		_, err = tx.Exec("DELETE FROM origin WHERE key > ? AND key <= ? AND received <= ? AND seq NOT IN (SELECT seq FROM execution)"+
+			" AND coalesce((SELECT last FROM intake WHERE first <= origin.seq ORDER BY first DESC LIMIT 1), 0) < origin.seq",
 			orEmpty(w.origin), last[0], now.Add(-originTime).UnixNano())
 		if err != nil {
 			return err

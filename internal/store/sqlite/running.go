@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 )
 
@@ -87,14 +88,33 @@ func (r *running) stopped(seq int64) error {
 }
 
 func (r *running) put(slot, seq int64) error {
-	if at := slot * 8; at < int64(len(r.view)) {
-		binary.LittleEndian.PutUint64(r.view[at:], uint64(seq))
+	if r.store(slot*8, seq) {
 		return nil
 	}
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], uint64(seq))
 	_, err := r.f.WriteAt(b[:], slot*8)
 	return err
+}
+
+// store puts a note into the shared memory, and tells whether it is there.
+// Where the file is cut off, or the disk has no room for a page that it copies
+// on writing, the system answers with a fault, which must not end the program:
+// from then on notes are written.
+func (r *running) store(at, seq int64) (done bool) {
+	if at >= int64(len(r.view)) {
+		return false
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if fault := recover(); fault != nil {
+			done = false
+			_ = unmapShared(r.view) // what is written is in the file either way
+			r.view = nil
+		}
+	}()
+	binary.LittleEndian.PutUint64(r.view[at:], uint64(seq))
+	return true
 }
 
 func (r *running) close() error {
