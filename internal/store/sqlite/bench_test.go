@@ -131,9 +131,9 @@ func outcome() *atom.Outcome {
 	return &atom.Outcome{Status: atom.Completed, Started: now, Ended: now, Trace: []byte(`{"steps":[{"k":"0","s":"map","p":"order.yaml:12:5","a":1700000000000000,"t":31,"o":"done"},{"k":"1","s":"call","p":"order.yaml:20:5","a":1700000000000000,"t":931,"o":"done"}]}`)}
 }
 
-// slices is how often a comparison changes sides, so that what else the
+// turns is how often a comparison changes sides, so that what else the
 // machine does meets both.
-const slices = 10
+const turns = 10
 
 // BenchmarkAccept compares acknowledgements a second with the physical limit,
 // in turns on the same disk: called directly, and as a caller sees it, behind
@@ -170,10 +170,10 @@ func BenchmarkAccept(b *testing.B) {
 			var limits, rates, ratios []float64
 			var used time.Duration
 			b.ResetTimer()
-			for range slices {
-				limit := parallel(b, b.N/slices, func() error { return bare(doc) })
+			for range turns {
+				limit := parallel(b, b.N/turns, func() error { return bare(doc) })
 				before := cpu()
-				rate := parallel(b, b.N/slices, func() error { return stored(doc) })
+				rate := parallel(b, b.N/turns, func() error { return stored(doc) })
 				used += cpu() - before
 				limits, rates, ratios = append(limits, limit), append(rates, rate), append(ratios, rate/limit)
 			}
@@ -365,7 +365,7 @@ func BenchmarkFull(b *testing.B) {
 			debug.FreeOSMemory()
 			resident := residentMiB()
 			work := func(s *sqlite.Store) float64 {
-				return parallel(b, b.N/slices, func() error {
+				return parallel(b, b.N/turns, func() error {
 					r, err := s.Accept(ctx, message(doc))
 					if err != nil {
 						return err
@@ -375,7 +375,7 @@ func BenchmarkFull(b *testing.B) {
 			}
 			var ratios []float64
 			b.ResetTimer()
-			for range slices {
+			for range turns {
 				base := work(empty)
 				ratios = append(ratios, work(full)/base)
 			}

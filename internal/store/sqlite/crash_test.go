@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -47,6 +49,30 @@ type scene struct {
 	parents map[string]int64 // origin of a hand-off → who handed it off
 	replies map[string]fact
 	highest []fact // numbers given
+
+	acts    []*act
+	seed    uint64
+	failing bool // the disk is
+	turns   map[int64]int
+}
+
+// told gives how often each execution was told to be ready.
+func (c *scene) told() map[int64]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.turns)
+}
+
+// listen counts what a store tells.
+func (c *scene) listen(s *sqlite.Store) {
+	c.turns = map[int64]int{}
+	s.OnReady(func(rs []atom.Ready) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, r := range rs {
+			c.turns[r.Seq]++
+		}
+	})
 }
 
 func (c *scene) fact(seq int64, say string, check func(*atom.Execution) error) {
@@ -164,7 +190,10 @@ func (c *scene) worker(id, n int) {
 }
 
 // play runs a scene to its end and closes the store.
-func play(t *testing.T, workers, n int) *scene {
+func play(t *testing.T, workers, n int) *scene { return playOn(t, workers, n, nil) }
+
+// playOn is play on a disk that may fail.
+func playOn(t *testing.T, workers, n int, fail func(faultdisk.Op) error) *scene {
 	dir := t.TempDir()
 	d, err := faultdisk.New(dir)
 	if err != nil {
@@ -175,14 +204,23 @@ func play(t *testing.T, workers, n int) *scene {
 		t.Fatal(err)
 	}
 	s.Hurry(3*time.Millisecond, 40*time.Millisecond)
-	c := &scene{t: t, s: s, disk: d, parents: map[string]int64{}, replies: map[string]fact{}}
+	c := &scene{t: t, s: s, disk: d, parents: map[string]int64{}, replies: map[string]fact{}, seed: uint64(time.Now().UnixNano())}
+	t.Logf("seed %d", c.seed)
 	c.facts = append(c.facts, fact{since: d.Len()})
+	c.listen(s)
+	c.cast()
+	c.failing = fail != nil
 	stop := running(t, s)
+	d.Fail(fail)
 	var wg sync.WaitGroup
+	for _, a := range c.acts {
+		wg.Go(func() { a.play(n) })
+	}
 	for id := range workers {
 		wg.Go(func() { c.worker(id, n) })
 	}
 	wg.Wait()
+	d.Fail(nil)
 	stop()
 	return c
 }
@@ -194,6 +232,7 @@ func (c *scene) verify(dir string, n int) error {
 	if err != nil {
 		return err
 	}
+	c.listen(s)
 	stop := running(c.t, s)
 	defer stop()
 	for _, f := range c.highest {
@@ -223,16 +262,25 @@ func (c *scene) verify(dir string, n int) error {
 			return fmt.Errorf("%s was settled: %v %q %v", key, ok, reply, err)
 		}
 	}
-	return c.verifyWhole(s)
+	if err := c.verifyWhole(s); err != nil {
+		return err
+	}
+	for _, a := range c.acts {
+		if err := a.check(s, n); err != nil {
+			return fmt.Errorf("seed %d: %w", c.seed, err)
+		}
+	}
+	return nil
 }
 
 // verifyWhole checks what must hold of any store at any time.
 func (c *scene) verifyWhole(s *sqlite.Store) error {
-	live := map[int64]bool{}
-	states := map[string]int64{}
+	live, toRun := map[int64]bool{}, map[int64]bool{}
+	states, failures := map[string]int64{}, map[string]int64{}
 	children := map[string]int{}
 	handedOff := map[string]bool{}
 	seen := map[int64]bool{}
+	processes := map[string]bool{}
 	for cursor := ""; ; {
 		page, next, err := s.List(ctx, atom.Filter{}, cursor, 100)
 		if err != nil {
@@ -243,9 +291,9 @@ func (c *scene) verifyWhole(s *sqlite.Store) error {
 				return fmt.Errorf("%d is listed twice", x.Seq)
 			}
 			seen[x.Seq] = true
-			if x.Outcome == nil {
-				live[x.Seq] = true
-				states[x.Process+" "+string(x.State)]++
+			processes[x.Process] = true
+			if o := x.Outcome; o != nil && o.Resolved == nil && (o.Status == atom.Failed || o.Status == atom.Expired) {
+				failures[x.Process+" "+o.Fingerprint]++
 			}
 			if x.Process == "child" {
 				children[x.Origin]++
@@ -253,6 +301,18 @@ func (c *scene) verifyWhole(s *sqlite.Store) error {
 			whole, err := s.Get(ctx, x.Seq, x.Received)
 			if err != nil {
 				return fmt.Errorf("%d is listed: %w", x.Seq, err)
+			}
+			if (x.Outcome == nil) != (whole.Outcome == nil) {
+				return fmt.Errorf("%d is listed as ended or not: %v, %v", x.Seq, x.Outcome, whole.Outcome)
+			}
+			if x.Outcome == nil { // what a lane blocks is listed as held
+				live[x.Seq] = true
+				states[x.Process+" "+string(whole.State)]++
+				place, err := s.Place(ctx, x.Seq, whole.Lane)
+				if err != nil {
+					return err
+				}
+				toRun[x.Seq] = (place == nil || place.Head == x.Seq) && (whole.State == atom.Accepted || !whole.Due.IsZero())
 			}
 			for _, e := range whole.Journal {
 				if e.Kind == "handoff" {
@@ -275,7 +335,7 @@ func (c *scene) verifyWhole(s *sqlite.Store) error {
 		}
 	}
 	given := map[int64]bool{}
-	for _, p := range []string{"p0", "p1", "child"} {
+	for p := range processes {
 		ready, err := s.Ready(ctx, p, 0, math.MaxInt32)
 		if err != nil {
 			return err
@@ -284,15 +344,34 @@ func (c *scene) verifyWhole(s *sqlite.Store) error {
 		if err != nil {
 			return err
 		}
-		for _, x := range append(ready, due...) {
-			if given[x.Seq] || !live[x.Seq] {
-				return fmt.Errorf("%d is given twice or has ended", x.Seq)
+		heads, err := s.Heads(ctx, p, math.MaxInt32, func(int64) bool { return false })
+		if err != nil {
+			return err
+		}
+		for _, x := range slices.Concat(ready, due, heads) {
+			if given[x.Seq] || !toRun[x.Seq] {
+				return fmt.Errorf("%d is given twice, or is not to run", x.Seq)
 			}
 			given[x.Seq] = true
 		}
 	}
-	if len(given) != len(live) {
-		return fmt.Errorf("%d live executions, %d of them to be run", len(live), len(given))
+	for seq := range live {
+		if toRun[seq] != given[seq] {
+			return fmt.Errorf("%d is to run: %v, and is given: %v", seq, toRun[seq], given[seq])
+		}
+	}
+	groups, err := s.Groups(ctx, "", math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if failures[g.Process+" "+g.Fingerprint] != g.Count {
+			return fmt.Errorf("%d failures of %s by %s, counted %d", failures[g.Process+" "+g.Fingerprint], g.Process, g.Fingerprint, g.Count)
+		}
+		delete(failures, g.Process+" "+g.Fingerprint)
+	}
+	if len(failures) > 0 {
+		return fmt.Errorf("failures without a group: %v", failures)
 	}
 	counts, err := s.Counts(ctx)
 	if err != nil {
