@@ -67,3 +67,11 @@ func (s *Store) Abandon() error {
 func (s *Store) SweepKeys(now time.Time) error {
 	return s.db.Do(context.Background(), &sweepOp{now: now})
 }
+
+// Exec changes the database behind the store's back.
+func (s *Store) Exec(query string) error {
+	return s.db.Do(context.Background(), sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+		_, err := tx.Exec(query)
+		return err
+	}))
+}

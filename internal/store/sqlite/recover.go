@@ -43,6 +43,9 @@ func (s *Store) restore(tx *sqlitedb.Tx, ran []int64) error {
 			s.mem.weigh(y)
 		}
 	}
+	if err := s.restoreFailures(tx); err != nil {
+		return fmt.Errorf("note failures under their causes: %w", err)
+	}
 	s.batch.Begin()
 	for _, seq := range ran {
 		if err := s.batch.suspect(tx, seq); err != nil {
@@ -50,6 +53,29 @@ func (s *Store) restore(tx *sqlitedb.Tx, ran []int64) error {
 		}
 	}
 	return s.batch.Flush(tx)
+}
+
+// restoreFailures enters the failures of a database from before they were
+// counted by cause.
+func (s *Store) restoreFailures(tx *sqlitedb.Tx) error {
+	counted, err := tx.One("SELECT 1 FROM failure LIMIT 1", nil, func(sqlitedb.Row) {})
+	if err != nil || counted {
+		return err
+	}
+	var failed []*row
+	err = tx.Rows("SELECT "+rowColumnsShort+" FROM execution WHERE state IN (?, ?)", []any{stFailed, stExpired}, func(r sqlitedb.Row) (bool, error) {
+		x, err := scanRow(r)
+		if err == nil && x.ending != nil && s.mem.young[x.Seq] == nil { // it was not dealt with
+			failed = append(failed, x)
+		}
+		return true, err
+	})
+	for _, x := range failed {
+		if err == nil {
+			err = writeFailure(tx, x.Seq, x.Process, x.ending)
+		}
+	}
+	return err
 }
 
 func (s *Store) restoreCounts(tx *sqlitedb.Tx) error {
