@@ -211,7 +211,7 @@ func (c *compiler) with(d *spec.Decoder, n *yaml.Node) *expression.Template {
 	if c.called != nil && c.called.Operation != nil {
 		fields = c.called.Operation.With
 		if !c.checkWith(d, n) {
-			return nil
+			return &expression.Template{} // it is there, and has been reported
 		}
 	}
 	in := *c

@@ -76,7 +76,7 @@ func (w *with) sends() bool { return w.Format != "" || w.ContentType != "" }
 func operations() []connectors.Operation {
 	all := declared()
 	for i := range all {
-		all[i].Check = checkPath
+		all[i].Check = func(v any) []string { return append(checkPath(v), checkPages(v)...) }
 	}
 	return all
 }

@@ -39,6 +39,24 @@ const (
 	byNumber = "n:"
 )
 
+// checkPages finds pages that no loop could go through.
+func checkPages(v any) (wrong []string) {
+	p := v.(*with).Pages
+	if p == nil {
+		return nil
+	}
+	switch n := count(p.Cursor != "", p.Link, p.Page != ""); {
+	case n == 0:
+		wrong = append(wrong, "`pages:` does not say how the next page is found: it needs one of `cursor`, `link` and `page`")
+	case n > 1:
+		wrong = append(wrong, "`pages:` needs exactly one of `cursor`, `link` and `page`, and has "+strconv.Itoa(n))
+	}
+	if p.Cursor == "" && p.Param != "" && p.Param != "cursor" {
+		wrong = append(wrong, "`param:` has no effect without `cursor:`")
+	}
+	return wrong
+}
+
 // turn makes a request one for a page.
 func (w *with) turn(r *request, token string) *fault.Failure {
 	p := w.Pages
