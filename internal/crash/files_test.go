@@ -1,0 +1,92 @@
+package crash
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const fileProject = `
+process: inbox-files
+workers: 8
+retry: { max_attempts: 200, backoff: 50ms..200ms }
+subscribe: { connection: inbox, pattern: "*.json", every: 10ms, stable_for: 0s, archive: done }
+steps:
+  - call: sink.post
+    with: { path: "/a/${doc.id}" }
+---
+connection: inbox
+connector: file
+root: ${env.INBOX}
+---
+connection: sink
+connector: http
+url: ${env.SINK}
+timeout: 5s
+`
+
+// TestFilesAreTakenOnceThroughKills drops files while the program is killed:
+// each starts one execution, which its calls' idempotency keys tell, and is in
+// the archive in the end.
+func TestFilesAreTakenOnceThroughKills(t *testing.T) {
+	const files = 400
+	random, dest := seeded(t), newSink(t)
+	a := newAtom(t, dest.addr)
+	inbox := t.TempDir()
+	text := strings.Replace(fileProject, "${env.INBOX}", inbox, 1)
+	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.start()
+	dropped := make(chan error, 1)
+	go func() {
+		for n := range files {
+			name := filepath.Join(inbox, fmt.Sprintf("%d.json", n))
+			if err := os.WriteFile(name+".part", fmt.Appendf(nil, `{"id":%d}`, n), 0o600); err != nil {
+				dropped <- err
+				return
+			}
+			if err := os.Rename(name+".part", name); err != nil {
+				dropped <- err
+				return
+			}
+			pause(5 * time.Millisecond)
+		}
+		dropped <- nil
+	}()
+	for range 6 {
+		pause(time.Duration(50+random.IntN(300)) * time.Millisecond)
+		a.restart()
+	}
+	if err := <-dropped; err != nil {
+		t.Fatal(err)
+	}
+	archived := func() int {
+		list, err := os.ReadDir(filepath.Join(inbox, "done"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	for over := time.Now().Add(30 * time.Second); time.Now().Before(over); pause(20 * time.Millisecond) {
+		if archived() == files && len(a.executions("accepted"))+len(a.executions("running"))+len(a.executions("waiting")) == 0 {
+			break
+		}
+	}
+	if n := archived(); n != files {
+		t.Errorf("%d files are in the archive, want %d", n, files)
+	}
+	dest.mu.Lock()
+	defer dest.mu.Unlock()
+	for n := range files {
+		if keys := dest.calls[fmt.Sprintf("/a/%d", n)]; len(keys) != 1 {
+			t.Errorf("the file %d started %d executions", n, len(keys))
+		}
+	}
+	if code := a.stop(); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, a.out.String())
+	}
+}
