@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http/httptest"
 	"os"
@@ -63,7 +64,7 @@ func TestOtherClients(t *testing.T) {
 func installClients(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
-		t.Fatal("python3 is needed to run clients of the public API, and is not here: `make setup` installs it where it may; otherwise install Python 3.9 or newer with pip")
+		unable(t, "python3 is needed to run clients of the public API, and is not here: `make setup` installs it where it may; otherwise install Python 3.9 or newer with pip")
 	}
 	dir, err := filepath.Abs("../../.cache/clients")
 	if err != nil {
@@ -83,10 +84,20 @@ func installClients(t *testing.T) string {
 	}
 	cmd := exec.CommandContext(t.Context(), "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--only-binary", ":all:", "--target", dir, "-r", list)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("pip cannot install clients of the public API: %v\n%s", err, out)
+		unable(t, fmt.Sprintf("pip cannot install clients of the public API: %v\n%s", err, out))
 	}
 	if err := os.WriteFile(done, want, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// unable ends a test that this machine cannot run: it is left out with the
+// reason, but not where all tests are to run.
+func unable(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
 }

@@ -56,6 +56,18 @@ func newNetwork(t *testing.T, proxied bool) *network {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
+	for _, program := range []string{"ip", "nft", "sysctl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not here; make setup installs it where it may", program)
+		}
+	}
+	probe := fmt.Sprintf("vx%d", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", probe).CombinedOutput(); err != nil {
+		t.Skipf("this machine does not let root make network namespaces: %v %s", err, out)
+	}
+	if out, err := exec.Command("ip", "netns", "del", probe).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
 	id := os.Getpid()
 	kind := "n"
 	rules := natRules
