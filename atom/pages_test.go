@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"valence/atom"
 	"valence/atom/atomtest"
 	"valence/connectors"
 	"valence/internal/document"
@@ -182,5 +183,34 @@ func TestPagedLint(t *testing.T) {
 		if text := problems.Error(); !strings.Contains(text, want) || want == "" && text != "" {
 			t.Errorf("%s: %s, want %s", step, text, want)
 		}
+	}
+}
+
+// A streaming loop that failed is resubmitted from the element that failed: it
+// goes on at its page, and what its journal has let go of is not asked for.
+func TestResubmittedPagesGoOnAtTheirPage(t *testing.T) {
+	s := &shelf{system: newSystem(), records: 9, size: 3}
+	down := true
+	s.answers["post /5/5"] = func(int) (*document.Document, error) {
+		if down {
+			return nil, refused()
+		}
+		return document.FromJSON([]byte(`{}`)), nil
+	}
+	r := startWith(t, s.system, s.connector(), nil, paged)
+	id := r.accept("sync", `{}`).Execution
+	if v := r.ended(id); v.Status != "failed" {
+		t.Fatalf("%+v %v", v.Error, s.paths())
+	}
+	before := len(s.seen())
+	down = false
+	if v := r.resubmit(id, atom.Resubmission{From: atom.FromFailedStep}); v.Status != "completed" {
+		t.Fatalf("%+v", v.Error)
+	}
+	if got := strings.Join(s.asked, " "); got != " 3 6" {
+		t.Errorf("pages asked for: %s", got)
+	}
+	if got := strings.Join(s.paths()[before:], " "); got != "post /5/5 post /6/6 post /7/7 post /8/8 get /end" {
+		t.Errorf("again: %s", got)
 	}
 }
