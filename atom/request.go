@@ -122,6 +122,9 @@ func (e *execution) run(f *steps.Frame) (*Reply, error) {
 		reply = &Reply{Execution: e.id(), None: true}
 		e.warnings = append(e.warnings, noReply)
 	}
+	if fail != nil && IsUnavailable(fail) {
+		return nil, fail // the caller is told to send again: there is nothing to mend
+	}
 	e.record(f, fail)
 	if fail != nil {
 		return &Reply{Execution: e.id(), None: true}, fail // so that the caller can name it

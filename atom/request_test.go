@@ -2,11 +2,14 @@ package atom_test
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"valence/atom"
+	"valence/atom/atomtest"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -272,5 +275,19 @@ steps:
 	_, err := r.atom.Request(ctx, r.process("p"), arrival(`{}`))
 	if f := fault.AsFailure(err); f == nil || f.Code != fault.CodeDeadline {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestARequestThatCouldNotBeKeptIsNoFailureToMend(t *testing.T) {
+	store := atomtest.NewStore()
+	r := start(t, newSystem(), store, "process: p\nlisten: { path: /p, output: json, auth: none }\nsteps:\n  - reply: { ok: true }\n  - call: sys.post\n    with: { path: /x }\n")
+	store.Fail(errors.New("the disk is gone"))
+	_, err := r.atom.Request(context.Background(), r.process("p"), arrival(`{}`))
+	if !atom.IsUnavailable(err) {
+		t.Fatalf("%v", err)
+	}
+	store.Fail(nil)
+	if list, _, err := r.atom.Failed(context.Background(), atom.Filter{}, "", 10); err != nil || len(list) != 0 {
+		t.Fatalf("kept as failed: %v, %v", list, err)
 	}
 }
