@@ -175,8 +175,8 @@ func (s *Service) Report(ctx context.Context, atom string, r wire.Reports) error
 	if a == nil {
 		return missing("atom", atom)
 	}
-	for _, l := range r.Logs {
-		s.log.Info("an atom says", "atom", a.Name, "level", l.Level, "text", l.Text, "at", l.At)
+	if r.LogsFor != 0 {
+		s.asked.answer(r.LogsFor, r.Logs)
 	}
 	if len(records)+len(results) == 0 {
 		return nil

@@ -45,6 +45,7 @@ var least = map[Action]Role{
 	"installtoken.create": Admin,
 	"atom.read":           Viewer,
 	"atom.update":         Admin,
+	"atom.log":            Operator,
 	"atom.delete":         Admin,
 	"attachment.create":   Admin,
 	"attachment.read":     Viewer,

@@ -52,6 +52,7 @@ type Service struct {
 
 	lines   *lines
 	waiters waiters
+	asked   asked
 	refused refusals
 }
 

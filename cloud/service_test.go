@@ -91,6 +91,7 @@ func TestRoles(t *testing.T) {
 		"environment.delete":  {func(p cloud.Principal) error { return d.DeleteEnvironment(ctx, p, "prod") }},
 		"installtoken.create": {func(p cloud.Principal) error { _, err := d.CreateInstallToken(ctx, p, "prod", 1); return err }},
 		"atom.read":           {func(p cloud.Principal) error { _, err := d.Atoms(ctx, p); return err }, func(p cloud.Principal) error { _, err := d.Atom(ctx, p, atom); return err }},
+		"atom.log":            {func(p cloud.Principal) error { _, err := d.AtomLog(ctx, p, "none", 10); return err }},
 		"atom.update":         {func(p cloud.Principal) error { _, err := d.RenameAtom(ctx, p, atom, ""); return err }},
 		"atom.delete":         {func(p cloud.Principal) error { return d.RevokeAtom(ctx, p, "none") }},
 		"attachment.create":   {func(p cloud.Principal) error { _, err := d.AttachAtom(ctx, p, atom, "prod"); return err }},

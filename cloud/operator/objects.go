@@ -150,6 +150,25 @@ func (a *api) revoke(c *call) (any, error) {
 	return nil, a.service.RevokeAtom(c.Context(), c.p, c.vars["id"])
 }
 
+// atomLog gives the last lines of an atom's log, as it answers now.
+func (a *api) atomLog(c *call) (any, error) {
+	lines := 200
+	if text := c.URL.Query().Get("lines"); text != "" {
+		var err error
+		if lines, err = strconv.Atoi(text); err != nil {
+			return nil, &cloud.InvalidError{Field: "lines", Message: "lines takes a number from 1 to 1000"}
+		}
+	}
+	found, err := a.service.AtomLog(c.Context(), c.p, c.vars["id"], lines)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		found = []wire.LogLine{}
+	}
+	return map[string]any{"lines": found}, nil
+}
+
 func (a *api) retire(c *call) (any, error) {
 	return nil, a.service.RetireAtom(c.Context(), c.p, c.vars["id"])
 }

@@ -84,6 +84,7 @@ func (a *api) routes() []route {
 		{http.MethodPost, "/install-tokens", "installtoken.create", a.createInstallToken},
 		{http.MethodGet, "/atoms", "atom.read", a.atoms},
 		{http.MethodGet, "/atoms/{id}", "atom.read", a.atom},
+		{http.MethodGet, "/atoms/{id}/log", "atom.log", a.atomLog},
 		{http.MethodDelete, "/atoms/{id}", "atom.delete", a.revoke},
 		{http.MethodPost, "/atoms/{id}/retire", "atom.delete", a.retire},
 		{http.MethodGet, "/environments", "environment.read", a.environments},

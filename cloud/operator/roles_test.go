@@ -34,6 +34,7 @@ var endpoints = map[string]endpoint{
 	"POST /install-tokens":            {"/install-tokens", `{"environment":"prod"}`, cloud.Admin, true},
 	"GET /atoms":                      {"/atoms", "", cloud.Viewer, false},
 	"GET /atoms/{id}":                 {"/atoms/edge-01", "", cloud.Viewer, false},
+	"GET /atoms/{id}/log":             {"/atoms/edge-01/log?lines=10", "", cloud.Operator, false},
 	"DELETE /atoms/{id}":              {"/atoms/edge-01", "", cloud.Admin, true},
 	"POST /atoms/{id}/retire":         {"/atoms/edge-01/retire", "", cloud.Admin, true},
 	"GET /environments":               {"/environments", "", cloud.Viewer, false},
@@ -47,6 +48,9 @@ var endpoints = map[string]endpoint{
 	"GET /audit":                      {"/audit", "", cloud.Admin, false},
 	"POST /backup":                    {"/backup", `{"folder":"{folder}"}`, cloud.Admin, true},
 }
+
+// elsewhere are the endpoints that an atom has to answer, and here there is none.
+var elsewhere = map[string]int{"GET /atoms/{id}/log": http.StatusConflict}
 
 // office is a control plane with something of everything, and a token of every
 // role.
@@ -145,7 +149,7 @@ func TestEveryEndpointWithEveryRole(t *testing.T) {
 				switch {
 				case !allowed && code != http.StatusForbidden:
 					t.Errorf("%s: %d, want 403: %s", role, code, text)
-				case allowed && !done && code >= 300:
+				case allowed && !done && code >= 300 && code != elsewhere[r.Name]:
 					t.Errorf("%s: %d: %s", role, code, text)
 				case allowed && (code == http.StatusForbidden || code == http.StatusUnauthorized):
 					t.Errorf("%s: %d: %s", role, code, text)

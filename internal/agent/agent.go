@@ -21,6 +21,7 @@ import (
 
 	"valence/atom"
 	"valence/internal/document"
+	"valence/internal/wire"
 	"valence/processes"
 )
 
@@ -66,6 +67,7 @@ type Options struct {
 	Version string
 	Host    string
 	Log     *slog.Logger
+	Logs    func(most int) []wire.LogLine // the last lines of the log, for operators who ask; nil: none
 	Pace    Pace
 }
 

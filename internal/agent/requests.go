@@ -238,6 +238,8 @@ func (a *Agent) order(ctx context.Context, m wire.Message) bool {
 		return a.cancel(ctx, m.Cancel)
 	case wire.KindRestart:
 		return a.askRestart(ctx, m.ID)
+	case wire.KindLogs:
+		return a.tellLog(ctx, m)
 	case wire.KindRetire:
 		return a.retire(ctx, m.ID)
 	}

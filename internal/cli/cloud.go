@@ -17,6 +17,7 @@ type cloudCmd struct {
 	Token        cloudTokenCmd        `cmd:"" help:"Make, list and end API tokens."`
 	Install      cloudInstallCmd      `cmd:"" name:"install-token" help:"Make a token that lets one atom enrol, once."`
 	Atoms        cloudAtomsCmd        `cmd:"" help:"List the atoms that have enrolled."`
+	Log          cloudLogCmd          `cmd:"" help:"Show the last lines of an atom's log, as it answers now."`
 	Retire       cloudRetireCmd       `cmd:"" help:"Take an atom out of service in good order: it finishes what it has, and asks no more."`
 	Revoke       cloudRevokeCmd       `cmd:"" help:"End an atom's enrolment: none of its requests is answered any more."`
 	Environments cloudEnvironmentsCmd `cmd:"" help:"List, make, change and delete environments."`

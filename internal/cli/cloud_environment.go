@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
+
+	"valence/internal/wire"
 )
 
 type cloudAtomsCmd struct {
@@ -43,6 +47,45 @@ func (c *cloudAtomsCmd) Run(s *streams) error {
 		}
 		return t
 	})
+}
+
+type cloudLogCmd struct {
+	cloudRemote
+	Atom  string `arg:"" help:"Its name or id."`
+	Lines int    `default:"200" help:"How many lines, 1000 at most."`
+	JSON  bool   `help:"Print as JSON."`
+}
+
+// Help is shown below the command's summary.
+func (*cloudLogCmd) Help() string {
+	return `The atom is asked and answers with its next report; nothing is stored on the way.
+It keeps its last 1,000 lines, of the level that it logs.
+
+Example:
+
+    valence cloud log edge-01 --lines 50
+`
+}
+
+// Run shows an atom's log.
+func (c *cloudLogCmd) Run(s *streams) error {
+	text, err := c.do("GET", "/atoms/"+url.PathEscape(c.Atom)+"/log?lines="+strconv.Itoa(c.Lines), nil, nil)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(s.out, text)
+	}
+	var found struct {
+		Lines []wire.LogLine `json:"lines"`
+	}
+	if err := json.Unmarshal(text, &found); err != nil {
+		return err
+	}
+	for _, l := range found.Lines {
+		fmt.Fprintf(s.out, "%s %-5s %s\n", l.At.Local().Format(time.DateTime), l.Level, l.Text)
+	}
+	return nil
 }
 
 type cloudRetireCmd struct {

@@ -31,6 +31,7 @@ func (st *station) enrol(local *loaded) error {
 	o := agent.Options{
 		Identity: id, Data: st.o.places.Data, Atom: st.atom, Catalog: catalog(), Environment: st.o.places.Environment,
 		Value: here, Version: version, Host: host, Log: st.log,
+		Logs: st.recent.Last,
 	}
 	if local != nil {
 		o.Local = local.files

@@ -30,6 +30,7 @@ import (
 type station struct {
 	o         *stationOptions
 	log       *slog.Logger
+	recent    *agent.Recent // its last lines
 	metrics   *metrics.Metrics
 	store     *sqlite.Store
 	atom      *atom.Atom
@@ -53,7 +54,9 @@ func open(o *stationOptions) (*station, error) {
 	if err := makeDataFolder(o.places.Data); err != nil {
 		return nil, err
 	}
-	st := &station{o: o, log: o.log, metrics: metrics.New(), parts: newParts()}
+	recent := agent.NewRecent(o.log.Handler())
+	o.log = slog.New(recent)
+	st := &station{o: o, recent: recent, log: o.log, metrics: metrics.New(), parts: newParts()}
 	st.metrics.Version(version)
 	store, err := sqlite.Open(o.places.Data, sqlite.Options{
 		Log: o.log, HistoryMaxBytes: o.places.HistoryMaxBytes, OnCommit: st.metrics.Commit,

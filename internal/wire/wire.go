@@ -78,10 +78,11 @@ type Polled struct {
 // comes again until it is acknowledged.
 type Message struct {
 	ID      int64    `json:"id"`
-	Kind    string   `json:"kind"` // execute, cancel, restart, retire
+	Kind    string   `json:"kind"` // execute, cancel, restart, retire, logs
 	Execute *Execute `json:"execute,omitempty"`
 	Cancel  string   `json:"cancel,omitempty"`  // an execution request's id, or an execution's own
 	Process string   `json:"process,omitempty"` // restart: whose trigger; "": every one
+	Lines   int      `json:"lines,omitempty"`   // of the log, with logs
 }
 
 // The kinds of messages.
@@ -90,6 +91,7 @@ const (
 	KindCancel  = "cancel"
 	KindRestart = "restart"
 	KindRetire  = "retire"
+	KindLogs    = "logs"
 )
 
 // Execute runs a process. Request is unique: the same one again does nothing.
@@ -138,6 +140,7 @@ type Reports struct {
 	Executions  []ExecutionReport  `json:"executions,omitempty"`
 	Deployments []DeploymentReport `json:"deployments,omitempty"`
 	Logs        []LogLine          `json:"logs,omitempty"`
+	LogsFor     int64              `json:"logs_for,omitempty"` // the message that asked for them
 }
 
 // ExecutionReport is how an execution stands, or ended.

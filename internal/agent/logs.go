@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"valence/internal/wire"
+)
+
+// Bounds of what is kept of the log for operators far away.
+const (
+	keptLines   = 1_000
+	longestLine = 4 << 10
+)
+
+// Recent is a log that also keeps its last lines, for the control plane to ask
+// for. Its methods may be called from many goroutines.
+type Recent struct {
+	next slog.Handler
+	kept *lines
+	with string // attributes and groups, as text
+}
+
+type lines struct {
+	mu   sync.Mutex
+	ring [keptLines]wire.LogLine
+	n    int // written so far
+}
+
+// NewRecent puts itself before a handler.
+func NewRecent(next slog.Handler) *Recent { return &Recent{next: next, kept: &lines{}} }
+
+// Enabled is slog.Handler's.
+func (r *Recent) Enabled(ctx context.Context, level slog.Level) bool {
+	return r.next.Enabled(ctx, level)
+}
+
+// Handle is slog.Handler's.
+func (r *Recent) Handle(ctx context.Context, rec slog.Record) error {
+	text := rec.Message + r.with
+	rec.Attrs(func(a slog.Attr) bool {
+		text += " " + a.String()
+		return len(text) < longestLine
+	})
+	r.kept.add(wire.LogLine{At: rec.Time.UTC(), Level: rec.Level.String(), Text: text[:min(len(text), longestLine)]})
+	return r.next.Handle(ctx, rec)
+}
+
+// WithAttrs is slog.Handler's.
+func (r *Recent) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *r
+	for _, a := range attrs {
+		c.with += " " + a.String()
+	}
+	c.next = r.next.WithAttrs(attrs)
+	return &c
+}
+
+// WithGroup is slog.Handler's.
+func (r *Recent) WithGroup(name string) slog.Handler {
+	c := *r
+	c.next = r.next.WithGroup(name)
+	return &c
+}
+
+func (l *lines) add(x wire.LogLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ring[l.n%keptLines] = x
+	l.n++
+}
+
+// Last gives the last lines, the oldest first.
+func (r *Recent) Last(most int) []wire.LogLine {
+	l := r.kept
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	most = max(min(most, l.n, keptLines), 0)
+	last := make([]wire.LogLine, 0, most)
+	for i := l.n - most; i < l.n; i++ {
+		last = append(last, l.ring[i%keptLines])
+	}
+	return last
+}
+
+// tellLog answers the control plane's question for the last lines of the log.
+// What cannot be sent at once is not worth sending later: whoever asked waits.
+func (a *Agent) tellLog(ctx context.Context, m wire.Message) bool {
+	r := wire.Reports{Instance: a.instance, LogsFor: m.ID}
+	if a.o.Logs != nil {
+		r.Logs = a.o.Logs(m.Lines)
+	}
+	err := a.link.call(ctx, wire.PathReports, r, nil)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Debug("the log was asked for and could not be sent", "error", err)
+	}
+	return true
+}
