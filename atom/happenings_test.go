@@ -69,7 +69,7 @@ func TestHearTooSlowly(t *testing.T) {
 		if n := slow.Missed(); n != 1200-int64(cap(slow.C)) || slow.Missed() != 0 {
 			t.Errorf("%d were missed", n)
 		}
-		var first atom.Happening = <-slow.C
+		var first = <-slow.C
 		if first.Event != atom.HappenedPaused {
 			t.Errorf("%+v", first)
 		}
