@@ -7,14 +7,14 @@ import (
 
 // When senders crowd, processor time is what they wait for, and an execution
 // that runs now makes them wait for what could run a moment later. So a worker
-// gives way to them before it takes the next one: for up to three times what
-// the one before took, so that executions keep a quarter of their speed at
+// gives way to them before it takes the next one: for up to seven times what
+// the one before took, so that executions keep an eighth of their speed at
 // least, and never for longer than longestWay, so that those that wait for
 // other systems lose nothing that counts. What is deferred is on disk already,
 // and `backlog` bounds it.
 const (
-	wayShare   = 3
-	longestWay = 20 * time.Millisecond
+	wayShare   = 7
+	longestWay = 60 * time.Millisecond
 )
 
 // crowd is how many senders wait for their acknowledgement at once when they

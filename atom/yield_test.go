@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Executions give way to senders that crowd, and keep a quarter of their speed
+// Executions give way to senders that crowd, and keep an eighth of their speed
 // at least.
 func TestGiveWay(t *testing.T) {
 	cases := []struct {
@@ -16,7 +16,7 @@ func TestGiveWay(t *testing.T) {
 	}{
 		{"nobody waits", 0, time.Second, 0},
 		{"few wait", crowd - 1, time.Second, 0},
-		{"a short execution", crowd, time.Millisecond, 3 * time.Millisecond},
+		{"a short execution", crowd, time.Millisecond, wayShare * time.Millisecond},
 		{"one that waits for another system", crowd, time.Second, longestWay},
 	}
 	for _, c := range cases {
