@@ -180,31 +180,26 @@ func (a *app) read() string {
 	return a.value
 }
 
+// synced is the process that carries what changed in one application to the
+// other.
+func synced(from, to string) string {
+	return strings.NewReplacer("FROM", from, "TO", to).Replace(`
+process: from-FROM
+listen: { path: /FROM, input: json, auth: none }
+echo_guard: { system: FROM, record: "${doc.id}", version: "${doc.version}" }
+sequence: { key: "${doc.id}", scope: record }
+steps:
+  - call: sys.get
+    with: { path: /FROM }
+  - call: sys.post
+    with: { path: /TO }
+    marks: { system: TO, record: "${input.id}", version: "${doc.version}" }
+`)
+}
+
 func TestBothSidesChangeAtOnceAndItEnds(t *testing.T) {
 	sys := newSystem()
-	r := start(t, sys, nil, `
-process: from-a
-listen: { path: /a, input: json, auth: none }
-echo_guard: { system: a, record: "${doc.id}", version: "${doc.version}" }
-sequence: { key: "${doc.id}", scope: record }
-steps:
-  - call: sys.get
-    with: { path: /a }
-  - call: sys.post
-    with: { path: /b }
-    marks: { system: b, record: "${input.id}", version: "${doc.version}" }
----
-process: from-b
-listen: { path: /b, input: json, auth: none }
-echo_guard: { system: b, record: "${doc.id}", version: "${doc.version}" }
-sequence: { key: "${doc.id}", scope: record }
-steps:
-  - call: sys.get
-    with: { path: /b }
-  - call: sys.post
-    with: { path: /a }
-    marks: { system: a, record: "${input.id}", version: "${doc.version}" }
-`)
+	r := start(t, sys, nil, synced("a", "b")+"---"+synced("b", "a"))
 	acks := make(chan string, 100)
 	event := func(process string) func(int) {
 		return func(version int) {

@@ -162,9 +162,8 @@ func parseMeta(b []byte) (*meta, error) {
 }
 
 func parseCall(v any) (*metaCall, error) {
-	raw, _ := v.(document.Raw)
 	c := &metaCall{}
-	ok := document.Each(string(raw), func(name string, v any) bool {
+	return c, eachMember(v, func(name string, v any) {
 		switch name {
 		case "path":
 			c.Path = textOf(v)
@@ -173,30 +172,33 @@ func parseCall(v any) (*metaCall, error) {
 		case "with":
 			c.With = rawOf(v)
 		}
-		return true
 	})
-	if !ok {
-		return nil, errMeta
-	}
-	return c, nil
 }
 
 func parseLater(v any) (*metaLater, error) {
-	raw, _ := v.(document.Raw)
 	l := &metaLater{}
-	ok := document.Each(string(raw), func(name string, v any) bool {
+	return l, eachMember(v, func(name string, v any) {
 		switch name {
 		case "callback":
 			l.Callback = textOf(v)
 		case "key":
 			l.Key = textOf(v)
 		}
+	})
+}
+
+// eachMember gives the members of a value to a function; anything but an
+// object is errMeta.
+func eachMember(v any, member func(name string, v any)) error {
+	raw, _ := v.(document.Raw)
+	ok := document.Each(string(raw), func(name string, v any) bool {
+		member(name, v)
 		return true
 	})
 	if !ok {
-		return nil, errMeta
+		return errMeta
 	}
-	return l, nil
+	return nil
 }
 
 var errMeta = errors.New("the data that the atom keeps beside the message cannot be read")

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"testing"
 
-	"valence/atom/steps"
 	"valence/cloud"
-	"valence/cloud/store"
-	"valence/connectors/all"
+	"valence/cloud/cloudtest"
 	"valence/internal/wire"
-	"valence/processes"
 )
 
 // desk is a control plane with a project, for tests.
@@ -23,26 +20,11 @@ type desk struct {
 // open starts a control plane on a folder; the function stops it.
 func open(t *testing.T, dir string) (*desk, func()) {
 	t.Helper()
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	st, end := cloudtest.Open(t, dir)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- st.Run(ctx) }()
-	stopped := false
-	stop := func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := errors.Join(<-done, st.Close()); err != nil {
-			t.Error(err)
-		}
-	}
+	stop := func() { cancel(); end() }
 	t.Cleanup(stop)
-	s, err := cloud.New(ctx, st, cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: catalog()})
+	s, err := cloud.New(ctx, st, cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: cloudtest.Catalog()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +32,6 @@ func open(t *testing.T, dir string) (*desk, func()) {
 		t.Fatal(err)
 	}
 	return &desk{s, cloud.Principal{Account: cloud.DefaultAccount, User: "admin", Role: cloud.Admin, From: "127.0.0.1"}, ctx}, stop
-}
-
-func catalog() *processes.Catalog {
-	return &processes.Catalog{Steps: steps.Kinds(), Connectors: all.Registry("test")}
 }
 
 func pack(t *testing.T, text string) []byte {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 	"valence/cloud/store"
 	"valence/internal/wire"
 )
@@ -27,7 +28,7 @@ func TestIdlePollDoesNotTouchTheStore(t *testing.T) {
 		st.Close()
 	}()
 	d := &detached{st}
-	s, err := cloud.New(ctx, d, cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: catalog()})
+	s, err := cloud.New(ctx, d, cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: cloudtest.Catalog()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 	"valence/internal/wire"
 )
 
@@ -311,7 +312,7 @@ func TestExecute(t *testing.T) {
 }
 
 func TestWrongKeyOfSecrets(t *testing.T) {
-	if _, err := cloud.New(t.Context(), nil, cloud.Options{Key: make([]byte, 5), Catalog: catalog()}); err == nil {
+	if _, err := cloud.New(t.Context(), nil, cloud.Options{Key: make([]byte, 5), Catalog: cloudtest.Catalog()}); err == nil {
 		t.Error("a key of 5 bytes was taken")
 	}
 }

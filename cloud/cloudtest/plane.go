@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,27 @@ type Plane struct {
 	server *http.Server
 	stop   context.CancelFunc
 	done   chan error
+}
+
+// Open opens a store and runs its committer until the test ends, or until the
+// function is called.
+func Open(t testing.TB, dir string) (*store.Store, func()) {
+	t.Helper()
+	st, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- st.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := errors.Join(<-done, st.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return st, stop
 }
 
 // Start starts one.

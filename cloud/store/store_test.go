@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,36 +10,11 @@ import (
 	"time"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 	"valence/cloud/store"
 	"valence/internal/sqlitedb"
 	"valence/internal/wire"
 )
-
-// open opens a folder and runs its committer until the test ends, or until the
-// function is called.
-func open(t *testing.T, dir string) (*store.Store, func()) {
-	t.Helper()
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- st.Run(ctx) }()
-	stopped := false
-	stop := func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := errors.Join(<-done, st.Close()); err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(stop)
-	return st, stop
-}
 
 var day = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
@@ -52,7 +26,7 @@ func record(n int, at time.Time, status string) *cloud.ExecutionRecord {
 }
 
 func TestRecords(t *testing.T) {
-	st, _ := open(t, t.TempDir())
+	st, _ := cloudtest.Open(t, t.TempDir())
 	ctx := t.Context()
 	var all []*cloud.ExecutionRecord
 	for n := range 25 {
@@ -118,7 +92,7 @@ func enqueue(t *testing.T, st *store.Store, n int, at time.Time, key string) str
 // What is older goes, in steps; what still waits for its atom is given up
 // first.
 func TestPurge(t *testing.T) {
-	st, _ := open(t, t.TempDir())
+	st, _ := cloudtest.Open(t, t.TempDir())
 	ctx := t.Context()
 	var old []*cloud.ExecutionRecord
 	for n := range 1200 {
@@ -175,7 +149,7 @@ func TestPurge(t *testing.T) {
 
 func TestOutbox(t *testing.T) {
 	dir := t.TempDir()
-	st, stop := open(t, dir)
+	st, stop := cloudtest.Open(t, dir)
 	ctx := t.Context()
 	first := enqueue(t, st, 7, day, "k")
 	if again := enqueue(t, st, 8, day, "k"); again != first {
@@ -192,7 +166,7 @@ func TestOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	st, _ = open(t, dir)
+	st, _ = cloudtest.Open(t, dir)
 	var waiting []int64
 	highest, err := st.Waiting(ctx, func(_ string, id int64) error { waiting = append(waiting, id); return nil })
 	if err != nil || highest != 9 || len(waiting) != 1 || waiting[0] != 7 {
@@ -203,7 +177,7 @@ func TestOutbox(t *testing.T) {
 // A backup is made while the store is used, and is a folder that one can start
 // on.
 func TestBackup(t *testing.T) {
-	st, _ := open(t, t.TempDir())
+	st, _ := cloudtest.Open(t, t.TempDir())
 	ctx := t.Context()
 	archive, err := wire.Pack([]wire.PackFile{{Name: "a.yaml", Content: []byte("x")}})
 	if err != nil {
@@ -224,7 +198,7 @@ func TestBackup(t *testing.T) {
 	if err := st.Backup(ctx, folder); !errors.Is(err, os.ErrExist) {
 		t.Errorf("over another: %v", err)
 	}
-	copied, _ := open(t, folder)
+	copied, _ := cloudtest.Open(t, folder)
 	if r, err := copied.Request(ctx, "a", "executionrecord-1"); err != nil || r == nil {
 		t.Errorf("%v, %v", r, err)
 	}
@@ -243,7 +217,7 @@ func TestBackup(t *testing.T) {
 
 func TestFolder(t *testing.T) {
 	dir := t.TempDir()
-	_, stop := open(t, dir)
+	_, stop := cloudtest.Open(t, dir)
 	var locked *sqlitedb.LockedError
 	if _, err := store.Open(dir, store.Options{}); !errors.As(err, &locked) {
 		t.Errorf("a second one: %v", err)

@@ -362,6 +362,17 @@ func start(t *testing.T, p *plane, data string, store *atomtest.Store, change fu
 	return r
 }
 
+// deployed gives an atom that has joined and runs oneProcess as generation 1.
+func deployed(t *testing.T) (*plane, string, *rig) {
+	t.Helper()
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	return p, data, r
+}
+
 func (r *rig) has(process string) bool {
 	_, ok := r.atom.Process(process)
 	return ok

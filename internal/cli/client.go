@@ -1,14 +1,12 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -35,14 +33,10 @@ type remote struct {
 }
 
 // client calls the admin API of one atom.
-type client struct {
-	base  string
-	token string
-	http  *http.Client
-}
+type client struct{ peer }
 
 func (r *remote) client() (*client, error) {
-	c := &client{base: defaultAdmin, http: &http.Client{Timeout: 5 * time.Minute}}
+	c := &client{peer{base: defaultAdmin, what: "atom", start: "valence run, or --admin URL if it runs elsewhere", http: &http.Client{Timeout: 5 * time.Minute}}}
 	if running, ok := readAddress(r.Data); ok {
 		c.base = running.Admin
 	}
@@ -122,35 +116,11 @@ func (r *refusal) Error() string {
 // call makes one call of the admin API and gives the body of its answer.
 // Errors are ready to be shown.
 func (c *client) call(ctx context.Context, method, path string, body any) (json.RawMessage, error) {
-	var sent io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		sent = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, sent)
+	status, text, err := c.ask(ctx, method, "/api/v1"+path, body)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if cause := (*url.Error)(nil); errors.As(err, &cause) {
-			err = cause.Err
-		}
-		return nil, failed("valence run, or --admin URL if it runs elsewhere", "no atom answers at %s: %v", c.base, err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 256<<20))
-	if err != nil {
-		return nil, failed("the same again", "the answer of %s broke off: %v", c.base, err)
-	}
-	if resp.StatusCode < 300 {
+	if status < 300 {
 		return text, nil
 	}
 	r := &refusal{}
@@ -158,7 +128,7 @@ func (c *client) call(ctx context.Context, method, path string, body any) (json.
 		r = &refusal{}
 	}
 	if r.Status == 0 {
-		r.Status, r.Title = resp.StatusCode, http.StatusText(resp.StatusCode)
+		r.Status, r.Title = status, http.StatusText(status)
 	}
 	return nil, r.mistake()
 }

@@ -46,12 +46,17 @@ func (c *cloudTokenMakeCmd) Run(s *streams) error {
 	if c.Lives > 0 {
 		in["expires"] = time.Now().Add(c.Lives).UTC()
 	}
+	return c.printToken(s, "/tokens", in, c.JSON)
+}
+
+// printToken has a token made and prints it, or the whole answer.
+func (r *cloudRemote) printToken(s *streams, path string, in any, whole bool) error {
 	var made struct{ Token string }
-	text, err := c.do("POST", "/tokens", in, &made)
+	text, err := r.do("POST", path, in, &made)
 	if err != nil {
 		return err
 	}
-	if c.JSON {
+	if whole {
 		return printJSON(s.out, text)
 	}
 	_, err = fmt.Fprintln(s.out, made.Token)
@@ -131,16 +136,7 @@ func (c *cloudInstallCmd) Run(s *streams) error {
 	if c.Lives < time.Minute {
 		return usage("--lives 60m", "--lives must be a minute or more")
 	}
-	var made struct{ Token string }
-	text, err := c.do("POST", "/install-tokens", map[string]any{"environment": c.Environment, "minutes": int(c.Lives / time.Minute)}, &made)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return printJSON(s.out, text)
-	}
-	_, err = fmt.Fprintln(s.out, made.Token)
-	return err
+	return c.printToken(s, "/install-tokens", map[string]any{"environment": c.Environment, "minutes": int(c.Lives / time.Minute)}, c.JSON)
 }
 
 type cloudAccountCmd struct {

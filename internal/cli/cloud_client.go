@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -31,13 +29,15 @@ type cloudRemote struct {
 
 // cloudClient calls the API of a control plane.
 type cloudClient struct {
-	base, token string
-	account     string
-	http        *http.Client
+	peer
+	account string
 }
 
 func (r *cloudRemote) client() (*cloudClient, error) {
-	c := &cloudClient{base: r.URL, account: r.Account, http: &http.Client{Timeout: 5 * time.Minute}}
+	c := &cloudClient{
+		peer:    peer{base: r.URL, what: "control plane", start: "valence cloud, or --url URL if it runs elsewhere", http: &http.Client{Timeout: 5 * time.Minute}},
+		account: r.Account,
+	}
 	if c.base == "" {
 		running, ok := readCloudAddress(r.Data)
 		if !ok {
@@ -86,34 +86,12 @@ func loopback(host string) bool {
 // call makes one call of the API and reads its answer into out, which may be
 // nil. It gives the answer itself, too.
 func (c *cloudClient) call(ctx context.Context, method, path string, in, out any) (json.RawMessage, error) {
-	var sent io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return nil, err
-		}
-		sent = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+operator.Root+url.PathEscape(c.account)+path, sent)
+	status, text, err := c.ask(ctx, method, operator.Root+url.PathEscape(c.account)+path, in)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if cause := (*url.Error)(nil); errors.As(err, &cause) {
-			err = cause.Err
-		}
-		return nil, failed("valence cloud, or --url URL if it runs elsewhere", "no control plane answers at %s: %v", c.base, err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return nil, failed("the same again", "the answer of %s broke off: %v", c.base, err)
-	}
-	if resp.StatusCode >= 300 {
-		return nil, c.refused(resp.StatusCode, text)
+	if status >= 300 {
+		return nil, c.refused(status, text)
 	}
 	if out != nil {
 		err = json.Unmarshal(text, out)

@@ -37,7 +37,7 @@ func (c *execCmd) local(s *streams, req *request) error {
 }
 
 func (c *execCmd) locally(s *streams, st *station, req *request) error {
-	api := &client{base: st.address.Admin, token: st.token, http: &http.Client{Timeout: time.Minute}}
+	api := &client{peer{base: st.address.Admin, token: st.token, http: &http.Client{Timeout: time.Minute}, what: "atom", start: "the same again"}}
 	ctx := context.Background()
 	text, err := api.call(ctx, "POST", "/processes/"+url.PathEscape(c.Process)+"/executions", req)
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -63,9 +61,7 @@ func TestCallersWaitForTheirTurn(t *testing.T) {
 	}))
 	t.Cleanup(sink.Close)
 	a := newAtom(t, strings.TrimPrefix(sink.URL, "http://"))
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(turnProject), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(turnProject)
 	a.start()
 	calls := func() string {
 		mu.Lock()

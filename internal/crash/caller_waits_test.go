@@ -2,8 +2,6 @@ package crash
 
 import (
 	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -30,9 +28,7 @@ steps:
 // cancelled where the signal does not come in time.
 func TestCallerWaitsForASignal(t *testing.T) {
 	a := newAtom(t, "127.0.0.1:1")
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(askProject), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(askProject)
 	a.start()
 	defer a.stop()
 	type answer struct {

@@ -10,7 +10,6 @@ package crash
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -25,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"valence/internal/program"
 )
 
 const (
@@ -64,20 +65,7 @@ timeout: 5s
 
 var binary string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "valence-crash")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "valence")
-	if out, err := exec.Command("go", "build", "-o", binary, "valence/cmd/valence").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "cannot build the program: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(program.Test(m, &binary)) }
 
 // atom is the program under test; it is started again and again on one folder.
 type atom struct {
@@ -97,15 +85,21 @@ func newAtom(t *testing.T, sink string) *atom {
 	if err := os.MkdirAll(a.project, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(project), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(project)
 	t.Cleanup(func() {
 		if a.cmd != nil && a.cmd.ProcessState == nil {
 			a.kill()
 		}
 	})
 	return a
+}
+
+// runs sets the project that is run from the next start on.
+func (a *atom) runs(project string) {
+	a.t.Helper()
+	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(project), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
 }
 
 func freeAddr(t *testing.T) string {

@@ -37,9 +37,7 @@ func TestFilesAreTakenOnceThroughKills(t *testing.T) {
 	a := newAtom(t, dest.addr)
 	inbox := t.TempDir()
 	text := strings.Replace(fileProject, "${env.INBOX}", inbox, 1)
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(text)
 	a.start()
 	dropped := make(chan error, 1)
 	go func() {

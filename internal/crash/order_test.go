@@ -245,9 +245,7 @@ func TestOrderThroughKills(t *testing.T) {
 	t.Cleanup(sink.Close)
 	a := newAtom(t, strings.TrimPrefix(sink.URL, "http://"))
 	s.atom = a.listen
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(orderProject), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(orderProject)
 	random, n := seeded(t), rounds(t)
 	a.start()
 

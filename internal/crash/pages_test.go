@@ -160,9 +160,7 @@ func TestPagesSurviveSIGKILL(t *testing.T) {
 	s := newArchive(t)
 	random := seeded(t)
 	a := newAtom(t, strings.TrimPrefix(s.URL, "http://"))
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(syncProject), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(syncProject)
 	a.start()
 	idle, most := a.memory(), 0
 	a.execute("nightly-sync", `{"props":{"until":"2026-11-22"}}`)

@@ -9,9 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,9 +121,7 @@ func replyAtom(t *testing.T, s *slowSink) *atom {
 	t.Setenv("CALLBACK_KEY", callbackKey)
 	a := newAtom(t, strings.TrimPrefix(s.URL, "http://"))
 	_, port, _ := strings.Cut(strings.TrimPrefix(s.URL, "http://"), ":")
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(fmt.Sprintf(replyProject, port)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(fmt.Sprintf(replyProject, port))
 	a.start()
 	return a
 }

@@ -8,8 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -122,9 +120,7 @@ func (s *approver) finished(t *testing.T, id string) (body string) {
 func waitAtom(t *testing.T, s *approver) *atom {
 	t.Helper()
 	a := newAtom(t, strings.TrimPrefix(s.URL, "http://"))
-	if err := os.WriteFile(filepath.Join(a.project, "project.yaml"), []byte(waitProject), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	a.runs(waitProject)
 	a.start()
 	return a
 }

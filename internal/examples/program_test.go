@@ -15,29 +15,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"valence/internal/program"
 )
 
 // binary is the program under test, built once.
 var binary string
 
-func TestMain(m *testing.M) {
-	os.Exit(buildAndRun(m))
-}
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "valence-examples")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "valence")
-	if out, err := exec.Command("go", "build", "-o", binary, "valence/cmd/valence").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "cannot build the program: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(program.Test(m, &binary)) }
 
 // atom is a running `valence run`.
 type atom struct {

@@ -111,6 +111,7 @@ var table = []row{
 	{tooling, "internal/floors", nil, nil},
 	{tooling, "internal/generate", []string{"*"}, nil},
 	{tooling, "internal/generate/cmd/*", []string{"*"}, nil},
+	{tooling, "internal/program", nil, nil},
 	{tooling, "internal/summary", nil, nil},
 }
 
