@@ -34,11 +34,12 @@ const happened = 1024
 type Audience struct {
 	C      <-chan Happening
 	c      chan Happening
+	wants  func(Happening) bool
 	missed atomic.Int64
 	of     *audiences
 }
 
-// Missed gives how many happenings were dropped since it was last asked,
+// Missed gives how many that it wants were dropped since it was last asked,
 // because they were not taken in time.
 func (u *Audience) Missed() int64 { return u.missed.Swap(0) }
 
@@ -59,10 +60,11 @@ type audiences struct {
 	all   map[*Audience]struct{}
 }
 
-// Hear begins to hear what happens.
-func (a *Atom) Hear() *Audience {
+// Hear begins to hear what happens, as far as wants says so; nil is all of it.
+// wants must not block: what happens waits for it.
+func (a *Atom) Hear(wants func(Happening) bool) *Audience {
 	c := make(chan Happening, happened)
-	u := &Audience{C: c, c: c, of: &a.audiences}
+	u := &Audience{C: c, c: c, wants: wants, of: &a.audiences}
 	a.audiences.mu.Lock()
 	defer a.audiences.mu.Unlock()
 	if a.audiences.all == nil {
@@ -85,6 +87,9 @@ func (s *audiences) tell(h Happening) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for u := range s.all {
+		if u.wants != nil && !u.wants(h) {
+			continue
+		}
 		select {
 		case u.c <- h:
 		default:

@@ -18,7 +18,7 @@ listen: { path: /asks, output: json, auth: none }
 steps:
   - throw: no
 `, func(t *testing.T, r *rig) {
-		heard := r.atom.Hear()
+		heard := r.atom.Hear(nil)
 		id := r.accept("approval", `{"id":"4711"}`).Execution
 		r.waits(id)
 		if _, err := r.callBack(token(t, r.asked("/ask")), `{}`); err != nil {
@@ -54,10 +54,28 @@ steps:
 	})
 }
 
+func TestHearSome(t *testing.T) {
+	bubbled(t, approval, func(t *testing.T, r *rig) {
+		heard := r.atom.Hear(func(h atom.Happening) bool { return h.Event == atom.HappenedResumed })
+		defer heard.Close()
+		for range 2000 { // what it does not want takes no room
+			if err := r.atom.Pause(context.Background(), "approval"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.atom.Resume(context.Background(), "approval"); err != nil {
+			t.Fatal(err)
+		}
+		if h := <-heard.C; h.Event != atom.HappenedResumed || len(heard.C) > 0 || heard.Missed() > 0 {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
 // Whoever does not listen to what they asked to hear keeps nobody.
 func TestHearTooSlowly(t *testing.T) {
 	bubbled(t, approval, func(t *testing.T, r *rig) {
-		slow := r.atom.Hear()
+		slow := r.atom.Hear(nil)
 		defer slow.Close()
 		for range 600 {
 			for _, f := range []func(context.Context, string) error{r.atom.Pause, r.atom.Resume} {

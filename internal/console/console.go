@@ -116,6 +116,7 @@ func New(o Options) http.Handler {
 		{http.MethodPost, "/failed/delete", c.discardMany},
 		{http.MethodGet, "/failed/batches/{id}", c.showBatch},
 		{http.MethodDelete, "/failed/batches/{id}", c.stopBatch},
+		{http.MethodGet, "/failed/{id}", c.showFailed},
 		{http.MethodPost, "/failed/{id}/resubmit", c.resubmit},
 		{http.MethodDelete, "/failed/{id}", c.discard},
 		{http.MethodGet, "/events", c.events},

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,29 @@ type fake struct {
 	props  *document.Object
 	doc    *document.Document
 	calls  []string
+	status string // of what is shown; "" is failed
+}
+
+func TestFailedOne(t *testing.T) {
+	for status, want := range map[string]int{"failed": 200, "expired": 200, "completed": 404, "running": 404} {
+		rec := ask(serve(&fake{status: status}), "GET", "/api/v1/failed/e1", "")
+		if rec.Code != want {
+			t.Error(status, rec.Code)
+		}
+		if want != 200 {
+			continue
+		}
+		var v atom.View
+		if err := json.Unmarshal(rec.Body.Bytes(), &v); err != nil || v.Execution != "e1" || v.Status != status || len(v.Steps) != 1 {
+			t.Errorf("%+v, %v", v, err)
+		}
+	}
+	if rec := ask(serve(&fake{err: atom.ErrUnknown}), "GET", "/api/v1/failed/e1", ""); rec.Code != 404 {
+		t.Error(rec.Code)
+	}
+	if rec := ask(serve(&fake{}), "GET", "/api/v1/failed/e1?x=1", ""); rec.Code != 400 {
+		t.Error(rec.Code)
+	}
 }
 
 func (f *fake) Deployed() []*atom.Deployed                      { return nil }
@@ -55,7 +79,7 @@ func (f *fake) Execute(_ context.Context, p string, props *document.Object, doc 
 	return &atom.Acknowledgement{Execution: "e1", Process: p, Status: "accepted", ReceivedAt: time.Unix(0, 0).UTC()}, f.err
 }
 func (f *fake) Show(_ context.Context, id string) (*atom.View, error) {
-	return &atom.View{Execution: id, Process: "p", Status: "failed", Steps: []atom.StepView{{
+	return &atom.View{Execution: id, Process: "p", Status: cmp.Or(f.status, "failed"), Steps: []atom.StepView{{
 		Path: "0", Kind: "call", Position: "p.yaml:3:5", Outcome: "failed",
 	}}}, f.err
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +15,7 @@ import (
 
 // Happenings tells what happens in the atom.
 type Happenings interface {
-	Hear() *atom.Audience
+	Hear(wants func(atom.Happening) bool) *atom.Audience
 }
 
 const (
@@ -24,10 +27,13 @@ const (
 // audiences counts the streams that are open.
 type audiences struct{ open atomic.Int64 }
 
-// events streams what happens, from now on, as Server-Sent Events. What is not
-// read in time is dropped and counted in an event `missed`: the lists hold it.
+// events streams what happens, from now on, as Server-Sent Events: all of it,
+// or that of some processes and with some statuses. What is not read in time is
+// dropped and counted in an event `missed`: the lists hold it.
 func (c *console) events(w http.ResponseWriter, r *http.Request) {
-	if !c.onlyQuery(w, r) {
+	wants, detail := wanted(r.URL.Query())
+	if detail != "" {
+		writeProblem(w, http.StatusBadRequest, detail)
 		return
 	}
 	if c.audiences.open.Add(1) > maxAudiences {
@@ -37,7 +43,7 @@ func (c *console) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer c.audiences.open.Add(-1)
-	heard := c.Happenings.Hear()
+	heard := c.Happenings.Hear(wants)
 	defer heard.Close()
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Time{}) // where there is none, none ends the stream
@@ -83,6 +89,45 @@ func (c *console) events(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// wanted gives what a query asks to hear; nil is everything.
+func wanted(query url.Values) (wants func(atom.Happening) bool, detail string) {
+	var processes, states []string
+	for key, values := range query {
+		list := strings.Split(strings.Join(values, ","), ",")
+		switch key {
+		case "process":
+			processes = list
+		case "status":
+			states = list
+			for _, s := range list {
+				if !slices.Contains(statuses, s) {
+					return nil, noStatus(s)
+				}
+			}
+		default:
+			return nil, "There is no parameter " + key + "; there are process and status."
+		}
+	}
+	if len(query) == 0 {
+		return nil, ""
+	}
+	return func(h atom.Happening) bool {
+		return (processes == nil || slices.Contains(processes, h.Process)) && (states == nil || slices.Contains(states, statusAfter(h)))
+	}, ""
+}
+
+// statusAfter gives the status of the execution that something happened to; ""
+// of what happened to no execution.
+func statusAfter(h atom.Happening) string {
+	switch h.Event {
+	case atom.HappenedAccepted:
+		return string(atom.Accepted)
+	case atom.HappenedStarted:
+		return atom.StatusRunning
+	}
+	return h.Status
 }
 
 func appendHappening(b []byte, h atom.Happening) []byte {

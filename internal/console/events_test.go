@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +18,47 @@ func TestAppendHappening(t *testing.T) {
 	const want = "event: ended\ndata: {\"event\":\"ended\",\"at\":\"1970-01-01T00:00:00Z\",\"process\":\"p\",\"execution\":\"x\",\"status\":\"failed\",\"error\":\"a\\nb\"}\n\n"
 	if got := string(appendHappening(nil, h)); got != want {
 		t.Errorf("%s", got)
+	}
+}
+
+func TestWanted(t *testing.T) {
+	began := atom.Happening{Event: atom.HappenedStarted, Process: "p"}
+	held := atom.Happening{Event: atom.HappenedParked, Process: "p", Status: "held"}
+	failed := atom.Happening{Event: atom.HappenedEnded, Process: "other", Status: "failed"}
+	paused := atom.Happening{Event: atom.HappenedPaused, Process: "p"}
+	for _, c := range []struct {
+		query string
+		want  []atom.Happening
+	}{
+		{"process=p", []atom.Happening{began, held, paused}},
+		{"process=p,other", []atom.Happening{began, held, failed, paused}},
+		{"status=running", []atom.Happening{began}},
+		{"status=held&status=failed", []atom.Happening{held, failed}},
+		{"status=held,failed&process=other", []atom.Happening{failed}},
+	} {
+		query, _ := url.ParseQuery(c.query)
+		wants, detail := wanted(query)
+		if detail != "" {
+			t.Fatal(c.query, detail)
+		}
+		var got []atom.Happening
+		for _, h := range []atom.Happening{began, held, failed, paused} {
+			if wants(h) {
+				got = append(got, h)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v", c.query, got)
+		}
+	}
+	if wants, detail := wanted(nil); wants != nil || detail != "" {
+		t.Error(detail)
+	}
+	for _, wrong := range []string{"status=broken", "statu=failed"} {
+		query, _ := url.ParseQuery(wrong)
+		if _, detail := wanted(query); !strings.HasPrefix(detail, "There is no ") {
+			t.Error(wrong, detail)
+		}
 	}
 }
 
@@ -40,7 +84,7 @@ func TestEventsEndWithTheAtom(t *testing.T) {
 	if resp := get("/api/v1/events", "other"); resp.StatusCode != http.StatusUnauthorized {
 		t.Error(resp.Status)
 	}
-	if resp := get("/api/v1/events?process=p", "t"); resp.StatusCode != http.StatusBadRequest {
+	if resp := get("/api/v1/events?proces=p", "t"); resp.StatusCode != http.StatusBadRequest {
 		t.Error(resp.Status)
 	}
 	var streams []*http.Response

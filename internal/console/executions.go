@@ -31,6 +31,10 @@ var statuses = []string{
 	string(atom.Expired), string(atom.Superseded), string(atom.Cancelled),
 }
 
+func noStatus(s string) string {
+	return "There is no status " + s + "; there are " + strings.Join(statuses, ", ") + "."
+}
+
 // filter reads the query of a list of executions; detail tells what is wrong
 // with it. More names parameters that this list has besides those of all.
 func filter(query url.Values, more ...string) (f atom.Filter, cursor string, limit int, detail string) {
@@ -54,7 +58,7 @@ func filter(query url.Values, more ...string) (f atom.Filter, cursor string, lim
 			}
 			for _, s := range f.Statuses {
 				if !slices.Contains(statuses, s) {
-					return f, "", 0, "There is no status " + s + "; there are " + strings.Join(statuses, ", ") + "."
+					return f, "", 0, noStatus(s)
 				}
 			}
 		case key == "since" || key == "until":

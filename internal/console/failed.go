@@ -37,6 +37,23 @@ func (c *console) listFailed(w http.ResponseWriter, r *http.Request) {
 	c.list(w, r, f, cursor, limit, c.Failures.Failed)
 }
 
+// showFailed gives one that failed or expired, with its steps and documents,
+// also where it has been dealt with: its resolution tells how.
+func (c *console) showFailed(w http.ResponseWriter, r *http.Request) {
+	if !c.onlyQuery(w, r) {
+		return
+	}
+	v, err := c.Executions.Show(r.Context(), mux.Vars(r)["id"])
+	switch {
+	case err != nil:
+		c.fail(w, r, err)
+	case v.Status != string(atom.Failed) && v.Status != string(atom.Expired):
+		writeProblem(w, http.StatusNotFound, "The execution has not failed; it is at /api/v1/executions/"+v.Execution+".")
+	default:
+		writeJSON(w, http.StatusOK, v)
+	}
+}
+
 // failedFilter reads the query of a list of failures.
 func failedFilter(query url.Values) (f atom.Filter, cursor string, limit int, detail string) {
 	f, cursor, limit, detail = filter(query, "fingerprint")
