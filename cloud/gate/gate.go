@@ -177,6 +177,7 @@ const (
 	codeConflict   = "conflict"
 	codeAltered    = "package_altered"
 	codeInternal   = "unavailable"
+	codeBroken     = "incomplete"
 )
 
 // fail answers with what an error means to an atom.
@@ -212,6 +213,17 @@ func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	return body, err
 }
 
+// unreadable answers a request whose body did not come whole, which may come
+// whole the next time, or which is too large.
+func unreadable(w http.ResponseWriter, err error) {
+	status, code := http.StatusRequestTimeout, codeBroken
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		status, code = http.StatusRequestEntityTooLarge, codeInvalid
+	}
+	w.Header().Set("Connection", "close")
+	refuse(w, status, wire.Refusal{Code: code, Error: "the request cannot be read: " + err.Error()})
+}
+
 // answer writes JSON, and reports whether it went out whole as far as can be
 // known here.
 func answer(w http.ResponseWriter, v any) error {
@@ -237,18 +249,21 @@ func from(r *http.Request) string {
 }
 
 func (g *Gate) enrol(w http.ResponseWriter, r *http.Request) {
+	// It is read before it takes a turn: whoever sends slowly, and anybody may
+	// send this, must not hold up others.
+	body, err := read(w, r, maxEnrol)
+	if err != nil {
+		unreadable(w, err)
+		return
+	}
 	release, ok := g.judges.enter(r.Context(), false)
 	if !ok {
 		g.overloaded(w, cloud.Peer{}, r)
 		return
 	}
 	defer release()
-	body, err := read(w, r, maxEnrol)
 	var e wire.Enrol
-	if err == nil {
-		err = json.Unmarshal(body, &e)
-	}
-	if err != nil {
+	if err := json.Unmarshal(body, &e); err != nil {
 		refuse(w, http.StatusBadRequest, wire.Refusal{Code: codeInvalid, Error: "the enrolment cannot be read: " + err.Error()})
 		return
 	}

@@ -131,7 +131,7 @@ func (g *Gate) signed(limit int64, next func(http.ResponseWriter, *http.Request,
 		state := g.peers.of(p.ID)
 		body, err := read(w, r, limit)
 		if err != nil {
-			refuse(w, http.StatusBadRequest, wire.Refusal{Code: codeInvalid, Error: "the request cannot be read: " + err.Error()})
+			unreadable(w, err)
 			return
 		}
 		code, ok := g.judge(r, state, p, claim, body)
