@@ -42,6 +42,10 @@ func (r *Refused) Error() string {
 	return fmt.Sprintf("the control plane refused it: %s (%d)", text, r.Status)
 }
 
+// ours reports whether the control plane itself has refused: what refuses on the
+// way, such as a proxy, gives no code.
+func (r *Refused) ours() bool { return r.Code != "" }
+
 // refusal finds the code of a refusal in an error, "" if it is none.
 func refusal(err error) string {
 	if r := (*Refused)(nil); errors.As(err, &r) {
@@ -122,16 +126,21 @@ func (l *link) corrected(r *Refused, epoch string, counter uint64) bool {
 	return false
 }
 
-// call makes a signed request and decodes its answer into out. An answer that
-// is cut off, too large or no JSON is an error, and has had no effect.
+// call makes a signed request and decodes its answer into out; nil: the answer
+// tells nothing. An answer that is cut off, too large or no JSON object is an
+// error, and has had no effect: it may be of something on the way, such as the
+// page of a proxy.
 func (l *link) call(ctx context.Context, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
 	text, err := l.signed(ctx, http.MethodPost, path, body, maxAnswer)
-	if err != nil || out == nil {
+	if err != nil {
 		return err
+	}
+	if out == nil {
+		out = &struct{}{}
 	}
 	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("the answer of the control plane cannot be read: %w", err)

@@ -126,6 +126,7 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 			p.reports = append(p.reports, in.Executions...)
 			p.results = append(p.results, in.Deployments...)
 		})
+		io.WriteString(w, "{}")
 	default:
 		p.mu.Lock()
 		content, ok := p.packages[strings.TrimPrefix(r.URL.Path, wire.PathPackages)]

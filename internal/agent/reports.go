@@ -173,6 +173,9 @@ func (a *Agent) sendReports(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
+			if b.next == 0 {
+				a.log.Warn("reports cannot be sent; they wait on disk", "waiting", a.spool.number.Load(), "error", err)
+			}
 			wait = b.after(err)
 		case n > 0:
 			b.reset()
@@ -206,19 +209,22 @@ func (a *Agent) sendBatch(ctx context.Context, limit *int) (int, error) {
 	if err != nil || len(batch) == 0 {
 		return 0, err
 	}
-	body, err := bodies(a.instance, batch)
-	if err != nil {
-		return 0, err
+	body, damaged := bodies(a.instance, batch)
+	if len(damaged) > 0 { // they must not hold up the others
+		a.log.Error("kept reports are damaged and are dropped", "reports", len(damaged))
+		a.outbox.dropped.Add(int64(len(damaged)))
+		return len(damaged), a.spool.sent(ctx, damaged)
 	}
 	call, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err = a.link.call(call, wire.PathReports, body, nil)
 	refused := (*Refused)(nil)
-	if errors.As(err, &refused) && hopeless(refused.Status) {
-		if len(batch) > 1 {
-			*limit = max(len(batch)/2, 1)
-			return 1, nil
-		}
+	isRefused := errors.As(err, &refused)
+	if isRefused && (refused.Status == http.StatusRequestTimeout || hopeless(refused)) && len(batch) > 1 {
+		*limit = max(len(batch)/2, 1)
+		return 1, nil
+	}
+	if isRefused && hopeless(refused) {
 		a.log.Error("the control plane does not take a report; it is dropped", "report", string(batch[0].body), "error", err)
 		a.outbox.dropped.Add(1)
 		err = nil
@@ -230,9 +236,14 @@ func (a *Agent) sendBatch(ctx context.Context, limit *int) (int, error) {
 	return len(batch), a.spool.sent(ctx, batch)
 }
 
-// hopeless reports whether the same request would be refused again.
-func hopeless(status int) bool {
-	return status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge || status == http.StatusUnprocessableEntity
+// hopeless reports whether the same request would be refused again. A proxy may
+// find anything to be a bad request for as long as it is not right itself.
+func hopeless(r *Refused) bool {
+	switch r.Status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return r.ours()
+	}
+	return r.Status == http.StatusRequestEntityTooLarge
 }
 
 // lastWords keeps what was not on disk when the agent was stopped, and tries

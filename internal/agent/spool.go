@@ -243,9 +243,9 @@ func (s *spool) sent(ctx context.Context, batch []report) error {
 	return err
 }
 
-// bodies puts a batch into the form that is sent.
-func bodies(instance string, batch []report) (*wire.Reports, error) {
-	all := &wire.Reports{Instance: instance}
+// bodies puts a batch into the form that is sent, and gives those that cannot be read.
+func bodies(instance string, batch []report) (all *wire.Reports, damaged []report) {
+	all = &wire.Reports{Instance: instance}
 	for _, r := range batch {
 		var err error
 		if r.kind == aDeployment {
@@ -258,10 +258,10 @@ func bodies(instance string, batch []report) (*wire.Reports, error) {
 			all.Executions = append(all.Executions, e)
 		}
 		if err != nil {
-			return nil, errors.New("a kept report cannot be read")
+			damaged = append(damaged, r)
 		}
 	}
-	return all, nil
+	return all, damaged
 }
 
 func reportOf(kind int, value any) report {

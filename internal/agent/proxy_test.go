@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"valence/internal/sqlitedb"
+	"valence/internal/wire"
+)
+
+// TestSomethingOnTheWayAnswers: what a proxy says of reports, whatever it is,
+// loses none of them.
+func TestSomethingOnTheWayAnswers(t *testing.T) {
+	for name, answer := range map[string]struct {
+		status int
+		body   string
+	}{
+		"a page":              {200, "<html>Sign in to the network</html>"},
+		"nothing":             {200, ""},
+		"a bad request":       {400, "<html>400 Bad Request</html>"},
+		"not to be read":      {422, "what?"},
+		"a login":             {401, "<html>who are you?</html>"},
+		"proxy login":         {407, ""},
+		"another place":       {302, ""},
+		"not found":           {404, "nginx"},
+		"too long on the way": {408, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, data := newPlane(t), t.TempDir()
+			join(t, p, data)
+			r := start(t, p, data, nil, nil)
+			p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+			p.waitResult(1, "active")
+			var between atomic.Bool
+			var asked atomic.Int64
+			between.Store(true)
+			p.do(func() {
+				p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+					if !between.Load() || r.URL.Path != wire.PathReports {
+						return false
+					}
+					asked.Add(1)
+					w.WriteHeader(answer.status)
+					io.WriteString(w, answer.body)
+					return true
+				}
+			})
+			for i := range 3 {
+				p.execute(int64(i+1), fmt.Sprint("executionrecord-", i), "one")
+			}
+			p.wait("attempts", func() bool { return asked.Load() >= 4 })
+			between.Store(false)
+			for i := range 3 {
+				p.waitReport(fmt.Sprint("executionrecord-", i))
+			}
+			if n := r.agent.Status().Dropped; n != 0 {
+				t.Errorf("%d reports were dropped", n)
+			}
+		})
+	}
+}
+
+// TestDamagedReport: a report that cannot be read any more does not hold up the others.
+func TestDamagedReport(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	err := r.agent.spool.db.Do(t.Context(), sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+		_, err := tx.Exec("INSERT INTO report(kind, size, body) VALUES(?,?,?)", aRequest, 9, []byte(`{"execu\x01`))
+		return err
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	p.execute(1, "executionrecord-1", "one")
+	p.waitReport("executionrecord-1")
+	if n := r.agent.Status().Dropped; n != 1 {
+		t.Errorf("%d dropped", n)
+	}
+}
