@@ -184,7 +184,7 @@ func (g *Gate) pack(w http.ResponseWriter, r *http.Request, p cloud.Peer, _ []by
 		return
 	}
 	defer archive.Close()
-	w.Header().Set("Content-Type", "application/x-tar")
+	w.Header().Set("Content-Type", wire.PackType)
 	w.Header().Set("ETag", `"`+sha+`"`)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Minute))
 	http.ServeContent(w, r, "", time.Time{}, archive)

@@ -81,7 +81,8 @@ func newClient(ca string) (*http.Client, error) {
 	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: true,
+			// Only HTTP/1.1: a request that gets no answer ends its connection, so one that was cut silently is not used again.
+			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config,
 			TLSHandshakeTimeout: 15 * time.Second, IdleConnTimeout: 2 * time.Minute, MaxIdleConnsPerHost: 4, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -135,7 +136,7 @@ func (l *link) call(ctx context.Context, path string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	text, err := l.signed(ctx, http.MethodPost, path, body, maxAnswer)
+	text, err := l.signed(ctx, http.MethodPost, path, "", body, maxAnswer)
 	if err != nil {
 		return err
 	}
@@ -148,12 +149,12 @@ func (l *link) call(ctx context.Context, path string, in, out any) error {
 	return nil
 }
 
-// fetch gets the bytes below a path.
-func (l *link) fetch(ctx context.Context, path string, limit int64) ([]byte, error) {
-	return l.signed(ctx, http.MethodGet, path, nil, limit)
+// fetch gets the bytes below a path, of a media type.
+func (l *link) fetch(ctx context.Context, path, mediaType string, limit int64) ([]byte, error) {
+	return l.signed(ctx, http.MethodGet, path, mediaType, nil, limit)
 }
 
-func (l *link) signed(ctx context.Context, method, path string, body []byte, limit int64) ([]byte, error) {
+func (l *link) signed(ctx context.Context, method, path, mediaType string, body []byte, limit int64) ([]byte, error) {
 	for again := 0; ; again++ {
 		epoch, counter, err := l.next()
 		if err != nil {
@@ -164,7 +165,7 @@ func (l *link) signed(ctx context.Context, method, path string, body []byte, lim
 			return nil, err
 		}
 		wire.Sign(r, body, l.id.Atom, epoch, counter, l.key)
-		text, err := send(l.http, r, limit)
+		text, err := send(l.http, r, mediaType, limit)
 		if refused := (*Refused)(nil); errors.As(err, &refused) && again < 2 && l.corrected(refused, epoch, counter) {
 			continue
 		}
@@ -184,8 +185,9 @@ func newRequest(ctx context.Context, method, url string, body []byte) (*http.Req
 	return r, nil
 }
 
-// send makes a request and gives the body of its answer, whole.
-func send(c *http.Client, r *http.Request, limit int64) ([]byte, error) {
+// send makes a request and gives the body of its answer, whole. Where a media
+// type is asked for, an answer of another one is an error.
+func send(c *http.Client, r *http.Request, mediaType string, limit int64) ([]byte, error) {
 	resp, err := c.Do(r)
 	if err != nil {
 		return nil, err
@@ -198,6 +200,8 @@ func send(c *http.Client, r *http.Request, limit int64) ([]byte, error) {
 			return nil, fmt.Errorf("the answer of the control plane broke off: %w", err)
 		case int64(len(text)) > limit:
 			return nil, fmt.Errorf("the answer of the control plane is larger than %d bytes", limit)
+		case mediaType != "" && resp.Header.Get("Content-Type") != mediaType:
+			return nil, fmt.Errorf("something on the way answers in place of the control plane: %q", resp.Header.Get("Content-Type"))
 		}
 		return text, nil
 	}
@@ -246,7 +250,7 @@ func (id *Identity) Enrol(ctx context.Context, token, version, host string) erro
 	if err != nil {
 		return err
 	}
-	text, err := send(client, r, maxRefusal)
+	text, err := send(client, r, "", maxRefusal)
 	if err != nil {
 		return err
 	}

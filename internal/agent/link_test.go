@@ -120,7 +120,7 @@ func TestRefusalsOfTheLink(t *testing.T) {
 			return true
 		}
 	})
-	if _, err := l.fetch(t.Context(), wire.PathPackages+"x", 1<<20); err == nil || !strings.Contains(err.Error(), "larger") {
+	if _, err := l.fetch(t.Context(), wire.PathPackages+"x", "", 1<<20); err == nil || !strings.Contains(err.Error(), "larger") {
 		t.Error(err)
 	}
 }

@@ -135,6 +135,7 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 			refuse(w, 404, wire.Refusal{Code: "unknown"})
 			return
 		}
+		w.Header().Set("Content-Type", wire.PackType)
 		w.Write(content)
 	}
 }

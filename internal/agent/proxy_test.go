@@ -83,3 +83,32 @@ func TestDamagedReport(t *testing.T) {
 		t.Errorf("%d dropped", n)
 	}
 }
+
+// TestSomethingOnTheWayAnswersForPackages: a deployment waits until its package
+// comes from the control plane.
+func TestSomethingOnTheWayAnswersForPackages(t *testing.T) {
+	for name, answer := range map[string]struct {
+		status int
+		body   string
+	}{"a page": {200, "<html>Back soon</html>"}, "not found": {404, "nginx"}, "gone": {410, ""}} {
+		t.Run(name, func(t *testing.T) {
+			p, data := newPlane(t), t.TempDir()
+			join(t, p, data)
+			var asked atomic.Int64
+			p.do(func() {
+				p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.Method != http.MethodGet || asked.Add(1) > 5 {
+						return false
+					}
+					w.Header().Set("Content-Type", "text/html")
+					w.WriteHeader(answer.status)
+					io.WriteString(w, answer.body)
+					return true
+				}
+			})
+			start(t, p, data, nil, nil)
+			p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+			p.waitResult(1, "active")
+		})
+	}
+}

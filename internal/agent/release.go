@@ -50,9 +50,9 @@ func (a *Agent) ensure(ctx context.Context, d wire.Deployment) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	archive, err := a.link.fetch(ctx, wire.PathPackages+d.Package, wire.MaxPackBytes)
+	archive, err := a.link.fetch(ctx, wire.PathPackages+d.Package, wire.PackType, wire.MaxPackBytes)
 	if err != nil {
-		if r := (*Refused)(nil); errors.As(err, &r) && (r.Status == 404 || r.Status == 410) {
+		if r := (*Refused)(nil); errors.As(err, &r) && r.ours() && r.Status == 404 {
 			return never("the package %s of %s is not there: %w", d.Package[:12], d.Project, err)
 		}
 		return fmt.Errorf("fetch the package of %s: %w", d.Project, err)

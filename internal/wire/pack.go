@@ -19,6 +19,9 @@ const (
 	maxPackName  = 1024
 )
 
+// PackType is the media type of a package.
+const PackType = "application/x-tar"
+
 // PackFile is one file of a package. Name is its path below the project's
 // folder, with slashes.
 type PackFile struct {
