@@ -44,6 +44,7 @@ func Conform(t *testing.T, open func(t *testing.T) atom.Store) {
 		{"refused", refused},
 		{"lanes", lanes},
 		{"holds", holds},
+		{"what is released is what is held for it", releases},
 		{"coalescing", coalescing},
 		{"echoes", echoes},
 		{"blocked lanes", blockedLanes},
