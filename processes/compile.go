@@ -31,8 +31,9 @@ type building struct {
 	waits          []waiting
 	calledBack     []calledBack
 	resumes        []resumed
-	patient        bool // the listener's timeout is written
-	workers        bool // `workers:` is written
+	patient        bool      // the listener's timeout is written
+	workers        bool      // `workers:` is written
+	beginsBy       fault.Pos // `expires.request`, where it is written
 }
 
 func (b *building) problem(at fault.Pos, code fault.Code, msg, hint string) {

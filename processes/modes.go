@@ -175,6 +175,17 @@ func texts(o *document.Object, key string) ([]string, error) {
 	return out, nil
 }
 
+// begunAtOnce refuses a time to begin by where requests begin in the caller's
+// memory. It is known once it is known what callers wait for.
+func (l *loader) begunAtOnce(b *building) {
+	listen := b.proc.Listen
+	if b.beginsBy == (fault.Pos{}) || listen == nil || listen.Output == "" || listen.Later() || b.proc.SuspendsCaller {
+		return
+	}
+	l.problems = append(l.problems, &fault.Problem{Pos: b.beginsBy, Code: CodeNoEffect,
+		Msg: "`request:` has no effect: a request is begun at once, or refused", Hint: "drop it"})
+}
+
 // expires says how long things wait.
 func (b *building) expires(decl *expiresDecl, d *spec.Decoder) {
 	b.proc.Delivery.Expires = Expires{Response: keptReplies}
@@ -182,8 +193,8 @@ func (b *building) expires(decl *expiresDecl, d *spec.Decoder) {
 		return
 	}
 	b.proc.Delivery.Expires.Response, b.proc.Delivery.Expires.Request = decl.Response, decl.Request
-	if at, l := valueAt(b.comp.root, "expires", "request"), b.proc.Listen; at != nil && l != nil && l.Output != "" && !l.Later() {
-		d.Problem(at, CodeNoEffect, "`request:` has no effect: a request is begun at once, or refused", "drop it")
+	if at := valueAt(b.comp.root, "expires", "request"); at != nil {
+		b.beginsBy = b.comp.pos(at)
 	}
 	at := valueAt(b.comp.root, "expires", "response")
 	if l := b.proc.Listen; at != nil && (l == nil || !l.Later()) {

@@ -169,6 +169,7 @@ func (l *loader) signals() {
 			l.callerWaitsForKey(b)
 			l.callerWaits(b, b.proc.Steps, false)
 		}
+		l.begunAtOnce(b)
 	}
 }
 

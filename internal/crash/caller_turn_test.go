@@ -27,6 +27,15 @@ steps:
     with: { path: "/stay/${doc.n}" }
   - reply: { booked: "${input.n}" }
 ---
+process: soon
+listen: { path: /soon, output: json, auth: none, timeout: 30s }
+sequence: { key: "${doc.seat}" }
+expires: { request: 1s }
+steps:
+  - call: sink.post
+    with: { path: "/soon/${doc.n}" }
+  - reply: { booked: "${input.n}" }
+---
 connection: sink
 connector: http
 url: ${env.SINK}
@@ -113,11 +122,29 @@ func TestCallersWaitForTheirTurn(t *testing.T) {
 	if strings.Contains(calls(), "next") {
 		t.Error("the next one of a key began before the first had ended")
 	}
+
+	callers.Go(func() { // begun in time, it is cut off by SIGKILL
+		if status, _ := post("http://"+a.listen+"/soon", `{"seat":"d","n":"slow"}`); status == http.StatusOK {
+			t.Error("answered")
+		}
+	})
+	until("it is called", func() bool { return strings.HasSuffix(calls(), "/soon/slow") })
+	resp, body := a.ask(http.MethodPost, "/soon", `{"seat":"d","n":"late"}`)
+	if resp.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(body), "urn:valence:problem:expired") {
+		t.Errorf("%s: %s", resp.Status, body)
+	}
+	if n := len(a.executions("expired")); n != 1 {
+		t.Errorf("%d have expired", n)
+	}
 	a.kill()
+	callers.Wait()
 	a.start()
 	close(gate)
-	until("both go on after SIGKILL", func() bool { return strings.HasSuffix(calls(), "/stay/next") })
-	until("all have ended", func() bool { return len(a.executions("completed")) >= 23 })
+	until("both go on after SIGKILL", func() bool { return strings.Contains(calls(), "/stay/next") })
+	until("all have ended", func() bool { return len(a.executions("completed")) >= 24 })
+	if strings.Contains(calls(), "/soon/late") {
+		t.Error("what had expired ran")
+	}
 	if n := len(a.executions("cancelled")); n != 1 {
 		t.Errorf("%d were cancelled", n)
 	}
