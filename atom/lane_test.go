@@ -188,6 +188,7 @@ listen: { path: /asks, input: json, auth: none }
 sequence: { key: "${doc.k}", scope: customer }
 steps:
   - process: answers
+    body: { k: "${doc.k}" } # lint cannot know that the key is the same
     mode: handoff
   - wait: answer
     key: ${doc.k}

@@ -274,7 +274,9 @@ func (s *tCall) Reach() Reach {
 	return Reach{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
 }
 
-func (s *tProcess) Reach() Reach { return Reach{Process: s.Name, Handoff: s.Mode == "handoff"} }
+func (s *tProcess) Reach() Reach {
+	return Reach{Process: s.Name, Handoff: s.Mode == "handoff", Body: s.Body}
+}
 
 func (s *tWait) Suspends() Suspension {
 	return Suspension{Name: s.Name, Timeout: s.Timeout, Keyed: s.Key != nil}

@@ -62,6 +62,7 @@ const (
 	CodeUnknownWait      fault.Code = "unknown-wait"
 	CodeCallerWaits      fault.Code = "caller-waits"
 	CodeHeldKey          fault.Code = "held-key"
+	CodeOwnKey           fault.Code = "own-key"
 	CodeIdleWorkers      fault.Code = "idle-workers"
 )
 
@@ -132,6 +133,7 @@ func Codes() []Explained {
 		{CodeUnknownWait, "A `callback()` or `resume:` names a `wait:` that there is not, or one that it cannot tell which of several it ends (for `resume:` a warning)."},
 		{CodeCallerWaits, "A caller waits, connection open, for a `wait:` or a `sleep:` (warning)."},
 		{CodeHeldKey, "A process holds its sequence key for as long as nobody ends a `wait:` (warning)."},
+		{CodeOwnKey, "A process waits for what begins only when its own sequence key is free."},
 		{CodeIdleWorkers, "A process has more workers than its connections take calls at once (warning)."},
 		{CodeBadSchema, "A profile's schema is no JSON Schema."},
 		{CodeBadFile, "A file that a component names cannot be read."},

@@ -287,6 +287,7 @@ func (l *loader) relate() {
 	l.listeners()
 	l.cycles()
 	l.signals()
+	l.ownKeys()
 	l.hashes()
 	l.time()
 }

@@ -12,11 +12,12 @@ import (
 
 // Reach is what a step does outside of its execution, as its settings tell.
 type Reach struct {
-	Operation Operation     // that it calls; the zero one: none
-	Process   string        // that it starts; "": none
-	Handoff   bool          // it does not wait for what it started
-	Retry     *Retry        // of its own; nil: the process'
-	Timeout   time.Duration // of one attempt; 0: the connection's
+	Operation Operation            // that it calls; the zero one: none
+	Process   string               // that it starts; "": none
+	Handoff   bool                 // it does not wait for what it started
+	Body      *expression.Template // what the process starts with; nil: the current document
+	Retry     *Retry               // of its own; nil: the process'
+	Timeout   time.Duration        // of one attempt; 0: the connection's
 }
 
 // Reacher is implemented by the settings of steps that reach out.

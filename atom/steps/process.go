@@ -36,7 +36,7 @@ var _ = define[processStep]("process", kind{
 
 // Reach tells which process is started.
 func (s *processStep) Reach() processes.Reach {
-	return processes.Reach{Process: s.Name, Handoff: s.Mode == "handoff"}
+	return processes.Reach{Process: s.Name, Handoff: s.Mode == "handoff", Body: s.Body}
 }
 
 func (s *processStep) Run(f *Frame) error {

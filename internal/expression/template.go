@@ -27,6 +27,7 @@ type Template struct {
 	u      *unit
 	root   *writer
 	scalar *scalar // the root, if it is a scalar
+	source string
 	keys   []string
 }
 
@@ -49,6 +50,7 @@ func CompileTemplate(n *Node, sc *Scope) (*Template, fault.Problems) {
 	c.template = true
 	t := &Template{u: c.u}
 	if n.Kind == Scalar {
+		t.source, _ = n.Value.(string)
 		t.scalar = c.scalar(n)
 	}
 	for _, k := range n.Keys {
@@ -103,6 +105,9 @@ func (t *Template) Value(env *Env) (any, error) {
 	}
 	return v, m.leaves(&t.scalar.site, v)
 }
+
+// Source is the template as it is written, where it is a text; "" otherwise.
+func (t *Template) Source() string { return t.source }
 
 // Refs are the names that the template reads, but for those it binds itself,
 // and the functions it calls.
