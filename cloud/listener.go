@@ -21,7 +21,8 @@ type ListenerState struct {
 
 // ChangeListener pauses, resumes or restarts the trigger of a process on an
 // atom: action is pause, resume, restart or one of them with _all, which takes
-// no process. What an operator said of an atom holds over new versions.
+// no process, and process is an id or a name. What an operator said of an atom
+// holds over new versions.
 func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process, action string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -43,6 +44,9 @@ func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process
 		}
 	} else {
 		c := s.deployed(a.ID, process)
+		if c == nil {
+			c = s.deployed(a.ID, s.processID(a.ID, process))
+		}
 		if c == nil {
 			return missing("listener", process)
 		}

@@ -169,6 +169,39 @@ func (a *api) atomLog(c *call) (any, error) {
 	return map[string]any{"lines": found}, nil
 }
 
+type listenerView struct {
+	Process string `json:"process"`
+	ID      string `json:"id"`
+	Kind    string `json:"kind,omitempty"`
+	Wanted  string `json:"wanted"`
+	State   string `json:"state,omitempty"` // as the atom told last
+}
+
+func (a *api) listeners(c *call) (any, error) {
+	all, err := a.service.Listeners(c.Context(), c.p, c.vars["id"])
+	views := []listenerView{}
+	for _, l := range all {
+		views = append(views, listenerView{l.ProcessName, l.ProcessID, l.Kind, l.Wanted, l.State})
+	}
+	return map[string]any{"listeners": views}, err
+}
+
+// changeListener pauses, resumes or restarts the trigger of a process, or all
+// where none is named.
+func (a *api) changeListener(c *call) (any, error) {
+	var in struct {
+		Process string `json:"process"`
+		Action  string `json:"action"`
+	}
+	if err := c.read(&in); err != nil {
+		return nil, err
+	}
+	if in.Process == "" {
+		in.Action += "_all"
+	}
+	return nil, a.service.ChangeListener(c.Context(), c.p, c.vars["id"], in.Process, in.Action)
+}
+
 func (a *api) retire(c *call) (any, error) {
 	return nil, a.service.RetireAtom(c.Context(), c.p, c.vars["id"])
 }

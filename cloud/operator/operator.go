@@ -85,6 +85,8 @@ func (a *api) routes() []route {
 		{http.MethodGet, "/atoms", "atom.read", a.atoms},
 		{http.MethodGet, "/atoms/{id}", "atom.read", a.atom},
 		{http.MethodGet, "/atoms/{id}/log", "atom.log", a.atomLog},
+		{http.MethodGet, "/atoms/{id}/listeners", "listener.read", a.listeners},
+		{http.MethodPost, "/atoms/{id}/listeners", "listener.update", a.changeListener},
 		{http.MethodDelete, "/atoms/{id}", "atom.delete", a.revoke},
 		{http.MethodPost, "/atoms/{id}/retire", "atom.delete", a.retire},
 		{http.MethodGet, "/environments", "environment.read", a.environments},

@@ -35,6 +35,8 @@ var endpoints = map[string]endpoint{
 	"GET /atoms":                      {"/atoms", "", cloud.Viewer, false},
 	"GET /atoms/{id}":                 {"/atoms/edge-01", "", cloud.Viewer, false},
 	"GET /atoms/{id}/log":             {"/atoms/edge-01/log?lines=10", "", cloud.Operator, false},
+	"GET /atoms/{id}/listeners":       {"/atoms/edge-01/listeners", "", cloud.Viewer, false},
+	"POST /atoms/{id}/listeners":      {"/atoms/edge-01/listeners", `{"process":"relay","action":"pause"}`, cloud.Operator, true},
 	"DELETE /atoms/{id}":              {"/atoms/edge-01", "", cloud.Admin, true},
 	"POST /atoms/{id}/retire":         {"/atoms/edge-01/retire", "", cloud.Admin, true},
 	"GET /environments":               {"/environments", "", cloud.Viewer, false},

@@ -25,6 +25,9 @@ type cloudCmd struct {
 	Value        cloudValueCmd        `cmd:"" help:"Set a value of an environment."`
 	Fields       cloudFieldsCmd       `cmd:"" help:"List the values and secrets of an environment, also those that are missing."`
 	Deployments  cloudDeploymentsCmd  `cmd:"" help:"List what is deployed, and what became of it."`
+	Executions   cloudExecutionsCmd   `cmd:"" help:"List execution records of all atoms, show one, cancel one."`
+	Execute      cloudExecuteCmd      `cmd:"" help:"Ask an atom to run a process."`
+	Listeners    cloudListenersCmd    `cmd:"" help:"List, pause, resume and restart the triggers of an atom."`
 	Account      cloudAccountCmd      `cmd:"" help:"Make an account, with a token for its first admin."`
 	Audit        cloudAuditCmd        `cmd:"" help:"Show who did what, when and from where."`
 	Backup       cloudBackupCmd       `cmd:"" help:"Copy the data of the running control plane."`

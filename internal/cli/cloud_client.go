@@ -122,7 +122,8 @@ func (c *cloudClient) refused(status int, text []byte) error {
 // lists are the commands that tell what there is of a kind.
 var lists = map[string]string{
 	"environment": "valence cloud environments", "atom": "valence cloud atoms", "token": "valence cloud token list",
-	"deployment": "valence cloud deployments", "account": "valence cloud account",
+	"deployment": "valence cloud deployments", "account": "valence cloud account", "process": "valence cloud listeners ATOM",
+	"listener": "valence cloud listeners ATOM", "execution": "valence cloud executions",
 }
 
 // advised makes an error of what a control plane said. It says what to do

@@ -102,7 +102,7 @@ func (c *execCmd) request(stdin io.Reader) (*request, error) {
 		}
 		req.Props[name] = text
 	}
-	text, given, err := c.document(stdin)
+	text, given, err := readDocument(c.Document, stdin)
 	if err != nil || !given {
 		return req, err
 	}
@@ -126,17 +126,18 @@ func (c *execCmd) request(stdin io.Reader) (*request, error) {
 	return req, nil
 }
 
-// document reads the input as it is.
-func (c *execCmd) document(stdin io.Reader) (text []byte, given bool, err error) {
+// readDocument reads an input as it is: a file behind an @, standard input for
+// a dash, or the text itself.
+func readDocument(from string, stdin io.Reader) (text []byte, given bool, err error) {
 	switch {
-	case c.Document == "":
+	case from == "":
 		return nil, false, nil
-	case c.Document == "-":
+	case from == "-":
 		text, err = io.ReadAll(stdin)
-	case strings.HasPrefix(c.Document, "@"):
-		text, err = os.ReadFile(c.Document[1:])
+	case strings.HasPrefix(from, "@"):
+		text, err = os.ReadFile(from[1:])
 	default:
-		return []byte(c.Document), true, nil
+		return []byte(from), true, nil
 	}
 	if err != nil {
 		return nil, false, usage("--document @FILE with a file that can be read", "%v", err)
