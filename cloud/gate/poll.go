@@ -136,6 +136,13 @@ func (x *peer) begin(instance string, l *link) (replaced chan struct{}, changed,
 	return x.held, changed, true
 }
 
+// serves reports whether a run of the atom is the one that is served.
+func (x *peer) serves(instance string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.instance == instance
+}
+
 // alive reports whether the run that is served still is there.
 func (x *peer) alive() bool {
 	if x.link != nil && x.link.broken() {
@@ -169,6 +176,9 @@ func (g *Gate) reports(w http.ResponseWriter, r *http.Request, p cloud.Peer, bod
 	if err := g.service.Report(r.Context(), p.ID, reports); err != nil {
 		g.fail(w, r, err)
 		return
+	}
+	if h := reports.Heartbeat; h != nil && g.peers.of(p.ID).serves(reports.Instance) {
+		g.service.Heard(p.ID, *h, reports.Generation)
 	}
 	if err := answer(w, struct{}{}); err != nil {
 		g.log.Debug("reports were stored and not answered", "atom", p.ID, "error", err)

@@ -106,15 +106,15 @@ type Agent struct {
 	instance   string
 	started    time.Time
 
-	deploying sync.Mutex // one deployment at a time; guards local and files
+	deploying sync.Mutex // one deployment at a time; guards local and enacted
 	local     []processes.File
+	enacted   string // print of what the atom runs; "": nothing yet
 
 	mu      sync.Mutex
 	state   state
-	names   map[string]bool // processes of packages
-	desired *desiredState   // newest that was received and is not dealt with
-	broken  string          // why what is deployed cannot run; "" if it can
-	wake    chan struct{}   // of converge
+	runs    *version      // what runs; with a project that cannot it is less than the state says
+	desired *desiredState // newest that was received and is not dealt with
+	wake    chan struct{} // of converge
 
 	requests requests
 	acks     acks
@@ -123,7 +123,8 @@ type Agent struct {
 
 	connected atomic.Bool
 	lastPoll  atomic.Int64 // unix ms
-	failed    int64        // executions that nobody has dealt with, as counted last by the poll loop
+	counting  sync.Mutex
+	failed    int64 // executions that nobody has dealt with, as counted last
 	counted   time.Time
 	restart   chan struct{}
 }
@@ -149,7 +150,7 @@ func Open(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		o: o, log: o.Log, atom: o.Atom, id: o.Identity, publishers: keys, pace: o.Pace.orGood(), spool: s, http: client,
-		instance: rand.Text(), started: time.Now().UTC(), local: o.Local, names: map[string]bool{},
+		instance: rand.Text(), started: time.Now().UTC(), local: o.Local, runs: &version{desired: &wire.Desired{}},
 		wake: make(chan struct{}, 1), restart: make(chan struct{}, 1),
 	}
 	a.requests.init()
@@ -237,7 +238,7 @@ func (a *Agent) ready(ctx context.Context) bool {
 type Status struct {
 	Connected  bool
 	LastPoll   time.Time // zero: never
-	Generation int64     // of what runs
+	Generation int64     // that was dealt with last
 	Deployed   []string  // "project version", of what runs
 	Waiting    int64     // reports to be sent
 	Dropped    int64     // reports that were dropped for want of room
@@ -253,11 +254,7 @@ func (a *Agent) Status() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.Generation, s.Retired = a.state.Generation, a.state.Retired
-	if a.state.Desired != nil {
-		for _, d := range a.state.Desired.Deployments {
-			s.Deployed = append(s.Deployed, d.Project+" "+d.Version)
-		}
-	}
+	s.Deployed = titles(a.runs.desired)
 	return s
 }
 
@@ -269,12 +266,13 @@ func (a *Agent) Ready() error {
 	switch {
 	case len(a.local) > 0:
 		return nil
-	case a.broken != "":
-		return errors.New("what is deployed cannot run: " + a.broken)
-	case a.state.Desired == nil || len(a.state.Desired.Deployments) == 0:
+	case len(a.runs.desired.Deployments) > 0:
+		return nil
+	case a.runs.broken != "":
+		return errors.New("what is deployed cannot run: " + a.runs.broken)
+	default:
 		return errors.New("nothing is deployed to this atom")
 	}
-	return nil
 }
 
 // sleep waits; false if ctx ends before.

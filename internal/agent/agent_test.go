@@ -154,7 +154,7 @@ func TestNewVersion(t *testing.T) {
 	if got := p.waitResult(3, "failed"); !strings.Contains(got.Detail, "env PLACE") || !strings.Contains(got.Detail, "secret KEY") {
 		t.Errorf("%+v", got)
 	}
-	if !r.has("one") || r.has("two") || r.agent.Status().Generation != 1 {
+	if !r.has("one") || r.has("two") || r.agent.Status().Generation != 3 {
 		t.Error("the version before does not go on")
 	}
 	sealed, err := wire.Seal(p.sealKey, id.Atom, "KEY", "s3cret")
@@ -178,9 +178,10 @@ func TestNewVersion(t *testing.T) {
 	if r.has("one") {
 		t.Error("what was undeployed is there")
 	}
-	if left, err := filepath.Glob(filepath.Join(data, Folder, "packages", "*")); err != nil || len(left) > 1 {
-		t.Error("packages that nothing needs:", left, err)
-	}
+	p.wait("packages that nothing needs are gone", func() bool {
+		left, err := filepath.Glob(filepath.Join(data, Folder, "packages", "*"))
+		return err == nil && len(left) <= 1
+	})
 	text, err := os.ReadFile(filepath.Join(data, Folder, "agent.db-wal"))
 	if err == nil && strings.Contains(string(text), "s3cret") {
 		t.Error("a secret is on disk")

@@ -17,15 +17,23 @@ import (
 // has started: an atom that is killed at any instant comes up with the version
 // before or with the new one.
 type state struct {
-	Generation int64            `json:"generation"` // that runs
-	Desired    *wire.Desired    `json:"desired,omitempty"`
-	Print      string           `json:"print,omitempty"` // of what is run, values included
+	Generation int64            `json:"generation"`        // that was dealt with last
+	Desired    *wire.Desired    `json:"desired,omitempty"` // that runs: without what could not
+	Wanted     *wire.Desired    `json:"wanted,omitempty"`  // all of it, where something could not; tried again at the next start
 	Previous   *wire.Desired    `json:"previous,omitempty"`
 	Since      time.Time        `json:"since,omitzero"`    // of the switch from Previous
 	Refused    int64            `json:"refused,omitempty"` // newest generation that is not run
 	Serials    map[string]int64 `json:"serials,omitempty"` // newest of a publisher, by project and environment
 	Restarted  int64            `json:"restarted,omitempty"`
 	Retired    bool             `json:"retired,omitempty"`
+}
+
+// deployments gives what is deployed, which may be nothing.
+func (s *state) deployments() *wire.Desired {
+	if s.Desired == nil {
+		return &wire.Desired{}
+	}
+	return s.Desired
 }
 
 // desiredState is a generation that the atom is to converge on.
@@ -39,6 +47,11 @@ type permanent struct{ err error }
 
 func (p *permanent) Error() string { return p.err.Error() }
 func (p *permanent) Unwrap() error { return p.err }
+
+func isPermanent(err error) bool {
+	p := (*permanent)(nil)
+	return errors.As(err, &p)
+}
 
 func never(format string, args ...any) error { return &permanent{fmt.Errorf(format, args...)} }
 
@@ -89,17 +102,11 @@ func (a *Agent) convergeOn(ctx context.Context) {
 			b.reset()
 			continue
 		}
-		err := a.converge(ctx, d.Desired)
+		err := a.converge(ctx, d)
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errAltered) {
-			if d.tries++; d.tries >= alteredTries {
-				err = &permanent{err}
-			}
-		}
-		final := (*permanent)(nil)
-		if err != nil && !errors.As(err, &final) {
+		if err != nil && !isPermanent(err) {
 			wait := b.after(err)
 			a.log.Warn("a deployment must wait", "generation", d.Generation, "error", err, "again", wait.String())
 			timer = time.After(wait)
@@ -107,7 +114,7 @@ func (a *Agent) convergeOn(ctx context.Context) {
 		}
 		b.reset()
 		if err != nil {
-			a.refuse(ctx, d.Desired, "failed", err.Error())
+			a.refuse(ctx, d.Desired, err)
 		}
 		a.mu.Lock()
 		if a.desired == d {
@@ -121,80 +128,87 @@ func (a *Agent) convergeOn(ctx context.Context) {
 	}
 }
 
-// converge brings the atom to a generation: all of it, or nothing.
-func (a *Agent) converge(ctx context.Context, d *wire.Desired) error {
+// converge brings the atom to a generation. A project that cannot run does not
+// keep the others from it: its version before goes on, or nothing of it runs.
+func (a *Agent) converge(ctx context.Context, d *desiredState) error {
+	a.mu.Lock()
+	kept, runs := a.state.deployments(), a.runs.desired
+	a.mu.Unlock()
+	left := map[string]error{}
 	for _, x := range d.Deployments {
-		if err := a.ensure(ctx, x); err != nil {
+		err := a.ensure(ctx, x)
+		if errors.Is(err, errAltered) {
+			if d.tries++; d.tries >= alteredTries {
+				err = &permanent{err}
+			}
+		}
+		switch {
+		case err == nil:
+		case isPermanent(err) && !slices.ContainsFunc(runs.Deployments, func(y wire.Deployment) bool { return y.Package == x.Package }):
+			left[x.Project] = err
+		default:
 			return err
+		}
+	}
+	for _, x := range kept.Deployments {
+		if err := a.ensure(ctx, x); err != nil {
+			a.log.Warn("the version before is not whole", "project", x.Project, "error", err)
 		}
 	}
 	a.deploying.Lock()
 	defer a.deploying.Unlock()
 	a.mu.Lock()
-	s := a.state
+	s, before := a.state, a.runs
 	a.mu.Unlock()
-	v, err := a.compose(d, a.local, s.Serials)
+	now, err := a.adopt(ctx, d.Desired, before, s.deployments(), s.Serials, left)
 	if err != nil {
+		a.comeBack(ctx, before)
 		return err
 	}
+	changed := now.print != before.print
 	next := s
-	next.Generation, next.Desired, next.Print, next.Serials = d.Generation, d, v.print, v.serials
-	changed := v.print != s.Print || a.isBroken()
-	if changed {
-		if !a.isBroken() {
-			next.Previous, next.Since = s.Desired, time.Now().UTC()
-		}
-		if err := a.pauseFirst(ctx, d.Paused); err != nil {
-			return err
-		}
-		if err := a.atom.Deploy(ctx, v.release); err != nil {
-			return deployError(err)
-		}
+	next.Generation, next.Desired, next.Wanted, next.Serials = d.Generation, now.desired, nil, now.serials
+	if len(left) > 0 {
+		next.Wanted, now.broken = d.Desired, outages(left, now.desired)
 	}
-	if err := a.spool.save(ctx, "state", next, results(d, "active", "")...); err != nil {
-		if changed {
-			a.comeBack(ctx, s)
-		}
+	if changed {
+		next.Previous, next.Since = before.desired, time.Now().UTC()
+	}
+	a.setPaused(ctx, before.desired.Paused, d.Paused)
+	if err := a.spool.save(ctx, "state", next, results(d.Desired, left, "failed")...); err != nil {
+		a.comeBack(ctx, before)
+		a.setPaused(ctx, d.Paused, before.desired.Paused)
 		return fmt.Errorf("keep what is deployed: %w", err)
 	}
-	a.running(next, v, changed)
+	a.running(next, now, changed)
 	a.outbox.nudge()
-	var before []string
-	if s.Desired != nil {
-		before = s.Desired.Paused
-	}
-	a.setPaused(ctx, before, d.Paused)
 	a.clean(next)
+	for project, why := range left {
+		a.log.Error("a deployment was not taken; what ran of it before goes on", "generation", d.Generation, "project", project, "reason", why)
+	}
 	if changed {
-		a.log.Info("deployed", "generation", d.Generation, "packages", titles(d))
+		a.log.Info("deployed", "generation", d.Generation, "packages", titles(now.desired))
 	}
 	return nil
 }
 
 // running takes over what was deployed.
-func (a *Agent) running(s state, v *version, changed bool) {
+func (a *Agent) running(s state, now *version, changed bool) {
 	a.mu.Lock()
-	a.state, a.names, a.broken = s, v.names, ""
+	a.state, a.runs = s, now
 	a.mu.Unlock()
-	policy := wire.Policy{}
-	if s.Desired != nil {
-		policy = s.Desired.Policy
-	}
 	if changed {
 		judged := s.Previous != nil && len(s.Previous.Deployments) > 0
-		a.judge.begin(s.Since, judged, policy, v.names)
+		a.judge.begin(s.Since, judged, now.desired.Policy, now.names)
 	} else {
-		a.judge.change(policy)
+		a.judge.change(now.desired.Policy)
 	}
 }
 
-// comeBack deploys again what ran before, after the new version could not be kept.
-func (a *Agent) comeBack(ctx context.Context, s state) {
-	v, err := a.compose(s.Desired, a.local, nil)
-	if err == nil {
-		err = a.atom.Deploy(context.WithoutCancel(ctx), v.release)
-	}
-	if err != nil {
+// comeBack deploys again what ran before, where something else was deployed
+// since and could not be kept.
+func (a *Agent) comeBack(ctx context.Context, before *version) {
+	if err := a.enact(context.WithoutCancel(ctx), before); err != nil {
 		a.log.Error("the version before could not be put back", "error", err)
 	}
 }
@@ -211,17 +225,17 @@ func deployError(err error) error {
 }
 
 // refuse keeps that a generation is not run, and reports why.
-func (a *Agent) refuse(ctx context.Context, d *wire.Desired, result, why string) {
+func (a *Agent) refuse(ctx context.Context, d *wire.Desired, why error) {
 	a.log.Error("a deployment was not taken; the version before goes on", "generation", d.Generation, "packages", titles(d), "reason", why)
 	a.mu.Lock()
 	next := a.state
 	a.mu.Unlock()
-	next.Refused = max(next.Refused, d.Generation)
-	if err := a.spool.save(ctx, "state", next, results(d, result, why)...); err != nil {
+	next.Refused, next.Wanted = max(next.Refused, d.Generation), d
+	if err := a.spool.save(ctx, "state", next, results(d, all(d, why), "failed")...); err != nil {
 		a.log.Error("that a deployment failed could not be kept", "error", err)
 	}
 	a.mu.Lock()
-	a.state.Refused = next.Refused
+	a.state.Refused, a.state.Wanted = next.Refused, next.Wanted
 	a.mu.Unlock()
 	a.outbox.nudge()
 }
@@ -238,7 +252,7 @@ func (a *Agent) rollback(ctx context.Context, why string) {
 	}
 	v, err := a.compose(s.Previous, a.local, nil)
 	if err == nil {
-		err = a.atom.Deploy(ctx, v.release)
+		err = a.enact(ctx, v)
 	}
 	if err != nil {
 		a.log.Error("a new version fails too often, and the one before cannot be put back", "why", why, "error", err)
@@ -247,10 +261,10 @@ func (a *Agent) rollback(ctx context.Context, why string) {
 	}
 	bad := s.Desired
 	next := state{
-		Generation: s.Previous.Generation, Desired: s.Previous, Print: v.print, Refused: max(s.Refused, s.Generation),
+		Generation: s.Previous.Generation, Desired: s.Previous, Refused: max(s.Refused, s.Generation),
 		Serials: s.Serials, Restarted: s.Restarted, Retired: s.Retired,
 	}
-	if err := a.spool.save(ctx, "state", next, results(bad, "rolled_back", why)...); err != nil {
+	if err := a.spool.save(ctx, "state", next, results(bad, all(bad, errors.New(why)), "rolled_back")...); err != nil {
 		a.log.Error("a rollback could not be kept; it is made again after a restart", "error", err)
 	}
 	a.log.Error("a new version failed too often; the version before runs again", "generation", bad.Generation, "packages", titles(bad), "why", why)
@@ -290,20 +304,36 @@ func (a *Agent) setPaused(ctx context.Context, before, now []string) {
 	}
 }
 
-// results are the reports of what became of a generation, one for each package.
-func results(d *wire.Desired, result, detail string) []report {
+// results are the reports of what became of a generation, one for each package:
+// it is active, or what is told of its project in left.
+func results(d *wire.Desired, left map[string]error, otherwise string) []report {
 	at := time.Now().UTC()
-	if len(detail) > 8<<10 {
-		detail = detail[:8<<10] + " …"
+	became := func(pack, project string) report {
+		r := wire.DeploymentReport{Generation: d.Generation, Package: pack, State: "active", At: at}
+		if why := left[project]; why != nil {
+			if r.State, r.Detail = otherwise, why.Error(); len(r.Detail) > 8<<10 {
+				r.Detail = r.Detail[:8<<10] + " …"
+			}
+		}
+		return reportOf(aDeployment, r)
 	}
 	if len(d.Deployments) == 0 {
-		return []report{reportOf(aDeployment, wire.DeploymentReport{Generation: d.Generation, State: result, Detail: detail, At: at})}
+		return []report{became("", "")}
 	}
 	all := make([]report, len(d.Deployments))
 	for i, x := range d.Deployments {
-		all[i] = reportOf(aDeployment, wire.DeploymentReport{Generation: d.Generation, Package: x.Package, State: result, Detail: detail, At: at})
+		all[i] = became(x.Package, x.Project)
 	}
 	return all
+}
+
+// all tells the same of every project of a generation.
+func all(d *wire.Desired, why error) map[string]error {
+	left := map[string]error{"": why}
+	for _, x := range d.Deployments {
+		left[x.Project] = why
+	}
+	return left
 }
 
 func titles(d *wire.Desired) []string {
@@ -312,12 +342,6 @@ func titles(d *wire.Desired) []string {
 		names[i] = strings.TrimSpace(x.Project + " " + x.Version)
 	}
 	return names
-}
-
-func (a *Agent) isBroken() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.broken != ""
 }
 
 // askRestart keeps that a restart was asked for, and asks for it. The message
@@ -338,10 +362,14 @@ func (a *Agent) retire(ctx context.Context, id int64) bool {
 	defer a.deploying.Unlock()
 	v, err := a.compose(nil, a.local, nil)
 	if err == nil {
-		err = a.atom.Deploy(ctx, v.release)
+		err = a.enact(ctx, v)
 	}
 	if err != nil {
 		a.log.Error("what is deployed could not be taken down", "error", err)
+	} else {
+		a.mu.Lock()
+		a.runs = v
+		a.mu.Unlock()
 	}
 	a.change(ctx, func(s *state) bool { *s = state{Retired: true, Refused: s.Refused}; return true })
 	a.log.Warn("this atom was retired by its control plane; it runs nothing of it any more")

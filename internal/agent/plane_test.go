@@ -37,6 +37,7 @@ type plane struct {
 	desired  *wire.Desired
 	packages map[string][]byte
 	polls    []wire.Poll
+	beat     *wire.Heartbeat // the newest
 	reports  []wire.ExecutionReport
 	results  []wire.DeploymentReport
 	answered int
@@ -125,6 +126,9 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		p.do(func() {
 			p.reports = append(p.reports, in.Executions...)
 			p.results = append(p.results, in.Deployments...)
+			if in.Heartbeat != nil {
+				p.beat = in.Heartbeat
+			}
 		})
 		io.WriteString(w, "{}")
 	default:
@@ -142,7 +146,7 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 
 func (p *plane) answer(w http.ResponseWriter, r *http.Request, in wire.Poll) {
 	p.mu.Lock()
-	p.polls = append(p.polls, in)
+	p.polls, p.beat = append(p.polls, in), &in.Heartbeat
 	for _, id := range in.Ack {
 		for i, m := range p.messages {
 			if m.ID == id {

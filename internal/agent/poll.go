@@ -224,9 +224,10 @@ const (
 	failuresFor = 10 * time.Second
 )
 
-// unresolved counts the failed executions that nobody has dealt with. Only the
-// poll loop calls it.
+// unresolved counts the failed executions that nobody has dealt with.
 func (a *Agent) unresolved(ctx context.Context) int64 {
+	a.counting.Lock()
+	defer a.counting.Unlock()
 	if time.Since(a.counted) < failuresFor {
 		return a.failed
 	}
@@ -260,11 +261,11 @@ func (a *Agent) heartbeat(ctx context.Context) wire.Heartbeat {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.broken != "" {
-		h.Health = a.broken
+	if a.runs.broken != "" {
+		h.Health = a.runs.broken
 	}
-	if a.state.Desired != nil && len(a.state.Desired.Deployments) > 0 {
-		h.Package = a.state.Desired.Deployments[0].Package
+	for _, d := range a.runs.desired.Deployments {
+		h.Packages = append(h.Packages, d.Package)
 	}
 	return h
 }

@@ -27,6 +27,8 @@ import (
 
 // version is what is deployed, checked and with its values.
 type version struct {
+	desired *wire.Desired
+	broken  string // why projects of the generation do not run at all; "" if all do
 	release atom.Release
 	print   string          // of everything in it
 	names   map[string]bool // processes that come from packages
@@ -86,7 +88,7 @@ var errAltered = errors.New("a package was altered")
 // clean removes packages that nothing deployed needs.
 func (a *Agent) clean(s state) {
 	keep := map[string]bool{}
-	for _, d := range []*wire.Desired{s.Desired, s.Previous} {
+	for _, d := range []*wire.Desired{s.Desired, s.Wanted, s.Previous} {
 		if d != nil {
 			for _, x := range d.Deployments {
 				keep[x.Package+".tar"] = true
@@ -115,7 +117,7 @@ func (a *Agent) compose(d *wire.Desired, local []processes.File, serials map[str
 	if d == nil {
 		d = &wire.Desired{}
 	}
-	v := &version{names: map[string]bool{}, serials: maps.Clone(serials)}
+	v := &version{desired: d, names: map[string]bool{}, serials: maps.Clone(serials)}
 	owners := map[string]*owner{}
 	var files []processes.File
 	for i := range d.Deployments {

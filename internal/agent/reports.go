@@ -215,6 +215,10 @@ func (a *Agent) sendBatch(ctx context.Context, limit *int) (int, error) {
 		a.outbox.dropped.Add(int64(len(damaged)))
 		return len(damaged), a.spool.sent(ctx, damaged)
 	}
+	if len(body.Deployments) > 0 { // the poll that is held told how it was before
+		h := a.heartbeat(ctx)
+		body.Generation, body.Heartbeat = a.known(), &h
+	}
 	call, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err = a.link.call(call, wire.PathReports, body, nil)

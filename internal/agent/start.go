@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"valence/atom"
+	"valence/internal/wire"
 	"valence/processes"
 )
 
@@ -12,38 +12,40 @@ import (
 const fetchTime = 10 * time.Minute
 
 // Start deploys what was deployed when the atom stopped, with the local
-// project. If the packages cannot be run any more, the local project alone is
-// deployed, Ready and the heartbeat say why, and it is tried again with the
-// packages of the control plane. It fails if the local project cannot run.
+// project. A package that cannot be run any more is left out, the heartbeat
+// says why, and it is tried again with the packages of the control plane; so
+// is what could not run before. It fails if the local project cannot run.
 func (a *Agent) Start(ctx context.Context) error {
 	a.deploying.Lock()
 	defer a.deploying.Unlock()
 	a.mu.Lock()
 	s := a.state
 	a.mu.Unlock()
-	v, err := a.compose(s.Desired, a.local, nil)
-	if err == nil {
-		if err = a.atom.Deploy(ctx, v.release); err == nil {
-			s.Print = v.print
-			a.running(s, v, true)
-			return nil
+	d, left := s.deployments(), map[string]error{}
+	for _, x := range d.Deployments {
+		if _, err := a.archive(x.Package); err != nil {
+			left[x.Project] = err
 		}
-		err = deployError(err)
 	}
-	if atom.IsUnavailable(err) || s.Desired == nil || len(s.Desired.Deployments) == 0 {
+	now, err := a.adopt(ctx, d, a.runs, &wire.Desired{}, nil, left)
+	if err != nil {
 		return err
 	}
-	a.log.Error("what was deployed cannot run any more", "packages", titles(s.Desired), "error", err)
-	if v, alone := a.compose(nil, a.local, nil); alone != nil {
-		return alone
-	} else if err := a.atom.Deploy(ctx, v.release); err != nil {
-		return err
+	again := s.Wanted
+	if len(left) > 0 {
+		now.broken = outages(left, now.desired)
+		a.log.Error("what was deployed cannot run any more", "reason", now.broken)
+		if again == nil {
+			again = d
+		}
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.broken = err.Error()
-	a.desired = &desiredState{Desired: s.Desired} // it is tried again, with its packages fetched anew
-	ring(a.wake)
+	a.running(s, now, true)
+	if again != nil {
+		a.mu.Lock()
+		a.desired = &desiredState{Desired: again}
+		a.mu.Unlock()
+		ring(a.wake)
+	}
 	return nil
 }
 
@@ -53,18 +55,19 @@ func (a *Agent) Reload(ctx context.Context, local []processes.File) error {
 	a.deploying.Lock()
 	defer a.deploying.Unlock()
 	a.mu.Lock()
-	s := a.state
+	before := a.runs
 	a.mu.Unlock()
-	v, err := a.compose(s.Desired, local, nil)
+	v, err := a.compose(before.desired, local, nil)
 	if err != nil {
 		return err
 	}
-	if err := a.atom.Deploy(ctx, v.release); err != nil {
-		return deployError(err)
+	if err := a.enact(ctx, v); err != nil {
+		return err
 	}
+	v.broken = before.broken
 	a.local = local
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.state.Print, a.names, a.broken = v.print, v.names, ""
+	a.runs = v
+	a.mu.Unlock()
 	return nil
 }

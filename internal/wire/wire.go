@@ -53,7 +53,7 @@ type Heartbeat struct {
 	Version   string     `json:"version"`
 	Host      string     `json:"host,omitempty"`
 	StartedAt time.Time  `json:"started_at"`
-	Package   string     `json:"package,omitempty"` // SHA-256 of what runs
+	Packages  []string   `json:"packages,omitempty"` // SHA-256 of each that runs
 	Listeners []Listener `json:"listeners,omitempty"`
 	Backlog   int64      `json:"backlog"`
 	Failed    int64      `json:"failed"` // executions that nobody has dealt with
@@ -137,6 +137,8 @@ type Policy struct {
 // batch that is sent again changes nothing.
 type Reports struct {
 	Instance    string             `json:"instance"`
+	Generation  int64              `json:"generation,omitempty"` // as in Poll, with Heartbeat
+	Heartbeat   *Heartbeat         `json:"heartbeat,omitempty"`  // where the poll that is held told of another state
 	Executions  []ExecutionReport  `json:"executions,omitempty"`
 	Deployments []DeploymentReport `json:"deployments,omitempty"`
 	Logs        []LogLine          `json:"logs,omitempty"`

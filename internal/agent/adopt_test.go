@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"valence/internal/wire"
+)
+
+// deployments makes deployments of packages by their projects: project, file's
+// text, project, …
+func (p *plane) deployments(projects ...string) []wire.Deployment {
+	var all []wire.Deployment
+	for i := 0; i < len(projects); i += 2 {
+		pack := p.pack("a.yaml", projects[i+1])
+		all = append(all, wire.Deployment{ID: "d-" + pack[:8], Package: pack, Project: projects[i], Version: "1"})
+	}
+	return all
+}
+
+// became waits until a generation's result is told of every package, and gives
+// the results by project.
+func (p *plane) became(generation int64, all []wire.Deployment) map[string]wire.DeploymentReport {
+	p.t.Helper()
+	found := map[string]wire.DeploymentReport{}
+	p.wait("the results", func() bool {
+		for _, r := range p.results {
+			for _, x := range all {
+				if r.Generation == generation && r.Package == x.Package {
+					found[x.Project] = r
+				}
+			}
+		}
+		return len(found) == len(all)
+	})
+	return found
+}
+
+// generation deploys projects, and checks what became of each and what runs.
+func (p *plane) generation(r *rig, n int64, projects []string, failed string, has ...string) {
+	p.t.Helper()
+	all := p.deployments(projects...)
+	p.deploy(n, "", func(d *wire.Desired) { d.Deployments = all })
+	for project, got := range p.became(n, all) {
+		want := "active"
+		if project == failed {
+			want = "failed"
+		}
+		if got.State != want || (got.Detail != "") != (want == "failed") {
+			p.t.Errorf("generation %d, %s: %+v instead of %s", n, project, got, want)
+		}
+	}
+	for _, name := range has {
+		if gone := strings.HasPrefix(name, "!"); r.has(strings.TrimPrefix(name, "!")) == gone {
+			p.t.Errorf("generation %d: %s does not hold", n, name)
+		}
+	}
+}
+
+func process(name, step string) string { return "process: " + name + "\nsteps:\n  - " + step + "\n" }
+
+func TestProjectsDoNotHoldEachOther(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	good, bad := process("a", "log: a"), process("b", "lgo: b")
+	p.generation(r, 1, []string{"b", bad, "a", good}, "b", "a", "!b")
+	p.wait("the heartbeat tells", func() bool { return strings.Contains(p.heartbeat().Health, "b: it has errors") })
+	if r.agent.Ready() != nil {
+		t.Error("what runs is not ready:", r.agent.Ready())
+	}
+	// The other is corrected while the first breaks: its version before goes on.
+	p.generation(r, 2, []string{"a", process("a2", "lgo: a"), "b", process("b", "log: b")}, "a", "a", "b", "!a2")
+	// A third takes a name that is there.
+	p.generation(r, 3, []string{"a", good, "b", process("b", "log: b"), "c", process("a", "log: c")}, "c", "a", "b")
+	// Two that need each other's, in any order, beside one that is broken.
+	p.generation(r, 4, []string{"a", good, "x", process("x", "process: y"), "y", process("y", "log: y"), "z", bad}, "z", "a", "x", "y", "!b")
+	// The broken one is taken away.
+	p.generation(r, 5, []string{"y", process("y", "log: y"), "x", process("x", "process: y")}, "", "x", "y", "!a")
+	p.wait("the heartbeat is well", func() bool { return p.heartbeat().Health == "ok" })
+}
+
+// heartbeat gives the newest. The caller holds mu.
+func (p *plane) heartbeat() wire.Heartbeat {
+	if p.beat != nil {
+		return *p.beat
+	}
+	return wire.Heartbeat{}
+}
+
+func TestValuesOfTheMachine(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	needs := process("needs", "log: ${env.ON_MACHINE}")
+	projects := []string{"a", process("a", "log: a"), "needs", needs}
+	p.generation(r, 1, projects, "needs", "a", "!needs")
+
+	// Set on the machine, it is taken with the next start, without the control plane.
+	r.stop()
+	t.Setenv("AGENTTEST_ON_MACHINE", "here")
+	p.do(func() { p.results = nil })
+	r = start(t, p, data, r.store, nil)
+	for project, got := range p.became(1, p.deployments(projects...)) {
+		if got.State != "active" {
+			t.Errorf("%s: %+v", project, got)
+		}
+	}
+	if !r.has("needs") || !r.has("a") {
+		t.Error("not everything runs")
+	}
+
+	// Gone from the machine, the others run, and it comes back with it.
+	r.stop()
+	os.Unsetenv("AGENTTEST_ON_MACHINE")
+	r = start(t, p, data, r.store, nil)
+	if !r.has("a") || r.has("needs") || r.agent.Ready() != nil {
+		t.Error("the others do not run")
+	}
+	p.wait("the heartbeat tells", func() bool { return strings.Contains(p.heartbeat().Health, "ON_MACHINE") })
+	r.stop()
+	t.Setenv("AGENTTEST_ON_MACHINE", "here")
+	r = start(t, p, data, r.store, nil)
+	p.wait("it runs again", func() bool { return r.has("needs") && r.has("a") })
+}
