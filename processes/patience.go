@@ -16,8 +16,16 @@ type Reach struct {
 	Process   string               // that it starts; "": none
 	Handoff   bool                 // it does not wait for what it started
 	Body      *expression.Template // what the process starts with; nil: the current document
+	Marks     *Marks               // the version that it made is told from others; nil: it is not
 	Retry     *Retry               // of its own; nil: the process'
 	Timeout   time.Duration        // of one attempt; 0: the connection's
+}
+
+// Marks is what a call notes of what it wrote, so that the event that says so
+// is taken for an echo.
+type Marks struct {
+	System string // that it wrote to
+	Whole  bool   // its record is known with the answer alone: until then events of the whole system wait
 }
 
 // Reacher is implemented by the settings of steps that reach out.

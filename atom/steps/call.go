@@ -60,7 +60,11 @@ var _ = define[call]("call", kind{
 
 // Reach tells what is called.
 func (s *call) Reach() processes.Reach {
-	return processes.Reach{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
+	r := processes.Reach{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
+	if s.Marks != nil {
+		r.Marks = &processes.Marks{System: s.Marks.System, Whole: s.Marks.fromAnswer()}
+	}
+	return r
 }
 
 func (s *call) Run(f *Frame) error {

@@ -75,6 +75,7 @@ type callSummary struct {
 	TimeoutMS  int64  `json:"timeout_ms,omitempty"`
 	LongestMS  int64  `json:"longest_ms,omitempty"` // all attempts and the waits between
 	Repeatable string `json:"repeat"`               // what makes a repeat safe
+	Marks      string `json:"marks,omitempty"`      // what becomes of the event that it causes
 }
 
 func (x *explanation) print(w io.Writer) error {
@@ -131,7 +132,11 @@ func (c *callSummary) lines() []string {
 	if c.Attempts > 1 && c.LongestMS > 0 {
 		second += ", done or failed within " + exact(time.Duration(c.LongestMS)*time.Millisecond)
 	}
-	return []string{first, second, "  " + c.Repeatable}
+	lines := []string{first, second, "  " + c.Repeatable}
+	if c.Marks != "" {
+		lines = append(lines, "  "+c.Marks)
+	}
+	return lines
 }
 
 // exact prints a duration without zero parts: 1m30s, 10m, 2h.

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"valence/processes"
 )
@@ -54,6 +56,28 @@ func (e *explainer) keeps(s *processes.Step) string {
 		return fmt.Sprintf("the page that the for_each at %s is at, which of its elements are done, and where the next one begins; one page is in memory", s.Pos)
 	}
 	return ""
+}
+
+// marks tells what becomes of the event that a call's own write causes.
+func (e *explainer) marks(m *processes.Marks) string {
+	if m == nil {
+		return ""
+	}
+	var by []string
+	for _, p := range e.project.Processes {
+		if g := p.Delivery.EchoGuard; g != nil && g.System == m.System {
+			by = append(by, p.Name)
+		}
+	}
+	if len(by) == 0 {
+		return "its version is marked for " + m.System + ", but no process has an echo_guard for that"
+	}
+	slices.Sort(by)
+	waits := "of this record"
+	if m.Whole {
+		waits = "of " + m.System
+	}
+	return "its version is marked: the event of it is an echo to " + strings.Join(by, ", ") + ", and does not run; while the call is under way, events " + waits + " wait for its answer, 10s at most"
 }
 
 // redelivered tells what comes twice where no request comes in, and what a

@@ -152,7 +152,7 @@ func (e *explainer) step(s *processes.Step, durable bool) {
 	if op := r.Operation.Operation; op != nil {
 		c.What, c.Changes = r.Operation.Connection+"."+op.Name, !op.Safe
 		e.time(&c, r)
-		c.Repeatable = repeatable(&c)
+		c.Repeatable, c.Marks = repeatable(&c), e.marks(r.Marks)
 	} else {
 		c.What, c.Changes = "process "+r.Process, true
 		c.Repeatable = "its calls repeat by the same rules: valence explain " + r.Process
