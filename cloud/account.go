@@ -52,18 +52,20 @@ func hashOf(text string) []byte {
 // Bootstrap makes the account and its first token where there is no account
 // yet. It gives the token, or "" where there was something already.
 func (s *Service) Bootstrap(ctx context.Context) (token string, err error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer c.end()
 	if len(s.state.accounts) > 0 {
 		return "", nil
 	}
-	return s.open(ctx, DefaultAccount, Principal{Account: DefaultAccount, User: "first start"})
+	return s.open(ctx, c, DefaultAccount, Principal{Account: DefaultAccount, User: "first start"})
 }
 
-// open makes an account with an admin's token. The caller holds changing.
-func (s *Service) open(ctx context.Context, name string, by Principal) (token string, err error) {
+// open makes an account with an admin's token.
+func (s *Service) open(ctx context.Context, c *change, name string, by Principal) (token string, err error) {
 	secret, hash := newSecret("vt_")
-	c := &change{}
 	now := time.Now().UTC()
 	c.put(&Account{ID: name, Created: now})
 	c.put(&Token{ID: newID(), Account: name, Name: "admin", Role: Admin, Hash: hash, Created: now, By: by.User})
@@ -78,10 +80,12 @@ func (s *Service) open(ctx context.Context, name string, by Principal) (token st
 // RenewAdmin makes another admin's token of the default account, for an
 // operator who has the data folder and has lost the first.
 func (s *Service) RenewAdmin(ctx context.Context) (token string, err error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer c.end()
 	secret, hash := newSecret("vt_")
-	c := &change{}
 	c.put(&Token{ID: newID(), Account: DefaultAccount, Name: "admin", Role: Admin, Hash: hash, Created: time.Now().UTC(), By: "data folder"})
 	c.audit(Principal{Account: DefaultAccount, User: "data folder"}, "token.create", "admin", "the file with the token was gone")
 	return secret, s.commit(ctx, c)
@@ -99,12 +103,15 @@ func (s *Service) CreateAccount(ctx context.Context, p Principal, name string) (
 	if !accountName.MatchString(name) {
 		return "", invalid("name", "an account is named by up to 63 small letters, digits and dashes")
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer c.end()
 	if s.state.accounts[name] != nil {
 		return "", conflict("there is an account %s already: choose another name", name)
 	}
-	return s.open(ctx, name, p)
+	return s.open(ctx, c, name, p)
 }
 
 // Accounts lists the accounts: all for admins of the default one, else one's own.
@@ -134,8 +141,13 @@ func list[T any](s *Service, m map[string]*T, want func(*T) bool, less func(a, b
 
 // Authenticate finds out who brings a token. The user may be "", or must be
 // the one that the token stands for. An account that is not the token's gives
-// the same error as a token that there is not.
-func (s *Service) Authenticate(_ context.Context, account, user, token string) (Principal, error) {
+// the same error as a token that there is not. It fails with ErrUnavailable
+// where several control planes share a database that does not answer: a token
+// may have been ended meanwhile.
+func (s *Service) Authenticate(ctx context.Context, account, user, token string) (Principal, error) {
+	if err := s.Confirm(ctx); err != nil {
+		return Principal{}, err
+	}
 	hash := hashOf(token)
 	s.mu.RLock()
 	t := s.state.byHash[string(hash)]
@@ -159,8 +171,11 @@ func (s *Service) CreateToken(ctx context.Context, p Principal, t Token) (Token,
 	case !t.Expires.IsZero() && !t.Expires.After(time.Now()):
 		return Token{}, invalid("expires", "is in the past")
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	defer c.end()
 	for i, name := range t.Environments {
 		e := s.state.environment(p.Account, name)
 		if e == nil {
@@ -170,7 +185,6 @@ func (s *Service) CreateToken(ctx context.Context, p Principal, t Token) (Token,
 	}
 	t.ID, t.Account, t.Created, t.By = newID(), p.Account, time.Now().UTC(), p.User
 	t.Secret, t.Hash = newSecret("vt_")
-	c := &change{}
 	c.put(&t)
 	c.audit(p, "token.create", t.ID, fmt.Sprintf("%s, %s", t.Name, t.Role))
 	return t, s.commit(ctx, c)
@@ -190,8 +204,11 @@ func (s *Service) DeleteToken(ctx context.Context, p Principal, id string) error
 	if err := p.unlimited("token.delete"); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	t := owned(s.state.tokens, id, p.Account, func(t *Token) string { return t.Account })
 	if t == nil {
 		for _, x := range s.state.tokens {
@@ -206,7 +223,6 @@ func (s *Service) DeleteToken(ctx context.Context, p Principal, id string) error
 	if t == nil {
 		return missing("token", id)
 	}
-	c := &change{}
 	c.drop(t)
 	c.audit(p, "token.delete", t.ID, t.Name)
 	return s.commit(ctx, c)

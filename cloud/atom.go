@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"valence/internal/wire"
@@ -88,8 +89,11 @@ func (s *Service) Atoms(_ context.Context, p Principal) ([]Atom, error) {
 
 // RenameAtom changes the name.
 func (s *Service) RenameAtom(ctx context.Context, p Principal, id, name string) (Atom, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Atom{}, err
+	}
+	defer c.end()
 	a, err := s.atomFor(p, "atom.update", id)
 	if err != nil {
 		return Atom{}, err
@@ -99,7 +103,6 @@ func (s *Service) RenameAtom(ctx context.Context, p Principal, id, name string) 
 	}
 	next := *a
 	next.Name = name
-	c := &change{}
 	c.put(&next)
 	c.audit(p, "atom.update", a.ID, "name "+name)
 	if err := s.commit(ctx, c); err != nil {
@@ -121,8 +124,11 @@ func (s *Service) checkAtomName(account, name, id string) error {
 // RevokeAtom ends an atom's enrolment: none of its requests is answered any
 // more. Executions that it was asked for and has not taken end as errors.
 func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	a, err := s.atomFor(p, "atom.delete", id)
 	if err != nil {
 		return err
@@ -132,7 +138,7 @@ func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error 
 	}
 	next := *a
 	next.Revoked, next.Revision = true, s.revision()
-	c := &change{woken: []string{a.ID}}
+	c.wake(a.ID)
 	c.put(&next)
 	if at := s.state.attachedTo[a.ID]; at != nil {
 		c.drop(at)
@@ -148,8 +154,11 @@ func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error 
 // finishes what it has taken on and reports it, runs nothing of its control
 // plane any more, and stops asking.
 func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	a, err := s.atomFor(p, "atom.delete", id)
 	if err != nil {
 		return err
@@ -159,22 +168,22 @@ func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error 
 	}
 	next := *a
 	next.Revision = s.revision()
-	c := &change{woken: []string{a.ID}}
+	c.wake(a.ID)
 	c.put(&next)
 	if at := s.state.attachedTo[a.ID]; at != nil {
 		c.drop(at)
 	}
-	c.Messages = []*Message{{Account: a.Account, AtomID: a.ID, Created: time.Now().UTC(), Message: wire.Message{ID: s.lines.next(), Kind: wire.KindRetire}}}
+	c.message(ctx, a.Account, a.ID, "", wire.Message{Kind: wire.KindRetire})
 	c.audit(p, "atom.retire", a.ID, a.Name)
 	return s.commit(ctx, c)
 }
 
 // withdraw takes back what waits for an atom that will not ask again.
 func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
-	line := s.lines.of(a.ID)
-	line.mu.Lock()
-	ids := append([]int64(nil), line.waiting...)
-	line.mu.Unlock()
+	ids, err := s.waitingFor(ctx, c, a.ID)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	for len(ids) > 0 {
 		messages, err := s.store.Messages(ctx, a.ID, ids[:min(len(ids), maxMessages)], maxAnswer)
 		if err != nil {
@@ -195,6 +204,17 @@ func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
 	return nil
 }
 
+// waitingFor gives the messages that wait for an atom.
+func (s *Service) waitingFor(ctx context.Context, c *change, atom string) ([]int64, error) {
+	if t, ok := c.to.(Turn); ok {
+		return t.Waiting(ctx, atom)
+	}
+	line := s.lines.of(atom)
+	line.mu.Lock()
+	defer line.mu.Unlock()
+	return slices.Clone(line.waiting), nil
+}
+
 // withdrawOne takes back one message, and has its request end as an error.
 func (s *Service) withdrawOne(c *change, a *Atom, m *Message, why string) {
 	c.Dropped = append(c.Dropped, m.ID)
@@ -210,8 +230,11 @@ func (s *Service) withdrawOne(c *change, a *Atom, m *Message, why string) {
 
 // AttachAtom puts an atom into an environment.
 func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment string) (Attachment, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Attachment{}, err
+	}
+	defer c.end()
 	e, err := s.environmentFor(p, "attachment.create", environment)
 	if err != nil {
 		return Attachment{}, err
@@ -230,7 +253,6 @@ func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment
 		}
 		return Attachment{}, conflict("the atom %s is attached to another environment: detach it first", a.Name)
 	}
-	c := &change{}
 	at := s.attach(c, a, e)
 	c.audit(p, "attachment.create", at.ID, a.Name+" to "+e.Name)
 	return *at, s.commit(ctx, c)
@@ -243,7 +265,7 @@ func (s *Service) attach(c *change, a *Atom, e *Environment) *Attachment {
 	at := &Attachment{ID: newID(), Account: a.Account, AtomID: a.ID, EnvironmentID: e.ID}
 	c.put(&next)
 	c.put(at)
-	c.woken = append(c.woken, a.ID)
+	c.wake(a.ID)
 	return at
 }
 
@@ -253,13 +275,16 @@ func (s *Service) DetachAtom(ctx context.Context, p Principal, attachment string
 	if err := p.Allow("attachment.delete"); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	at := owned(s.state.attachments, attachment, p.Account, func(a *Attachment) string { return a.Account })
 	if at == nil || !p.in(at.EnvironmentID) {
 		return missing("attachment", attachment)
 	}
-	c := &change{woken: []string{at.AtomID}}
+	c.wake(at.AtomID)
 	c.drop(at)
 	if a := s.state.atoms[at.AtomID]; a != nil {
 		next := *a

@@ -33,14 +33,19 @@ func (s *Service) Peer(id string) (Peer, bool) {
 
 // Heard notes that an atom asked, and how it is.
 func (s *Service) Heard(atom string, h wire.Heartbeat, applied int64) {
-	s.lines.of(atom).heard(h, applied)
+	if s.lines.of(atom).heard(h, applied) && s.shared != nil {
+		signal(s.shared.urgent)
+	}
 }
 
 // Acknowledge forgets messages of an atom. What does not wait for it is
-// passed over, without asking the store.
+// passed over, without asking the store if that is this control plane's alone.
 func (s *Service) Acknowledge(ctx context.Context, atom string, ids []int64) error {
 	line := s.lines.of(atom)
-	if ids = line.held(ids); len(ids) == 0 {
+	if s.shared == nil { // another one may have handed out what is not known here yet
+		ids = line.held(ids)
+	}
+	if len(ids) == 0 {
 		return nil
 	}
 	if err := s.store.Acknowledge(ctx, atom, ids, time.Now().UTC()); err != nil {
@@ -70,7 +75,7 @@ func (s *Service) Next(ctx context.Context, atom string, generation int64) (*wir
 			line.unhand()
 			return nil, 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		line.later(ids[len(messages):])
+		line.given(ids, messages)
 		for _, m := range messages {
 			answer.Messages = append(answer.Messages, m.Message)
 		}
@@ -107,8 +112,11 @@ func (s *Service) Ahead(ctx context.Context, atom string, generation int64) erro
 	if generation <= s.wants(atom) || generation > time.Now().Add(24*time.Hour).UnixMilli() {
 		return nil
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	a := s.state.atoms[atom]
 	if a == nil || a.Revoked || generation <= s.generation(a) {
 		return nil
@@ -116,7 +124,6 @@ func (s *Service) Ahead(ctx context.Context, atom string, generation int64) erro
 	s.lastRevision = max(s.lastRevision, generation)
 	next := *a
 	next.Revision = s.revision()
-	c := &change{}
 	c.put(&next)
 	return s.commit(ctx, c)
 }
@@ -176,7 +183,9 @@ func (s *Service) Report(ctx context.Context, atom string, r wire.Reports) error
 		return missing("atom", atom)
 	}
 	if r.LogsFor != 0 {
-		s.asked.answer(r.LogsFor, r.Logs)
+		if err := s.answerLog(ctx, r.LogsFor, r.Logs); err != nil {
+			return err
+		}
 	}
 	if len(records)+len(results) == 0 {
 		return nil

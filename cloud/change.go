@@ -6,17 +6,58 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"valence/internal/wire"
 )
 
-// change is what one call changes, while it is put together. Changes are made
-// one at a time, under Service.changing, so that what was looked at before
-// still holds when it is written.
+// change is what one call changes, while it is put together. Who has one has
+// the turn: changes are made one at a time, so that what was looked at still
+// holds when it is written.
 type change struct {
 	Change
+	to          sink
+	lines       *lines
 	puts, drops []kept
 	deployments bool     // the active deployments may differ afterwards
 	woken       []string // atoms that it concerns
 	err         error
+	release     func()
+}
+
+// sink is where a change is written: the store, or the turn of a store that
+// several control planes use.
+type sink interface {
+	Write(ctx context.Context, c *Change) error
+	PutArchive(ctx context.Context, sha string, archive []byte) error
+}
+
+// begin waits for the turn to change something. Whoever got it calls end.
+func (s *Service) begin(ctx context.Context) (*change, error) {
+	if s.shared != nil {
+		return s.beginShared(ctx)
+	}
+	s.changing.Lock()
+	return &change{to: s.store, lines: s.lines, release: s.changing.Unlock}, nil
+}
+
+// end gives the turn back.
+func (c *change) end() { c.release() }
+
+// wake lets an atom that is held look again when the change is there.
+func (c *change) wake(atom string) { c.woken = append(c.woken, atom) }
+
+// message adds a message for an atom and gives its id. The request that it is
+// about may be "".
+func (c *change) message(ctx context.Context, account, atom, request string, m wire.Message) int64 {
+	if t, ok := c.to.(Turn); ok {
+		var err error
+		m.ID, err = t.MessageID(ctx)
+		c.err = errors.Join(c.err, err)
+	} else {
+		m.ID = c.lines.next()
+	}
+	c.Messages = append(c.Messages, &Message{Message: m, Account: account, AtomID: atom, Request: request, Created: time.Now().UTC()})
+	return m.ID
 }
 
 func (c *change) put(o kept) {
@@ -55,7 +96,7 @@ func (s *Service) touch(c *change, e *Environment) {
 	next.Revision = s.revision()
 	c.put(&next)
 	for atom := range s.state.attached[e.ID] {
-		c.woken = append(c.woken, atom)
+		c.wake(atom)
 	}
 }
 
@@ -66,17 +107,33 @@ func (s *Service) revision() int64 {
 	return s.lastRevision
 }
 
-// commit writes a change, then shows it, then wakes those it concerns. The
-// caller holds changing.
+// commit writes a change, then shows it, then wakes those it concerns.
 func (s *Service) commit(ctx context.Context, c *change) error {
 	if c.err != nil {
 		return c.err
 	}
 	// Whether the caller waits or not, what is on disk and what is in memory
 	// must not differ.
-	if err := s.store.Write(context.WithoutCancel(ctx), &c.Change); err != nil {
+	if err := c.to.Write(context.WithoutCancel(ctx), &c.Change); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	if t, ok := c.to.(Turn); ok {
+		s.shared.applied.Store(t.Position())
+	}
+	s.show(c)
+	s.lines.forget(c.Dropped)
+	for _, m := range c.Messages {
+		s.lines.of(m.AtomID).add(m.ID)
+	}
+	for _, r := range c.Records {
+		s.waiters.tell(r.RequestID)
+	}
+	return nil
+}
+
+// show puts what a change holds into memory, and wakes the atoms that it
+// concerns.
+func (s *Service) show(c *change) {
 	s.mu.Lock()
 	for _, o := range c.drops {
 		s.state.drop(o)
@@ -88,15 +145,7 @@ func (s *Service) commit(ctx context.Context, c *change) error {
 		s.state.reindex()
 	}
 	s.mu.Unlock()
-	s.lines.forget(c.Dropped)
-	for _, m := range c.Messages {
-		s.lines.of(m.AtomID).add(m.ID)
-	}
-	for _, r := range c.Records {
-		s.waiters.tell(r.RequestID)
-	}
 	for _, atom := range c.woken {
 		s.lines.of(atom).wake()
 	}
-	return nil
 }

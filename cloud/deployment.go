@@ -11,8 +11,11 @@ import (
 // before is inactive from then on. Deploying what is active already changes
 // nothing but its listeners, and is no error.
 func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deployment, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Deployment{}, err
+	}
+	defer c.end()
 	e, err := s.environmentFor(p, "deployment.create", d.EnvironmentID)
 	if err != nil {
 		return Deployment{}, err
@@ -31,7 +34,6 @@ func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deploy
 		return Deployment{}, err
 	}
 	before := s.state.active[e.ID][x.Project]
-	c := &change{}
 	detail := fmt.Sprintf("%s %s to %s", x.Project, x.Version, e.Name)
 	if before != nil && before.PackageID == x.ID {
 		next := *before
@@ -123,8 +125,11 @@ func (s *Service) Undeploy(ctx context.Context, p Principal, id string) error {
 	if err := p.Allow("deployment.delete"); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	d := owned(s.state.deployments, id, p.Account, func(d *Deployment) string { return d.Account })
 	if d == nil || !p.in(d.EnvironmentID) {
 		return missing("deployment", id)
@@ -134,7 +139,6 @@ func (s *Service) Undeploy(ctx context.Context, p Principal, id string) error {
 	}
 	next := *d
 	next.Active = false
-	c := &change{}
 	c.put(&next)
 	if e := s.state.environments[d.EnvironmentID]; e != nil {
 		s.touch(c, e)

@@ -28,8 +28,11 @@ func (s *Service) CreateInstallToken(ctx context.Context, p Principal, environme
 	if lives < time.Minute || lives > MaxInstall {
 		return InstallToken{}, invalid("durationMinutes", "is from 1 to %d", int(MaxInstall/time.Minute))
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return InstallToken{}, err
+	}
+	defer c.end()
 	t := InstallToken{ID: newID(), Account: p.Account, CreatedBy: p.User, Created: time.Now().UTC()}
 	t.Expires = t.Created.Add(lives)
 	detail := "for no environment"
@@ -43,7 +46,6 @@ func (s *Service) CreateInstallToken(ctx context.Context, p Principal, environme
 		return InstallToken{}, err
 	}
 	t.Token, t.Hash = newSecret("vi_")
-	c := &change{}
 	c.put(&t)
 	for _, old := range s.state.installs { // those that are long over go
 		if time.Since(old.Expires) > s.o.Retention {
@@ -76,8 +78,11 @@ func (e *RefusedError) Unwrap() error { return ErrUnauthenticated }
 // answer was lost, gives the same answer; any other use of a token that was
 // used is refused, and its account sees that.
 func (s *Service) Enrol(ctx context.Context, e wire.Enrol, from string) (*wire.Enrolled, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.end()
 	t := s.state.installBy[string(hashOf(e.Token))]
 	if t == nil {
 		return nil, &RefusedError{CodeUnknownToken, "there is no such install token: make one with valence cloud install-token"}
@@ -103,7 +108,6 @@ func (s *Service) Enrol(ctx context.Context, e wire.Enrol, from string) (*wire.E
 	}
 	used := *t
 	used.Used, used.AtomID = true, a.ID
-	c := &change{}
 	c.put(&used)
 	detail := "in no environment"
 	if at := s.state.environments[t.Environment]; at != nil {

@@ -17,13 +17,15 @@ func (s *Service) CreateEnvironment(ctx context.Context, p Principal, e Environm
 	if e.Classification == "" {
 		e.Classification = Test
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Environment{}, err
+	}
+	defer c.end()
 	e.ID, e.Account, e.Created, e.Revision = newID(), p.Account, time.Now().UTC(), s.revision()
 	if err := s.checkEnvironment(&e); err != nil {
 		return Environment{}, err
 	}
-	c := &change{}
 	c.put(&e)
 	c.audit(p, "environment.create", e.ID, e.Name)
 	return e, s.commit(ctx, c)
@@ -81,8 +83,11 @@ func (s *Service) SetPolicy(ctx context.Context, p Principal, id string, policy 
 }
 
 func (s *Service) changeEnvironment(ctx context.Context, p Principal, id, detail string, f func(*Environment)) (Environment, error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Environment{}, err
+	}
+	defer c.end()
 	e, err := s.environmentFor(p, "environment.update", id)
 	if err != nil {
 		return Environment{}, err
@@ -92,7 +97,6 @@ func (s *Service) changeEnvironment(ctx context.Context, p Principal, id, detail
 	if err := s.checkEnvironment(&next); err != nil {
 		return Environment{}, err
 	}
-	c := &change{}
 	s.touch(c, &next)
 	c.audit(p, "environment.update", e.ID, detail)
 	return next, s.commit(ctx, c)
@@ -114,8 +118,11 @@ func (s *Service) environmentFor(p Principal, a Action, id string) (*Environment
 // DeleteEnvironment removes an environment that no atom is attached to, with
 // its deployments and values.
 func (s *Service) DeleteEnvironment(ctx context.Context, p Principal, id string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	e, err := s.environmentFor(p, "environment.delete", id)
 	if err != nil {
 		return err
@@ -123,7 +130,6 @@ func (s *Service) DeleteEnvironment(ctx context.Context, p Principal, id string)
 	if len(s.state.attached[e.ID]) > 0 {
 		return conflict("the environment %s has atoms: detach, retire or revoke them first", e.Name)
 	}
-	c := &change{}
 	c.drop(e)
 	for _, d := range s.state.deployments {
 		if d.EnvironmentID == e.ID {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,6 +132,16 @@ func (w *waiters) remove(request string, ch chan struct{}) {
 	}
 }
 
+// tellAll lets everybody look again.
+func (w *waiters) tellAll() {
+	w.mu.Lock()
+	all := slices.Collect(maps.Keys(w.all))
+	w.mu.Unlock()
+	for _, request := range all {
+		w.tell(request)
+	}
+}
+
 func (w *waiters) tell(request string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -253,11 +265,12 @@ func (s *Service) CancelExecution(ctx context.Context, p Principal, id string) e
 			what = r.Execution // not asked for by a request: the atom's own id
 		}
 	}
-	c := &change{}
-	c.Messages = []*Message{{Account: p.Account, AtomID: atom, Request: request, Created: time.Now().UTC(),
-		Message: wire.Message{ID: s.lines.next(), Kind: wire.KindCancel, Cancel: what}}}
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	c.message(ctx, p.Account, atom, request, wire.Message{Kind: wire.KindCancel, Cancel: what})
 	c.audit(p, "execution.cancel", id, "")
-	s.changing.Lock()
-	defer s.changing.Unlock()
 	return s.commit(ctx, c)
 }

@@ -48,13 +48,15 @@ func (s *Service) Extensions(_ context.Context, p Principal, environment string)
 // SetExtensions sets fields of an environment, and removes those that are not
 // Set. Fields that are not named stay.
 func (s *Service) SetExtensions(ctx context.Context, p Principal, environment string, fields []Extension) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	e, err := s.environmentFor(p, "extension.update", environment)
 	if err != nil {
 		return err
 	}
-	c := &change{}
 	for _, f := range fields {
 		if !fieldName.MatchString(f.Name) {
 			return invalid(f.Name, "a field is env.NAME, secret.NAME or connection.NAME.SETTING")

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type line struct {
 	stored    time.Time // the last seen that is in the store
 	heartbeat wire.Heartbeat
 	applied   int64
+	beat      []byte // the heartbeat that other control planes have been told
 }
 
 func newLines() *lines { return &lines{all: map[string]*line{}} }
@@ -168,13 +170,25 @@ func (x *line) due(limit int) (ids []int64, wait time.Duration) {
 	return ids, wait
 }
 
-// later takes back messages that had no room in an answer.
-func (x *line) later(ids []int64) {
+// given notes which of the messages that were to be handed out are: the first,
+// as far as there is room. What is missing among them was acknowledged
+// meanwhile; what comes after them is taken back.
+func (x *line) given(ids []int64, messages []*Message) {
+	last := int64(math.MaxInt64) // there always is room for one
+	if len(messages) > 0 {
+		last = messages[len(messages)-1].ID
+	}
+	var gone []int64
 	x.mu.Lock()
 	for _, id := range ids {
-		delete(x.handed, id)
+		if id > last {
+			delete(x.handed, id)
+		} else if !slices.ContainsFunc(messages, func(m *Message) bool { return m.ID == id }) {
+			gone = append(gone, id)
+		}
 	}
 	x.mu.Unlock()
+	x.remove(gone)
 }
 
 // unhand takes back what was handed out: it did not arrive, or it went to
@@ -191,11 +205,15 @@ func (x *line) seenAt(at time.Time) {
 	x.mu.Unlock()
 }
 
-// heard notes what an atom said.
-func (x *line) heard(h wire.Heartbeat, applied int64) {
+// heard notes what an atom said, and reports whether that is news to who looks.
+func (x *line) heard(h wire.Heartbeat, applied int64) (news bool) {
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	was := &x.heartbeat
+	news = time.Since(x.seen) > silence || applied != x.applied || h.Version != was.Version || h.Health != was.Health ||
+		!slices.Equal(h.Packages, was.Packages) || !slices.Equal(h.Listeners, was.Listeners)
 	x.seen, x.heartbeat, x.applied = time.Now(), h, applied
-	x.mu.Unlock()
+	return news
 }
 
 // length is how many messages wait.

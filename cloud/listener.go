@@ -5,7 +5,6 @@ import (
 	"maps"
 	"sort"
 	"strings"
-	"time"
 
 	"valence/internal/wire"
 )
@@ -24,8 +23,11 @@ type ListenerState struct {
 // no process, and process is an id or a name. What an operator said of an atom
 // holds over new versions.
 func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process, action string) error {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	a, err := s.atomFor(p, "listener.update", atom)
 	if err != nil {
 		return err
@@ -39,27 +41,27 @@ func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process
 	}
 	var names []string
 	if all {
-		for _, c := range s.deployedTo(a.ID) {
-			names = append(names, c.Name)
+		for _, x := range s.deployedTo(a.ID) {
+			names = append(names, x.Name)
 		}
 	} else {
-		c := s.deployed(a.ID, process)
-		if c == nil {
-			c = s.deployed(a.ID, s.processID(a.ID, process))
+		x := s.deployed(a.ID, process)
+		if x == nil {
+			x = s.deployed(a.ID, s.processID(a.ID, process))
 		}
-		if c == nil {
+		if x == nil {
 			return missing("listener", process)
 		}
-		names = []string{c.Name}
+		names = []string{x.Name}
 	}
-	c := &change{woken: []string{a.ID}}
+	c.wake(a.ID)
 	c.audit(p, "listener.update", a.ID, action+" "+process)
 	if verb == "restart" {
-		m := wire.Message{ID: s.lines.next(), Kind: wire.KindRestart}
+		m := wire.Message{Kind: wire.KindRestart}
 		if !all {
 			m.Process = names[0]
 		}
-		c.Messages = []*Message{{Account: a.Account, AtomID: a.ID, Created: time.Now().UTC(), Message: m}}
+		c.message(ctx, a.Account, a.ID, "", m)
 		return s.commit(ctx, c)
 	}
 	next := *a

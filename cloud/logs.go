@@ -2,6 +2,8 @@ package cloud
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"sync"
 	"time"
 
@@ -15,19 +17,25 @@ const (
 )
 
 // asked are questions for logs that wait for their answer. The answers pass
-// through; they are not stored.
+// through; a store that is shared keeps them until the control plane that asked
+// has taken them.
 type asked struct {
 	mu sync.Mutex
-	by map[int64]chan []wire.LogLine
+	by map[int64]chan logAnswer
 }
 
-func (a *asked) put(id int64) chan []wire.LogLine {
+type logAnswer struct {
+	lines []wire.LogLine
+	left  bool // it is in the store
+}
+
+func (a *asked) put(id int64) chan logAnswer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.by == nil {
-		a.by = map[int64]chan []wire.LogLine{}
+		a.by = map[int64]chan logAnswer{}
 	}
-	ch := make(chan []wire.LogLine, 1)
+	ch := make(chan logAnswer, 1)
 	a.by[id] = ch
 	return ch
 }
@@ -38,13 +46,44 @@ func (a *asked) drop(id int64) {
 	delete(a.by, id)
 }
 
-func (a *asked) answer(id int64, lines []wire.LogLine) {
+// answer gives false for a question that nobody asks here.
+func (a *asked) answer(id int64, x logAnswer) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if ch := a.by[id]; ch != nil {
-		ch <- lines
+	ch := a.by[id]
+	if ch != nil {
+		ch <- x
 		delete(a.by, id)
 	}
+	return ch != nil
+}
+
+// answerLog passes the answer of an atom on, to the control plane that asked.
+func (s *Service) answerLog(ctx context.Context, question int64, lines []wire.LogLine) error {
+	if s.asked.answer(question, logAnswer{lines: lines}) || s.shared == nil {
+		return nil
+	}
+	text, err := json.Marshal(lines)
+	if err == nil {
+		err = s.shared.store.LeaveLog(ctx, question, text)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// taken gives the lines of an answer.
+func (s *Service) taken(ctx context.Context, question int64, x logAnswer) ([]wire.LogLine, error) {
+	if !x.left {
+		return x.lines, nil
+	}
+	text, err := s.shared.store.TakeLog(ctx, question)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	var lines []wire.LogLine
+	return lines, json.Unmarshal(text, &lines)
 }
 
 // AtomLog asks an atom for the last lines of its log, at most 1,000, and waits
@@ -53,34 +92,44 @@ func (s *Service) AtomLog(ctx context.Context, p Principal, id string, lines int
 	if lines < 1 || lines > maxLogLines {
 		return nil, &InvalidError{Field: "lines", Message: "the number of lines is from 1 to 1000"}
 	}
-	s.changing.Lock()
+	question, answer, err := s.ask(ctx, p, id, lines)
+	if err != nil {
+		return nil, err
+	}
+	defer s.asked.drop(question)
+	patience := time.NewTimer(logPatience)
+	defer patience.Stop()
+	select {
+	case found := <-answer:
+		return s.taken(ctx, question, found)
+	case <-patience.C:
+		return nil, conflict("the atom %s did not answer within %s; it may be of an older version", id, logPatience)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// ask sends the question for a log.
+func (s *Service) ask(ctx context.Context, p Principal, id string, lines int) (question int64, answer <-chan logAnswer, err error) {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer c.end()
 	a, err := s.atomFor(p, "atom.log", id)
 	if err == nil && (a.Revoked || s.filled(a).Status != Online) {
 		err = conflict("the atom %s is not in touch with the control plane", a.Name)
 	}
 	if err != nil {
-		s.changing.Unlock()
-		return nil, err
+		return 0, nil, err
 	}
-	m := wire.Message{ID: s.lines.next(), Kind: wire.KindLogs, Lines: lines}
-	answer := s.asked.put(m.ID)
-	defer s.asked.drop(m.ID)
-	c := &change{woken: []string{a.ID}}
-	c.Messages = []*Message{{Account: a.Account, AtomID: a.ID, Created: time.Now().UTC(), Message: m}}
+	c.wake(a.ID)
+	question = c.message(ctx, a.Account, a.ID, "", wire.Message{Kind: wire.KindLogs, Lines: lines})
 	c.audit(p, "atom.log", a.ID, a.Name)
-	err = s.commit(ctx, c)
-	s.changing.Unlock()
-	if err != nil {
-		return nil, err
+	answer = s.asked.put(question)
+	if err := s.commit(ctx, c); err != nil {
+		s.asked.drop(question)
+		return 0, nil, err
 	}
-	patience := time.NewTimer(logPatience)
-	defer patience.Stop()
-	select {
-	case found := <-answer:
-		return found, nil
-	case <-patience.C:
-		return nil, conflict("the atom %s did not answer within %s; it may be of an older version", a.Name, logPatience)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return question, answer, nil
 }

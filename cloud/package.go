@@ -46,12 +46,15 @@ func (s *Service) CreatePackage(ctx context.Context, p Principal, u Upload) (Pac
 	if err != nil {
 		return Package{}, err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if err := s.store.PutArchive(ctx, x.SHA256, u.Archive); err != nil {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Package{}, err
+	}
+	defer c.end()
+	if err := c.to.PutArchive(ctx, x.SHA256, u.Archive); err != nil {
 		return Package{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return s.addPackage(ctx, p, x, names)
+	return s.addPackage(ctx, c, p, x, names)
 }
 
 // inspect reads what is in an archive: its processes and the fields it needs.
@@ -122,8 +125,8 @@ func checkStatement(text, signature []byte, x *Package, environment string) erro
 	return nil
 }
 
-// addPackage writes a package whose archive is stored. The caller holds changing.
-func (s *Service) addPackage(ctx context.Context, p Principal, x *Package, names []string) (Package, error) {
+// addPackage writes a package whose archive is stored.
+func (s *Service) addPackage(ctx context.Context, c *change, p Principal, x *Package, names []string) (Package, error) {
 	for _, other := range s.state.packages {
 		if other.Account != p.Account || other.Project != x.Project || other.Version != x.Version {
 			continue
@@ -136,13 +139,11 @@ func (s *Service) addPackage(ctx context.Context, p Principal, x *Package, names
 		}
 		next := *other // the same package, stated anew
 		next.Statement, next.Signature = x.Statement, x.Signature
-		c := &change{}
 		c.put(&next)
 		c.audit(p, "package.create", next.ID, fmt.Sprintf("another statement for %s %s", x.Project, x.Version))
 		return next, s.commit(ctx, c)
 	}
 	x.ID, x.Account, x.By, x.Created = newID(), p.Account, p.User, time.Now().UTC()
-	c := &change{}
 	for _, name := range names {
 		id := ProcessID(p.Account, x.Project, name)
 		x.Components = append(x.Components, id)
@@ -165,10 +166,13 @@ func (s *Service) PackageComponent(ctx context.Context, p Principal, component, 
 	if err := p.Allow("package.create"); err != nil {
 		return Package{}, err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	c := owned(s.state.components, component, p.Account, func(c *Component) string { return c.Account })
-	if c == nil {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Package{}, err
+	}
+	defer c.end()
+	x := owned(s.state.components, component, p.Account, func(c *Component) string { return c.Account })
+	if x == nil {
 		return Package{}, missing("component", component)
 	}
 	var newest *Package
@@ -194,10 +198,9 @@ func (s *Service) PackageComponent(ctx context.Context, p Principal, component, 
 	}
 	next := *newest
 	next.Version, next.Notes, next.ID, next.By, next.Created = version, notes, newID(), p.User, time.Now().UTC()
-	ch := &change{}
-	ch.put(&next)
-	ch.audit(p, "package.create", next.ID, fmt.Sprintf("%s %s, %s", next.Project, next.Version, next.SHA256))
-	return next, s.commit(ctx, ch)
+	c.put(&next)
+	c.audit(p, "package.create", next.ID, fmt.Sprintf("%s %s, %s", next.Project, next.Version, next.SHA256))
+	return next, s.commit(ctx, c)
 }
 
 // Package gives one.
@@ -258,13 +261,15 @@ func (s *Service) DeletePackage(ctx context.Context, p Principal, id string) err
 	if err := p.Allow("package.delete"); err != nil {
 		return err
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
 	x := owned(s.state.packages, id, p.Account, func(x *Package) string { return x.Account })
 	if x == nil {
 		return missing("package", id)
 	}
-	c := &change{}
 	for _, d := range s.state.deployments {
 		if d.PackageID != x.ID {
 			continue

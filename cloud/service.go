@@ -46,6 +46,7 @@ type Service struct {
 
 	changing     sync.Mutex // one change at a time
 	lastRevision int64      // under changing
+	shared       *sharing   // with other control planes; nil: the store is this one's alone
 
 	mu    sync.RWMutex // of state; held for moments only
 	state *state
@@ -72,6 +73,9 @@ func New(ctx context.Context, store Store, o Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{o: o, log: o.Log, store: store, box: box, state: newState(), lines: newLines(), rates: rates{limit: o.Rate, burst: o.Burst}}
+	if shared, ok := store.(Shared); ok {
+		s.shared = newSharing(shared)
+	}
 	if err := s.load(ctx); err != nil {
 		return nil, fmt.Errorf("load the control plane: %w", err)
 	}
@@ -79,17 +83,14 @@ func New(ctx context.Context, store Store, o Options) (*Service, error) {
 }
 
 func (s *Service) load(ctx context.Context) error {
+	if s.shared != nil {
+		return s.resume(ctx)
+	}
 	if err := s.store.Load(ctx, s.state.read); err != nil {
 		return err
 	}
 	s.state.reindex()
-	for _, e := range s.state.environments {
-		s.lastRevision = max(s.lastRevision, e.Revision)
-	}
-	for _, a := range s.state.atoms {
-		s.lastRevision = max(s.lastRevision, a.Revision)
-		s.lines.of(a.ID)
-	}
+	s.revisions()
 	highest, err := s.store.Waiting(ctx, func(atom string, id int64) error {
 		s.lines.of(atom).add(id)
 		return nil
@@ -105,8 +106,19 @@ func (s *Service) load(ctx context.Context) error {
 	return err
 }
 
+// revisions finds the newest revision that there is.
+func (s *Service) revisions() {
+	for _, e := range s.state.environments {
+		s.lastRevision = max(s.lastRevision, e.Revision)
+	}
+	for _, a := range s.state.atoms {
+		s.lastRevision = max(s.lastRevision, a.Revision)
+		s.lines.of(a.ID)
+	}
+}
+
 // Ready is nil while the control plane takes requests.
-func (s *Service) Ready() error { return s.store.Err() }
+func (s *Service) Ready() error { return errors.Join(s.store.Err(), s.Vouch()) }
 
 // How often the background looks.
 const (
@@ -117,6 +129,11 @@ const (
 // Run does what is to be done from time to time, until ctx ends: it stores
 // when atoms were heard of, and deletes what is over.
 func (s *Service) Run(ctx context.Context) error {
+	if s.shared != nil {
+		var sharing sync.WaitGroup
+		sharing.Go(func() { s.runShared(ctx) })
+		defer sharing.Wait()
+	}
 	tick, purge := time.NewTicker(seenEvery), time.NewTicker(purgeEvery)
 	defer tick.Stop()
 	defer purge.Stop()
@@ -137,6 +154,9 @@ func (s *Service) Run(ctx context.Context) error {
 const seenBatch = 500
 
 func (s *Service) storeSeen(ctx context.Context) {
+	if s.shared != nil {
+		return // it is in the beats
+	}
 	batch := map[string]time.Time{}
 	flush := func() {
 		if len(batch) == 0 {
@@ -193,13 +213,15 @@ func (s *Service) over(before time.Time) []string {
 // giveUp ends requests that their atom did not take within the retention; more
 // tells that there may be others.
 func (s *Service) giveUp(ctx context.Context, before time.Time) (more bool, err error) {
-	s.changing.Lock()
-	defer s.changing.Unlock()
+	c, err := s.begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.end()
 	stale, err := s.store.Stale(ctx, before, maxMessages)
 	if err != nil || len(stale) == 0 {
 		return false, err
 	}
-	c := &change{}
 	for _, m := range stale {
 		if a := s.state.atoms[m.AtomID]; a != nil {
 			s.withdrawOne(c, a, m, "the atom did not take the request within the retention")

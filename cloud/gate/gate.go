@@ -71,6 +71,7 @@ func New(s *cloud.Service, o Options) *Gate {
 		o: o, service: s, log: o.Log, mux: http.NewServeMux(), epoch: base64.RawURLEncoding.EncodeToString(b[:]),
 		judges: judges{slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), queue: int64(o.Queue)}, closing: make(chan struct{}),
 	}
+	s.SetDoor(door{g})
 	g.mux.HandleFunc("POST "+wire.PathEnrol, g.enrol)
 	g.mux.HandleFunc("POST "+wire.PathPoll, g.signed(maxPoll, g.poll))
 	g.mux.HandleFunc("POST "+wire.PathReports, g.signed(maxReports, g.reports))
@@ -198,6 +199,9 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		// The atom is gone: nobody reads an answer.
 	default:
+		if g.service.Vouch() != nil { // another control plane may be able to answer
+			w.Header().Set("Connection", "close")
+		}
 		g.log.Error("a request of an atom failed", "path", r.URL.Path, "error", err)
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(5)))
 		refuse(w, http.StatusServiceUnavailable, wire.Refusal{Code: codeInternal, Error: "the control plane cannot store or read now; ask again"})

@@ -123,7 +123,18 @@ func (g *Gate) signed(limit int64, next func(http.ResponseWriter, *http.Request,
 			refuse(w, http.StatusUnauthorized, wire.Refusal{Code: codeEpoch, Error: "the control plane has started since; sign for its new epoch", Epoch: g.epoch})
 			return
 		}
+		if err := g.service.Vouch(); err != nil {
+			g.fail(w, r, err)
+			return
+		}
 		p, known := g.service.Peer(claim.Atom)
+		if !known { // it may have enrolled at another control plane just now
+			if err := g.service.Confirm(r.Context()); err != nil {
+				g.fail(w, r, err)
+				return
+			}
+			p, known = g.service.Peer(claim.Atom)
+		}
 		if !known {
 			g.denied(w, r, cloud.Peer{}, codeUnknown, "this atom is not known here: enrol it")
 			return

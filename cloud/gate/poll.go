@@ -19,7 +19,16 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 	l, _ := r.Context().Value(linkKey{}).(*link)
 	l.carry("")
 	state := g.peers.of(p.ID)
-	replaced, changed, ok := state.begin(q.Instance, l)
+	ok, err := g.claim(r, state, p.ID, q.Instance)
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	var replaced chan struct{}
+	var changed bool
+	if ok {
+		replaced, changed, ok = state.begin(q.Instance, l)
+	}
 	if !ok {
 		g.o.Metrics.Poll("fenced")
 		g.service.Refused(r.Context(), p, "fenced", from(r))
@@ -87,6 +96,9 @@ func (g *Gate) wait(r *http.Request, atom string, q *wire.Poll, replaced <-chan 
 		}
 		if p, known := g.service.Peer(atom); !known || p.Revoked {
 			return polled, nil
+		}
+		if err := g.service.Vouch(); err != nil {
+			return nil, err
 		}
 		left := time.Until(until)
 		if left <= 0 {

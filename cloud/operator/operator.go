@@ -112,6 +112,11 @@ func (a *api) known(route route) http.Handler {
 			token = strings.TrimSpace(text)
 		}
 		p, err := a.service.Authenticate(r.Context(), vars["account"], strings.TrimPrefix(user, "BOOMI_TOKEN."), token)
+		if errors.Is(err, cloud.ErrUnavailable) {
+			w.Header().Set("Retry-After", "5")
+			problem(w, http.StatusServiceUnavailable, "This control plane does not reach its database; send this again later.")
+			return
+		}
 		if err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="valence cloud"`)
 			problem(w, http.StatusUnauthorized, "Send an API token of this account as Authorization: Bearer …; valence cloud token makes one.")

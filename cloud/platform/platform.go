@@ -236,6 +236,9 @@ func (a *api) fail(c *call, err error) {
 	if status == http.StatusInternalServerError {
 		a.log.Error("platform API", "method", c.request.Method, "path", c.request.URL.Path, "error", err)
 	}
+	if status == http.StatusServiceUnavailable && c.answer.Header().Get("Retry-After") == "" {
+		c.answer.Header().Set("Retry-After", "5")
+	}
 	if status == http.StatusUnauthorized {
 		c.answer.Header().Set("WWW-Authenticate", `Basic realm="valence"`)
 	}
