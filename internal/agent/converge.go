@@ -58,8 +58,9 @@ func never(format string, args ...any) error { return &permanent{fmt.Errorf(form
 // alteredTries is how often a package is fetched that comes altered.
 const alteredTries = 3
 
-// want takes a generation to converge on; only the newest counts.
-func (a *Agent) want(d *wire.Desired) {
+// want takes a generation to converge on; only the newest counts. It is false
+// for one that is not newer than what is known.
+func (a *Agent) want(d *wire.Desired) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	known := max(a.state.Generation, a.state.Refused)
@@ -67,10 +68,11 @@ func (a *Agent) want(d *wire.Desired) {
 		known = max(known, a.desired.Generation)
 	}
 	if d.Generation <= known {
-		return
+		return false
 	}
 	a.desired = &desiredState{Desired: d}
 	ring(a.wake)
+	return true
 }
 
 // converging reports whether there is a generation that is not dealt with.
@@ -181,8 +183,8 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 		return fmt.Errorf("keep what is deployed: %w", err)
 	}
 	a.running(next, now, changed)
-	a.outbox.nudge()
 	a.clean(next)
+	a.outbox.nudge()
 	for project, why := range left {
 		a.log.Error("a deployment was not taken; what ran of it before goes on", "generation", d.Generation, "project", project, "reason", why)
 	}
@@ -345,9 +347,17 @@ func titles(d *wire.Desired) []string {
 }
 
 // askRestart keeps that a restart was asked for, and asks for it. The message
-// comes again after it, and is then known.
+// comes again after it, and is then known: ids grow, so one restart is that of
+// every message until then.
 func (a *Agent) askRestart(ctx context.Context, id int64) bool {
-	if !a.change(ctx, func(s *state) bool { old := s.Restarted; s.Restarted = id; return old != id }) {
+	a.deploying.Lock() // a deployment writes the state, too
+	defer a.deploying.Unlock()
+	done := true
+	err := a.change(ctx, func(s *state) { done, s.Restarted = id <= s.Restarted, max(id, s.Restarted) })
+	if err != nil {
+		return false // after a restart it would be asked for again, and again
+	}
+	if done {
 		return true
 	}
 	a.log.Info("the control plane asks for a restart")
@@ -371,9 +381,11 @@ func (a *Agent) retire(ctx context.Context, id int64) bool {
 		a.runs = v
 		a.mu.Unlock()
 	}
-	a.change(ctx, func(s *state) bool { *s = state{Retired: true, Refused: s.Refused}; return true })
+	if err := a.change(ctx, func(s *state) { *s = state{Retired: true, Refused: s.Refused} }); err != nil {
+		return false // after a restart it would run everything again
+	}
 	a.log.Warn("this atom was retired by its control plane; it runs nothing of it any more")
-	a.acks.add(id)
+	a.acks.add(id, "")
 	if _, err := a.pollOnce(ctx, 0, a.acks.all()); err != nil {
 		a.log.Debug("the control plane does not know that the atom is retired", "error", err)
 	}
@@ -386,19 +398,19 @@ func (a *Agent) isRetired() bool {
 	return a.state.Retired
 }
 
-// change writes a change of the state, if f makes one, and reports whether it did.
-func (a *Agent) change(ctx context.Context, f func(*state) bool) bool {
+// change writes a change of the state. Where it cannot be kept it has no effect.
+// The caller holds deploying.
+func (a *Agent) change(ctx context.Context, f func(*state)) error {
 	a.mu.Lock()
 	next := a.state
 	a.mu.Unlock()
-	if !f(&next) {
-		return false
-	}
+	f(&next)
 	if err := a.spool.save(ctx, "state", next); err != nil {
 		a.log.Error("the agent's state could not be kept", "error", err)
+		return err
 	}
 	a.mu.Lock()
 	a.state = next
 	a.mu.Unlock()
-	return true
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"valence/internal/wire"
 )
@@ -13,6 +14,7 @@ import (
 const (
 	keptLines   = 1_000
 	longestLine = 4 << 10
+	logTime     = 20 * time.Second
 )
 
 // Recent is a log that also keeps its last lines, for the control plane to ask
@@ -92,6 +94,8 @@ func (a *Agent) tellLog(ctx context.Context, m wire.Message) bool {
 	if a.o.Logs != nil {
 		r.Logs = a.o.Logs(m.Lines)
 	}
+	ctx, cancel := context.WithTimeout(ctx, logTime) // polls wait for it
+	defer cancel()
 	err := a.link.call(ctx, wire.PathReports, r, nil)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		a.log.Debug("the log was asked for and could not be sent", "error", err)

@@ -18,13 +18,21 @@ import (
 type acks struct {
 	mu  sync.Mutex
 	ids []int64
+	of  map[int64]string // requests to execute, by message
 }
 
-func (a *acks) add(id int64) {
+// add takes a message, with the request that it is about; "": none.
+func (a *acks) add(id int64, request string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !slices.Contains(a.ids, id) {
-		a.ids = append(a.ids, id)
+	if slices.Contains(a.ids, id) {
+		return
+	}
+	if a.ids = append(a.ids, id); request != "" {
+		if a.of == nil {
+			a.of = map[int64]string{}
+		}
+		a.of[id] = request
 	}
 }
 
@@ -34,11 +42,18 @@ func (a *acks) all() []int64 {
 	return slices.Clone(a.ids)
 }
 
-// told removes what a poll that was answered carried.
-func (a *acks) told(ids []int64) {
+// told removes what a poll that was answered carried, and gives the requests.
+func (a *acks) told(ids []int64) (requests []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ids = slices.DeleteFunc(a.ids, func(id int64) bool { return slices.Contains(ids, id) })
+	for _, id := range ids {
+		if request := a.of[id]; request != "" {
+			requests = append(requests, request)
+			delete(a.of, id)
+		}
+	}
+	return requests
 }
 
 // backoff is how long to wait after failures: doubling, with full jitter, so
@@ -74,6 +89,7 @@ type polling struct {
 	cuts    int       // long polls in a row that broke off while held
 	short   time.Time // no long polls before
 	fenced  int       // answers in a row that another run of this atom lives
+	behind  int       // answers in a row with a generation that is older than the one that runs
 	undone  int       // answers in a row with a message that could not be dealt with
 }
 
@@ -99,7 +115,7 @@ func (a *Agent) poll(ctx context.Context) {
 		if err != nil {
 			wait = a.pollFailed(p, hold, time.Since(begin), err)
 		} else {
-			a.acks.told(acked)
+			a.spool.knows(a.acks.told(acked))
 			wait = a.answered(ctx, p, answer, hold, time.Since(begin))
 			if short && wait < a.pace.Short && len(answer.Messages) == 0 {
 				wait = a.pace.Short
@@ -156,6 +172,16 @@ func (a *Agent) isFenced(p *polling) time.Duration {
 	return min(a.pace.First<<min(p.fenced, 6), fencedFor)
 }
 
+// isBehind gives how long to wait where the control plane gives what is older
+// than what runs, and so would give it with every answer.
+func (a *Agent) isBehind(p *polling, d *wire.Desired) time.Duration {
+	if p.behind++; p.behind == 4 {
+		a.log.Error("the control plane gives a generation that is older than the one that this atom knows, and is not taken: its clock was wrong once, or it is another one. Join it anew: valence join URL --again",
+			"given", d.Generation, "known", a.known())
+	}
+	return min(a.pace.First<<min(p.behind, 6), fencedFor)
+}
+
 // answered deals with the answer of a poll, and gives how long to wait before
 // the next.
 func (a *Agent) answered(ctx context.Context, p *polling, answer *wire.Polled, hold, took time.Duration) time.Duration {
@@ -169,15 +195,17 @@ func (a *Agent) answered(ctx context.Context, p *polling, answer *wire.Polled, h
 		return a.isFenced(p)
 	}
 	p.fenced = 0
-	if answer.Desired != nil {
-		a.want(answer.Desired)
-	}
+	old := answer.Desired != nil && !a.want(answer.Desired)
 	if a.takeMessages(ctx, answer.Messages) {
 		p.undone = 0
 	} else {
 		p.undone = min(p.undone+1, 6)
 		return min(a.pace.First<<(p.undone-1), 30*time.Second)
 	}
+	if old {
+		return a.isBehind(p, answer.Desired)
+	}
+	p.behind = 0
 	if len(answer.Messages) == 0 && answer.Desired == nil && hold > 0 && took < hold/10 {
 		return a.pace.First // something on the way answers in place of the control plane
 	}

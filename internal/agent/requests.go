@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"mime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +25,7 @@ type requests struct {
 	by       map[string][]*open // by execution
 	entering int
 	late     []atom.Ended
+	undone   map[string]bool // requests that could not be taken yet, and come again
 }
 
 // open is one request that runs.
@@ -38,7 +41,23 @@ const tellAfter = time.Second
 // maxLate bounds what ends while requests are entered.
 const maxLate = 10_000
 
-func (r *requests) init() { r.by = map[string][]*open{} }
+func (r *requests) init() { r.by, r.undone = map[string][]*open{}, map[string]bool{} }
+
+// dealt notes whether a request was taken or must come again.
+func (r *requests) dealt(request string, done bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if delete(r.undone, request); !done {
+		r.undone[request] = true
+	}
+}
+
+// comes reports whether a request could not be taken yet.
+func (r *requests) comes(request string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.undone[request]
+}
 
 func (r *requests) watch(w watched) {
 	r.mu.Lock()
@@ -86,21 +105,36 @@ func (a *Agent) takeMessages(ctx context.Context, messages []wire.Message) bool 
 		free <- struct{}{}
 		all.Go(func() {
 			defer func() { <-free }()
+			done := true
 			for _, m := range byProcess[process] {
-				if !a.execute(ctx, m) {
-					undone.Store(process, true)
-					return // the rest of this process keeps its order
+				done = done && a.execute(ctx, m) // after one that was not, the rest of this process keeps its order
+				if a.requests.dealt(m.Execute.Request, done); done {
+					a.acks.add(m.ID, m.Execute.Request)
 				}
-				a.acks.add(m.ID)
+			}
+			if !done {
+				undone.Store(process, true)
 			}
 		})
 	}
 	all.Wait()
 	done := true
 	undone.Range(func(any, any) bool { done = false; return false })
+	// Restarts come last, and several are one: what is asked for with them has had its effect.
+	slices.SortStableFunc(others, func(x, y wire.Message) int {
+		switch {
+		case x.Kind == wire.KindRestart && y.Kind == wire.KindRestart:
+			return cmp.Compare(y.ID, x.ID)
+		case x.Kind == wire.KindRestart:
+			return 1
+		case y.Kind == wire.KindRestart:
+			return -1
+		}
+		return 0
+	})
 	for _, m := range others {
 		if a.order(ctx, m) {
-			a.acks.add(m.ID)
+			a.acks.add(m.ID, "")
 		} else {
 			done = false
 		}
@@ -112,8 +146,8 @@ func (a *Agent) takeMessages(ctx context.Context, messages []wire.Message) bool 
 // effect: an execution that is stored, or a rejection.
 func (a *Agent) execute(ctx context.Context, m wire.Message) bool {
 	x := m.Execute
-	rejected, err := a.spool.wasRejected(ctx, x.Request)
-	if err != nil || rejected {
+	taken, err := a.spool.wasTaken(ctx, x.Request) // the atom's store forgets where its executions came from after some days
+	if err != nil || taken {
 		return err == nil
 	}
 	props, doc, err := arrival(x)
@@ -247,10 +281,15 @@ func (a *Agent) order(ctx context.Context, m wire.Message) bool {
 	return true // it would come again for ever
 }
 
-func (a *Agent) cancel(ctx context.Context, request string) bool {
-	id := a.requests.execution(request)
+// cancel cancels an execution, named by its request or by its own id. What has
+// ended, or is not known, has nothing to be cancelled.
+func (a *Agent) cancel(ctx context.Context, name string) bool {
+	if a.requests.comes(name) {
+		return false // it would begin afterwards
+	}
+	id := a.requests.execution(name)
 	if id == "" {
-		return true // it has ended
+		id = name
 	}
 	err := a.atom.Cancel(ctx, id)
 	if err == nil || errors.Is(err, atom.ErrEnded) || errors.Is(err, atom.ErrUnknown) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,8 @@ CREATE TABLE watch(request TEXT PRIMARY KEY, execution TEXT NOT NULL, process TE
 CREATE TABLE rejected(request TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE report(id INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE INDEX report_kind ON report(kind, id);
+`}, {Name: "requests that were taken", SQL: `
+CREATE TABLE taken(request TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 `}}
 
 // spool is what the agent keeps on disk: its state, which executions it must
@@ -44,6 +47,9 @@ type spool struct {
 	db     *sqlitedb.DB
 	number atomic.Int64 // reports that wait
 	bytes  atomic.Int64
+
+	mu   sync.Mutex
+	told []string // requests that were taken and that do not come again
 }
 
 // report is one thing to be sent.
@@ -131,12 +137,21 @@ func (s *spool) insert(tx *sqlitedb.Tx, reports []report) error {
 // add keeps reports, and takes the requests that they answer off the watch. It
 // gives how many older ones had to be dropped for them.
 func (s *spool) add(ctx context.Context, reports []report, done []string) (dropped int64, err error) {
+	s.mu.Lock()
+	told := s.told
+	s.told = nil
+	s.mu.Unlock()
 	err = s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
 		if err := s.insert(tx, reports); err != nil {
 			return err
 		}
 		for _, request := range done {
 			if _, err := tx.Exec("DELETE FROM watch WHERE request = ?", request); err != nil {
+				return err
+			}
+		}
+		for _, request := range told {
+			if _, err := tx.Exec("DELETE FROM taken WHERE request = ?", request); err != nil {
 				return err
 			}
 		}
@@ -159,9 +174,23 @@ func (s *spool) prune(tx *sqlitedb.Tx) (int64, error) {
 	return n, s.count(tx)
 }
 
-// watch keeps that a request's execution is to be reported when it ends.
+// knows takes requests whose messages the control plane has seen acknowledged:
+// they do not come again. They are forgotten with the next reports.
+func (s *spool) knows(requests []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = append(s.told, requests...)
+}
+
+const putTaken = "INSERT INTO taken(request, at) VALUES(?,?) ON CONFLICT(request) DO NOTHING"
+
+// watch keeps that a request was taken, and that its execution is to be
+// reported when it ends.
 func (s *spool) watch(ctx context.Context, w watched) error {
 	return s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+		if _, err := tx.Exec(putTaken, w.request, time.Now().Unix()); err != nil {
+			return err
+		}
 		_, err := tx.Exec("INSERT INTO watch(request, execution, process) VALUES(?,?,?) ON CONFLICT(request) DO NOTHING", w.request, w.execution, w.process)
 		return err
 	}))
@@ -175,25 +204,38 @@ func (s *spool) reject(ctx context.Context, request string, r report) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		if _, err := tx.Exec(putTaken, request, time.Now().Unix()); err != nil {
+			return err
+		}
 		return s.insert(tx, []report{r})
 	}))
 }
 
-// wasRejected reports whether a request is not to be run.
-func (s *spool) wasRejected(ctx context.Context, request string) (found bool, err error) {
+// wasTaken reports whether a request was taken or rejected, and so is not to be
+// run when it comes again.
+func (s *spool) wasTaken(ctx context.Context, request string) (found bool, err error) {
 	err = s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
-		found, err = tx.One("SELECT 1 FROM rejected WHERE request = ?", []any{request}, func(sqlitedb.Row) {})
+		found, err = tx.One("SELECT 1 FROM taken WHERE request = ? UNION ALL SELECT 1 FROM rejected WHERE request = ?", []any{request, request}, func(sqlitedb.Row) {})
 		return err
 	})
 	return found, err
 }
 
-// remembered is how long a rejection is known, as long as an origin is.
-const remembered = 7 * 24 * time.Hour
+// How long it is known that a request was rejected, as long as an origin is,
+// and that one was taken whose acknowledgement may not have arrived: longer than
+// any control plane keeps it.
+const (
+	rememberRejected = 7 * 24 * time.Hour
+	rememberTaken    = 400 * 24 * time.Hour
+)
 
 func (s *spool) forget(ctx context.Context) error {
 	return s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
-		_, err := tx.Exec("DELETE FROM rejected WHERE at < ?", time.Now().Add(-remembered).Unix())
+		now := time.Now()
+		if _, err := tx.Exec("DELETE FROM rejected WHERE at < ?", now.Add(-rememberRejected).Unix()); err != nil {
+			return err
+		}
+		_, err := tx.Exec("DELETE FROM taken WHERE at < ? AND request NOT IN (SELECT request FROM watch)", now.Add(-rememberTaken).Unix())
 		return err
 	}))
 }
