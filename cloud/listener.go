@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -143,10 +144,14 @@ func (s *Service) Listeners(_ context.Context, p Principal, atom string) ([]List
 	for _, name := range s.paused(a) {
 		paused[name] = true
 	}
+	runs := func(c *Component) bool {
+		d := s.state.active[s.environmentID(a.ID)][c.Project]
+		return d != nil && slices.Contains(now.Heartbeat.Packages, s.state.packages[d.PackageID].SHA256)
+	}
 	all := []ListenerState{}
 	for _, c := range s.deployedTo(a.ID) {
 		l, known := told[c.Name]
-		if len(now.Heartbeat.Listeners) > 0 && !known {
+		if !known && runs(c) {
 			continue // it has no trigger
 		}
 		x := ListenerState{ProcessID: c.ID, ProcessName: c.Name, Kind: l.Kind, Wanted: Running, State: strings.ToUpper(l.State)}

@@ -128,14 +128,15 @@ func (a *Agent) enact(ctx context.Context, v *version) error {
 	return nil
 }
 
-// outages tells why projects do not run at all, in one text; those of left of
-// which another version runs are none.
+// outages tells why projects do not run at all, in a line for each; those of
+// left of which another version runs are none. All of it is in the reports.
 func outages(left map[string]error, runs *wire.Desired) string {
 	var all []string
 	for _, project := range slices.Sorted(maps.Keys(left)) {
 		if find(runs, project) == nil {
-			all = append(all, project+": "+left[project].Error())
+			why, _, _ := strings.Cut(left[project].Error(), "\n")
+			all = append(all, project+": "+strings.TrimSuffix(why, ":"))
 		}
 	}
-	return strings.Join(all, "\n")
+	return strings.Join(all[:min(len(all), 10)], "\n")
 }

@@ -118,7 +118,7 @@ func TestValuesOfTheMachine(t *testing.T) {
 	if !r.has("a") || r.has("needs") || r.agent.Ready() != nil {
 		t.Error("the others do not run")
 	}
-	p.wait("the heartbeat tells", func() bool { return strings.Contains(p.heartbeat().Health, "ON_MACHINE") })
+	p.wait("the heartbeat tells", func() bool { return strings.Contains(p.heartbeat().Health, "needs: values are missing") })
 	r.stop()
 	t.Setenv("AGENTTEST_ON_MACHINE", "here")
 	r = start(t, p, data, r.store, nil)

@@ -225,7 +225,7 @@ func (a *Agent) values(v *version, d *wire.Desired, p *processes.Project, owners
 	}
 	if len(missing) > 0 {
 		sort.Strings(missing)
-		return never("values are missing that it needs; set them for the environment, or on the machine:\n%s", strings.Join(slices.Compact(missing), "\n"))
+		return never("values are missing that it needs; set them for the environment (valence cloud value, valence cloud secret), or on the machine:\n%s", strings.Join(slices.Compact(missing), "\n"))
 	}
 	return a.overrides(r, d, p, owners)
 }

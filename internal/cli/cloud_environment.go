@@ -43,7 +43,7 @@ func (c *cloudAtomsCmd) Run(s *streams) error {
 			if a.Generation != a.Applied && health != "" {
 				health += ", changing"
 			}
-			t.add(a.Name, a.ID, a.Status, a.Environment, a.Version, ago(a.LastSeen), fmt.Sprint(a.Waiting), fmt.Sprint(a.Heartbeat.Backlog), fmt.Sprint(a.Heartbeat.Failed), health)
+			t.add(a.Name, a.ID, a.Status, a.Environment, a.Version, ago(a.LastSeen), fmt.Sprint(a.Waiting), fmt.Sprint(a.Heartbeat.Backlog), fmt.Sprint(a.Heartbeat.Failed), cut(health, 100))
 		}
 		return t
 	})

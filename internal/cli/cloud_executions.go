@@ -132,6 +132,9 @@ func (r *shownRecord) took() string {
 	if err != nil || r.Status == cloud.InProcess || r.Status == cloud.Enqueued || r.Status == cloud.Started {
 		return ""
 	}
+	if n == 0 {
+		return "<1ms"
+	}
 	return span(time.Duration(n) * time.Millisecond)
 }
 

@@ -44,7 +44,7 @@ func (c *cloudListenersListCmd) Run(s *streams) error {
 		t := &table{head: []string{"PROCESS", "KIND", "WANTED", "STATE"}}
 		for _, l := range list.Listeners {
 			if l.State == "" {
-				l.State = "(the atom has not told)"
+				l.State = "(does not run)"
 			}
 			t.add(l.Process, l.Kind, l.Wanted, l.State)
 		}
