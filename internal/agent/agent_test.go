@@ -283,6 +283,7 @@ func TestPublishers(t *testing.T) {
 	try("active", "", nothing)
 	try("failed", "of the project", func(s *wire.Statement, _ *wire.Desired) { s.Project = "other" })
 	try("failed", "for the environment", func(s *wire.Statement, _ *wire.Desired) { s.Environment = "test" })
+	try("failed", "in test; to move it", func(s *wire.Statement, d *wire.Desired) { s.Environment, d.Environment = "test", "test" })
 	try("failed", "of another package", func(s *wire.Statement, _ *wire.Desired) { s.Package = wire.PackageID(nil) })
 	try("failed", "it is an old one", func(s *wire.Statement, _ *wire.Desired) { s.Serial = 4 })
 	pack = p.pack("a.yaml", twoProcess)

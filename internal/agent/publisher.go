@@ -2,9 +2,11 @@ package agent
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"valence/internal/wire"
 )
@@ -26,6 +28,9 @@ func (a *Agent) vouched(o *owner, environment string, serials map[string]int64, 
 	case s.Package != o.Package:
 		return never("the publisher's statement is of another package than the one of %s", o.Project)
 	}
+	if err := a.moved(environment, serials); err != nil {
+		return err
+	}
 	key := s.Project + "\n" + s.Environment
 	if newest := serials[key]; s.Serial < newest {
 		return never("the publisher's statement for %s has the serial %d, and this atom has seen %d: it is an old one", o.Project, s.Serial, newest)
@@ -35,6 +40,23 @@ func (a *Agent) vouched(o *owner, environment string, serials map[string]int64, 
 	}
 	v.serials[key] = max(v.serials[key], s.Serial)
 	o.statement = s
+	return nil
+}
+
+// moved holds the environment that the control plane names against the one that
+// this atom is for: where it joined or, if that was in none, where it ran
+// something first. Otherwise one that was taken over could have an atom run
+// what was signed for another environment.
+func (a *Agent) moved(environment string, serials map[string]int64) error {
+	home := a.id.Environment
+	for key := range serials {
+		if _, seen, _ := strings.Cut(key, "\n"); home == "" {
+			home = seen
+		}
+	}
+	if home != "" && home != environment {
+		return never("this atom runs what publishers sign for the environment %s, and the control plane says that it is in %s; to move it, join it again: valence join URL --again", home, environment)
+	}
 	return nil
 }
 
@@ -71,21 +93,33 @@ func hostsIn(value string) []string {
 			hosts = append(hosts, text) // no publisher's list holds it
 		}
 	}
-	for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune(" \t\r\n\"',;[]{}()", r) }) {
+	// A host may hold characters that end a URL among words.
+	if u, err := url.Parse(strings.TrimSpace(value)); err == nil && u.Host != "" {
+		hosts = append(hosts, u.Host)
+	}
+	for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune(" \t\r\n\"',;{}()<>=|&?#", r) }) {
 		if strings.Contains(word, "//") {
 			continue
 		}
 		word, _, _ = strings.Cut(word, "/")
-		if _, rest, user := strings.Cut(word, "@"); user {
-			word = rest
-		}
+		word = strings.TrimLeft(word[strings.LastIndex(word, "@")+1:], ".")
 		host, _, err := net.SplitHostPort(word)
 		if err != nil {
 			host = word
 		}
-		if net.ParseIP(strings.Trim(host, "[]")) != nil || hostLike.MatchString(host) {
+		if looksLikeHost(host) {
 			hosts = append(hosts, word)
 		}
 	}
 	return hosts
+}
+
+// looksLikeHost reports whether a word may be a host or an address. One that is
+// not ASCII is, where it has a dot of any alphabet (RFC 3490, 3.1).
+func looksLikeHost(word string) bool {
+	if strings.ContainsFunc(word, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return strings.ContainsAny(word, ".\u3002\uff0e\uff61")
+	}
+	_, err := netip.ParseAddr(strings.Trim(word, "[]"))
+	return err == nil || hostLike.MatchString(word)
 }
