@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -123,4 +124,33 @@ func TestValuesOfTheMachine(t *testing.T) {
 	t.Setenv("AGENTTEST_ON_MACHINE", "here")
 	r = start(t, p, data, r.store, nil)
 	p.wait("it runs again", func() bool { return r.has("needs") && r.has("a") })
+}
+
+// TestRollbackNamesWhatChanged: of two projects the one that is new and fails is
+// put back; of the other nothing changes, and its executions count for nothing.
+func TestRollbackNamesWhatChanged(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	steady, before, after := process("steady", "log: a"), process("one", "log: b"), process("one", "throw: broken")
+	p.generation(r, 1, []string{"a", steady, "b", before}, "", "steady", "one")
+	all := p.deployments("a", steady, "b", after)
+	p.deploy(2, "", func(d *wire.Desired) { d.Deployments, d.Policy.RollbackRate = all, 0.2 })
+	p.became(2, all)
+	for i := range 2 * judgedAtLeast {
+		name := "steady"
+		if i%2 == 0 {
+			name = "one"
+		}
+		p.execute(int64(i+1), fmt.Sprint("executionrecord-", i), name)
+	}
+	p.waitResult(2, "rolled_back")
+	got := p.became(2, all)
+	if got["a"].State != "active" || got["b"].State != "rolled_back" || !strings.Contains(got["b"].Detail, "20 of its first 20") {
+		t.Errorf("%+v", got)
+	}
+	p.execute(100, "executionrecord-after", "one")
+	if x := p.waitReport("executionrecord-after"); x.Status != "completed" {
+		t.Errorf("%+v", x)
+	}
 }

@@ -67,15 +67,20 @@ func TestJudge(t *testing.T) {
 		want               bool
 		minutes, sinceMins int
 	}{
-		"good":                    {bound: 0.2, judged: true, after: 4},
-		"bad":                     {bound: 0.2, judged: true, after: 5, want: true},
-		"as bad as before":        {bound: 0.2, judged: true, before: 10, after: 10},
-		"worse than before":       {bound: 0.2, judged: true, before: 10, after: 11, want: true},
-		"no bound":                {judged: true, after: 20},
-		"nothing to go back to":   {bound: 0.2, after: 20},
-		"not new any more":        {bound: 0.2, judged: true, after: 20, sinceMins: 6},
-		"new for longer":          {bound: 0.2, judged: true, after: 20, sinceMins: 6, minutes: 10, want: true},
-		"others' do not count":    {bound: 0.2, judged: true, others: func(j *judge) { j.observe(atom.Ended{Process: "local", Status: atom.Failed, Received: after}) }},
+		"good":                  {bound: 0.2, judged: true, after: 4},
+		"bad":                   {bound: 0.2, judged: true, after: 5, want: true},
+		"as bad as before":      {bound: 0.2, judged: true, before: 10, after: 10},
+		"worse than before":     {bound: 0.2, judged: true, before: 10, after: 11, want: true},
+		"no bound":              {judged: true, after: 20},
+		"nothing to go back to": {bound: 0.2, after: 20},
+		"not new any more":      {bound: 0.2, judged: true, after: 20, sinceMins: 6},
+		"new for longer":        {bound: 0.2, judged: true, after: 20, sinceMins: 6, minutes: 10, want: true},
+		"others' do not count":  {bound: 0.2, judged: true, others: func(j *judge) { j.observe(atom.Ended{Process: "local", Status: atom.Failed, Received: after}) }},
+		"others' do not hide it": {bound: 0.2, judged: true, after: 5, want: true, others: func(j *judge) {
+			for range 1000 {
+				j.observe(atom.Ended{Process: "unchanged", Status: atom.Completed, Received: after})
+			}
+		}},
 		"cancelled do not count":  {bound: 0.2, judged: true, after: 4, others: func(j *judge) { j.observe(end(atom.Cancelled, after)) }},
 		"of before do not count":  {bound: 0.2, judged: true, after: 4, others: func(j *judge) { j.observe(end(atom.Failed, begin.Add(-time.Hour))) }},
 		"expired count as failed": {bound: 0.2, judged: true, after: 4, others: func(j *judge) { j.observe(end(atom.Expired, after)) }, want: true},
@@ -101,7 +106,7 @@ func TestJudge(t *testing.T) {
 					t.Fatal("put back after fewer than 20")
 				}
 			}
-			j.now = tally{}
+			clear(j.now)
 			run(c.after, after)
 			if c.others != nil {
 				c.others(j)

@@ -201,10 +201,36 @@ func (a *Agent) running(s state, now *version, changed bool) {
 	a.mu.Unlock()
 	if changed {
 		judged := s.Previous != nil && len(s.Previous.Deployments) > 0
-		a.judge.begin(s.Since, judged, now.desired.Policy, now.names)
+		names := map[string]bool{}
+		news := news(now.desired, s.Previous)
+		for name, project := range now.names {
+			if news[project] {
+				names[name] = true
+			}
+		}
+		a.judge.begin(s.Since, judged, now.desired.Policy, names)
 	} else {
 		a.judge.change(now.desired.Policy)
 	}
+}
+
+// news gives the projects of which a generation has another package than the
+// one before it; all, where only values differ.
+func news(d, before *wire.Desired) map[string]bool {
+	differ, every := map[string]bool{}, map[string]bool{}
+	for _, x := range d.Deployments {
+		every[x.Project] = true
+		if before == nil {
+			continue
+		}
+		if old := find(before, x.Project); old == nil || old.Package != x.Package {
+			differ[x.Project] = true
+		}
+	}
+	if len(differ) == 0 {
+		return every
+	}
+	return differ
 }
 
 // comeBack deploys again what ran before, where something else was deployed
@@ -261,12 +287,15 @@ func (a *Agent) rollback(ctx context.Context, why string) {
 		a.judge.stop()
 		return
 	}
-	bad := s.Desired
+	bad, left := s.Desired, map[string]error{"": errors.New(why)}
+	for project := range news(bad, s.Previous) {
+		left[project] = errors.New(why)
+	}
 	next := state{
 		Generation: s.Previous.Generation, Desired: s.Previous, Refused: max(s.Refused, s.Generation),
 		Serials: s.Serials, Restarted: s.Restarted, Retired: s.Retired,
 	}
-	if err := a.spool.save(ctx, "state", next, results(bad, all(bad, errors.New(why)), "rolled_back")...); err != nil {
+	if err := a.spool.save(ctx, "state", next, results(bad, left, "rolled_back")...); err != nil {
 		a.log.Error("a rollback could not be kept; it is made again after a restart", "error", err)
 	}
 	a.log.Error("a new version failed too often; the version before runs again", "generation", bad.Generation, "packages", titles(bad), "why", why)

@@ -37,29 +37,36 @@ func (t *tally) rate() float64 {
 	return t.failed / t.ended
 }
 
-// judge watches a new version in its first minutes: it is put back if more of
-// its executions fail than the environment's bound, and more than of the
-// version before. Executions that wait or are held have not ended and do not
-// count; those of the version before, which finish on it, count for it.
+// judge watches what is new in its first minutes: it is put back if more of
+// the executions of its processes fail than the environment's bound, and more
+// than of the same processes before. Executions that wait or are held have not
+// ended and do not count; those of the version before, which finish on it,
+// count for it.
 type judge struct {
 	mu     sync.Mutex
-	names  map[string]bool // of the processes that count
+	names  map[string]bool // the processes that are new, or changed
 	since  time.Time
 	judged bool
 	policy wire.Policy
-	before tally
-	now    tally
+	before map[string]tally // by process
+	now    map[string]tally
 }
 
-// begin starts judging a version that runs since then; judged is false where
-// there is no version before to go back to.
+// begin starts judging processes of which another version runs since then;
+// judged is false where there is no version before to go back to.
 func (j *judge) begin(since time.Time, judged bool, policy wire.Policy, names map[string]bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.now.ended > 0 {
-		j.before = j.now
+	if j.before == nil {
+		j.before, j.now = map[string]tally{}, map[string]tally{}
 	}
-	j.now, j.since, j.judged, j.policy, j.names = tally{}, since, judged, policy, names
+	for name := range names {
+		if t := j.now[name]; t.ended > 0 {
+			j.before[name] = t
+		}
+		delete(j.now, name)
+	}
+	j.since, j.judged, j.policy, j.names = since, judged, policy, names
 }
 
 func (j *judge) change(policy wire.Policy) {
@@ -81,16 +88,18 @@ func (j *judge) observe(e atom.Ended) bool {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.names[e.Process] {
-		return false
+	if j.now == nil {
+		return false // nothing is deployed yet
 	}
 	failed := e.Status == atom.Failed || e.Status == atom.Expired
-	if e.Received.Before(j.since) {
-		j.before.count(failed)
-		return false
+	counted := j.now
+	if j.names[e.Process] && e.Received.Before(j.since) {
+		counted = j.before
 	}
-	j.now.count(failed)
-	return failed && j.why() != ""
+	t := counted[e.Process]
+	t.count(failed)
+	counted[e.Process] = t
+	return failed && j.names[e.Process] && j.why() != ""
 }
 
 // verdict tells why the version is to be put back, "" if it is not.
@@ -106,15 +115,25 @@ func (j *judge) why() string {
 	if minutes <= 0 {
 		minutes = newForMinutes
 	}
-	if !j.judged || bound <= 0 || j.now.ended < judgedAtLeast || time.Since(j.since) > time.Duration(minutes)*time.Minute {
+	now, before := j.sum(j.now), j.sum(j.before)
+	if !j.judged || bound <= 0 || now.ended < judgedAtLeast || time.Since(j.since) > time.Duration(minutes)*time.Minute {
 		return ""
 	}
-	rate := j.now.rate()
-	if rate <= bound || rate <= j.before.rate() {
+	rate := now.rate()
+	if rate <= bound || rate <= before.rate() {
 		return ""
 	}
 	return fmt.Sprintf("%.0f of its first %.0f executions failed; the bound is %.0f %%, and of the version before %.0f %% failed",
-		j.now.failed, j.now.ended, bound*100, j.before.rate()*100)
+		now.failed, now.ended, bound*100, before.rate()*100)
+}
+
+// sum adds up what is counted of the processes that are judged.
+func (j *judge) sum(by map[string]tally) (all tally) {
+	for name := range j.names {
+		t := by[name]
+		all.ended, all.failed = all.ended+t.ended, all.failed+t.failed
+	}
+	return all
 }
 
 // observe lets the judge see an end.

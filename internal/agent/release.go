@@ -30,8 +30,8 @@ type version struct {
 	desired *wire.Desired
 	broken  string // why projects of the generation do not run at all; "" if all do
 	release atom.Release
-	print   string          // of everything in it
-	names   map[string]bool // processes that come from packages
+	print   string            // of everything in it
+	names   map[string]string // projects of the processes that come from packages
 	serials map[string]int64
 }
 
@@ -117,7 +117,7 @@ func (a *Agent) compose(d *wire.Desired, local []processes.File, serials map[str
 	if d == nil {
 		d = &wire.Desired{}
 	}
-	v := &version{desired: d, names: map[string]bool{}, serials: maps.Clone(serials)}
+	v := &version{desired: d, names: map[string]string{}, serials: maps.Clone(serials)}
 	owners := map[string]*owner{}
 	var files []processes.File
 	for i := range d.Deployments {
@@ -148,8 +148,8 @@ func (a *Agent) compose(d *wire.Desired, local []processes.File, serials map[str
 		return nil, never("it has errors:\n%v", onlyErrors(problems))
 	}
 	for name, p := range project.Processes {
-		if ownerOf(owners, p.Pos) != nil {
-			v.names[name] = true
+		if o := ownerOf(owners, p.Pos); o != nil {
+			v.names[name] = o.Project
 		}
 	}
 	err := a.values(v, d, project, owners)
