@@ -146,7 +146,7 @@ func startWith(t *testing.T, sys *system, c *connectors.Connector, store atom.St
 	return startConnector(t, sys, c, store, yaml+connection)
 }
 
-func startConnector(t *testing.T, sys *system, c *connectors.Connector, store atom.Store, yaml string) *rig {
+func startConnector(t *testing.T, sys *system, c *connectors.Connector, store atom.Store, yaml string, prepare ...func(*atom.Atom)) *rig {
 	t.Helper()
 	if store == nil {
 		store = atomtest.NewStore()
@@ -158,6 +158,9 @@ func startConnector(t *testing.T, sys *system, c *connectors.Connector, store at
 		t.Fatal(problems)
 	}
 	a := atom.New(atom.Options{Store: store, Connectors: registry, Key: make([]byte, 32), Grace: time.Second})
+	for _, f := range prepare {
+		f(a)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	storeCtx, stopStore := context.WithCancel(context.Background())
 	var both sync.WaitGroup

@@ -28,12 +28,29 @@ const (
 // with is a mark in the store, and each run has an origin of its process and
 // time, so that neither a restart nor a kill starts one twice.
 type clockwork struct {
-	atom *Atom
-	wake chan struct{}
+	atom  *Atom
+	wake  chan struct{}
+	clock func() instant
 
-	mu     sync.Mutex
-	hands  map[string]*hand
-	passed time.Time // of the last pass
+	mu    sync.Mutex
+	hands map[string]*hand
+	last  instant // of the last pass
+}
+
+// instant is one moment by two clocks: the one on the wall, which somebody may
+// set, and one that only runs.
+type instant struct {
+	wall   time.Time
+	passed time.Duration
+}
+
+// clocks gives this machine's clocks.
+func clocks() func() instant {
+	start := time.Now()
+	return func() instant {
+		now := time.Now()
+		return instant{now.Round(0).UTC(), now.Sub(start)}
+	}
 }
 
 // hand is one schedule.
@@ -56,7 +73,7 @@ type mark struct {
 func markName(process string) string { return "schedule:" + process }
 
 func newClockwork(a *Atom) *clockwork {
-	return &clockwork{atom: a, wake: make(chan struct{}, 1), hands: map[string]*hand{}}
+	return &clockwork{atom: a, wake: make(chan struct{}, 1), clock: clocks(), hands: map[string]*hand{}}
 }
 
 // poke makes it look at once: something was deployed, paused, or has ended.
@@ -71,10 +88,10 @@ func (c *clockwork) poke() {
 func (c *clockwork) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := lookAgain
-		if next := c.pass(ctx, time.Now()); next.IsZero() {
+		if next := c.pass(ctx, c.clock()); next.IsZero() {
 			wait = time.Hour // nothing has a schedule
 		} else {
-			wait = max(min(wait, time.Until(next)), 0)
+			wait = max(min(wait, next.Sub(c.clock().wall)), 0)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -87,10 +104,10 @@ func (c *clockwork) run(ctx context.Context) {
 }
 
 // pass deals with all that is due, and gives when to look again.
-func (c *clockwork) pass(ctx context.Context, now time.Time) (next time.Time) {
-	jumped := !c.passed.IsZero() && now.Round(0).Sub(c.passed.Round(0))-now.Sub(c.passed) > clockSet
-	c.passed = now
-	now = now.Round(0).UTC() // the clock on the wall
+func (c *clockwork) pass(ctx context.Context, at instant) (next time.Time) {
+	now := at.wall
+	jumped := !c.last.wall.IsZero() && now.Sub(c.last.wall)-(at.passed-c.last.passed) > clockSet
+	c.last = at
 	scheduled := map[string]bool{}
 	for _, d := range c.atom.Deployed() {
 		if d.Process.Schedule == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +154,48 @@ func TestSchedulePausedAndRedeployed(t *testing.T) {
 		r.ran("")
 		r.stop()
 	})
+}
+
+// A clock that is set ahead has missed what it passed over; one that is set
+// back runs nothing a second time, and goes on where it was.
+func TestScheduleClockIsSet(t *testing.T) {
+	for policy, want := range map[string]string{
+		"skip": "01 06 07",
+		"once": "01 05 06 07",
+		"all":  "01 02 03 04 05 06 07",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var ahead atomic.Int64
+			sys := newSystem()
+			r := startConnector(t, sys, sys.connector(), nil, scheduled(`cron: "@hourly", misfire: `+policy)+connection, func(a *atom.Atom) {
+				a.SetClock(func() time.Duration { return time.Duration(ahead.Load()) })
+			})
+			ran := func(want string) {
+				t.Helper()
+				synctest.Wait()
+				got := ""
+				for _, c := range sys.seen() {
+					got += " " + c.path[12:14]
+				}
+				if got = strings.TrimSpace(got); got != want {
+					t.Errorf("%s: %s, want %s", policy, got, want)
+				}
+			}
+			<-time.After(time.Hour + 30*time.Minute) // 01:30
+			ran("01")
+			ahead.Store(int64(4 * time.Hour)) // 05:30
+			<-time.After(11 * time.Second)
+			ran(strings.TrimSuffix(want, " 06 07"))
+			<-time.After(time.Hour) // 06:30
+			ran(strings.TrimSuffix(want, " 07"))
+			ahead.Store(0) // 02:30
+			<-time.After(4 * time.Hour)
+			ran(strings.TrimSuffix(want, " 07"))
+			<-time.After(time.Hour) // 07:30
+			ran(want)
+			r.stop()
+		})
+	}
 }
 
 // A kill between the acceptance of a run and its mark: the mark is lost, the
