@@ -75,7 +75,6 @@ type atom struct {
 	listen  string
 	admin   string
 	sink    string
-	flags   []string
 	out     bytes.Buffer
 	cmd     *exec.Cmd
 }
@@ -115,7 +114,7 @@ func freeAddr(t *testing.T) string {
 func (a *atom) start() {
 	a.t.Helper()
 	a.out.Reset()
-	a.cmd = exec.Command(binary, append([]string{"run", "--listen", a.listen, "--admin", a.admin, "--data", a.data, a.project}, a.flags...)...)
+	a.cmd = exec.Command(binary, "run", "--listen", a.listen, "--admin", a.admin, "--data", a.data, a.project)
 	a.cmd.Env = append(os.Environ(), "SINK=http://"+a.sink)
 	a.cmd.Stdout, a.cmd.Stderr = &a.out, &a.out
 	if err := a.cmd.Start(); err != nil {

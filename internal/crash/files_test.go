@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -16,7 +17,9 @@ retry: { max_attempts: 200, backoff: 50ms..200ms }
 subscribe: { connection: inbox, pattern: "*.json", every: 10ms, stable_for: 0s, archive: done }
 steps:
   - call: sink.post
-    with: { path: "/a/${doc.id}" }
+    with: { path: /version/0 }
+  - call: sink.post
+    with: { path: "/a/${input.id}" }
 ---
 connection: inbox
 connector: file
@@ -32,8 +35,54 @@ timeout: 5s
 // each starts one execution, which its calls' idempotency keys tell, and is in
 // the archive in the end.
 func TestFilesAreTakenOnceThroughKills(t *testing.T) {
+	random := seeded(t)
+	takeFiles(t, func(a *atom, _ *sink, _ string) {
+		for range 6 {
+			pause(time.Duration(50+random.IntN(300)) * time.Millisecond)
+			a.restart()
+		}
+	})
+}
+
+// TestFilesAreTakenOnceThroughDeployments drops files while new versions of
+// the process that takes them are deployed: of its steps, of its subscription,
+// of its connection, and one with a mistake that is not taken.
+func TestFilesAreTakenOnceThroughDeployments(t *testing.T) {
+	t.Parallel()
+	takeFiles(t, func(a *atom, dest *sink, text string) {
+		for n, change := range []func(string) string{
+			func(s string) string { return s },
+			func(s string) string { return strings.Replace(s, "every: 10ms", "every: 20ms", 1) },
+			func(s string) string { return strings.Replace(s, "timeout: 5s", "timeout: 6s", 1) },
+			func(s string) string { return strings.Replace(s, "  - call", "  - cal", 1) },
+			func(s string) string { return strings.ReplaceAll(s, "connection: inbox", "connection: box") },
+		} {
+			version := fmt.Sprint("/version/", n+1)
+			a.runs(strings.Replace(change(text), "/version/0", version, 1))
+			if err := a.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			if n == 3 { // it has a mistake, and the version before goes on
+				pause(100 * time.Millisecond)
+				continue
+			}
+			for end := time.Now().Add(20 * time.Second); !dest.called(version); pause(5 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("no file is taken by %s", version)
+				}
+			}
+		}
+		if dest.called("/version/4") {
+			t.Error("a version with a mistake runs")
+		}
+	})
+}
+
+// takeFiles drops files while the program is disturbed, and looks what became
+// of them.
+func takeFiles(t *testing.T, disturb func(a *atom, dest *sink, text string)) {
 	const files = 400
-	random, dest := seeded(t), newSink(t)
+	dest := newSink(t)
 	a := newAtom(t, dest.addr)
 	inbox := t.TempDir()
 	text := strings.Replace(fileProject, "${env.INBOX}", inbox, 1)
@@ -55,10 +104,7 @@ func TestFilesAreTakenOnceThroughKills(t *testing.T) {
 		}
 		dropped <- nil
 	}()
-	for range 6 {
-		pause(time.Duration(50+random.IntN(300)) * time.Millisecond)
-		a.restart()
-	}
+	disturb(a, dest, text)
 	if err := <-dropped; err != nil {
 		t.Fatal(err)
 	}

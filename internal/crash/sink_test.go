@@ -38,6 +38,13 @@ func (s *sink) start(t *testing.T, addr string) {
 	go s.server.Serve(l)
 }
 
+// called reports whether it got a call at a path.
+func (s *sink) called(path string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.calls[path]) > 0
+}
+
 func (s *sink) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
