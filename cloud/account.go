@@ -224,6 +224,11 @@ func (s *Service) DeleteToken(ctx context.Context, p Principal, id string) error
 		return missing("token", id)
 	}
 	c.drop(t)
+	for _, x := range s.state.sessions {
+		if x.TokenID == t.ID {
+			c.drop(x)
+		}
+	}
 	c.audit(p, "token.delete", t.ID, t.Name)
 	return s.commit(ctx, c)
 }

@@ -147,6 +147,24 @@ func (s *Service) Undeploy(ctx context.Context, p Principal, id string) error {
 	return s.commit(ctx, c)
 }
 
+// AtomProcesses lists the processes that are deployed to an atom, by name.
+func (s *Service) AtomProcesses(_ context.Context, p Principal, atom string) ([]Component, error) {
+	if err := p.Allow("component.read"); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a, err := s.atomFor(p, "atom.read", atom)
+	if err != nil {
+		return nil, err
+	}
+	all := []Component{}
+	for _, c := range s.deployedTo(a.ID) {
+		all = append(all, *c)
+	}
+	return all, nil
+}
+
 // process finds an active deployment's process on an atom, by id. The caller
 // holds changing or mu.
 func (s *Service) deployed(atom, component string) *Component {

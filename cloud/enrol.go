@@ -56,6 +56,21 @@ func (s *Service) CreateInstallToken(ctx context.Context, p Principal, environme
 	return t, s.commit(ctx, c)
 }
 
+// InstallToken gives one that is not long over, without what it is proved by:
+// whether it was used, and by which atom.
+func (s *Service) InstallToken(_ context.Context, p Principal, id string) (InstallToken, error) {
+	if err := p.Allow("installtoken.create"); err != nil {
+		return InstallToken{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := owned(s.state.installs, id, p.Account, func(t *InstallToken) string { return t.Account })
+	if t == nil || !p.in(t.Environment) {
+		return InstallToken{}, missing("install token", id)
+	}
+	return *t, nil
+}
+
 // Why an enrolment or a request of an atom is refused, as wire.Refusal names it.
 const (
 	CodeUnknownToken = "unknown_token"

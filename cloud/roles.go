@@ -100,6 +100,19 @@ func (p Principal) Allow(a Action) error {
 	return nil
 }
 
+// whole lists the actions that are not about one environment: who is limited to
+// some may not take them.
+var whole = map[Action]bool{
+	"account.create": true, "account.read": true, "token.create": true, "token.read": true, "token.delete": true,
+	"audit.read": true, "backup.create": true, "environment.create": true,
+}
+
+// May reports whether there is anything that the principal may do an action
+// with, so that it makes sense to offer it.
+func (p Principal) May(a Action) bool {
+	return p.Allow(a) == nil && (len(p.Environments) == 0 || !whole[a])
+}
+
 // in reports whether the principal may see an environment. What is in none is
 // seen by who is not limited to some.
 func (p Principal) in(environment string) bool {

@@ -193,6 +193,8 @@ func (st *state) find(kind, id string) kept {
 		return some(st.packages[id])
 	case "deployment":
 		return some(st.deployments[id])
+	case "session":
+		return some(st.sessions[id])
 	case "extension":
 		environment, name, _ := strings.Cut(id, "/")
 		return some(st.extensions[environment][name])
@@ -216,6 +218,8 @@ func some[T any, P interface {
 func (st *state) become(next *state) {
 	replace(st.accounts, next.accounts)
 	replace(st.tokens, next.tokens)
+	replace(st.sessions, next.sessions)
+	replace(st.bySession, next.bySession)
 	replace(st.environments, next.environments)
 	replace(st.atoms, next.atoms)
 	replace(st.attachments, next.attachments)

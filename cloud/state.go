@@ -19,13 +19,14 @@ func (t *InstallToken) keptAs() (string, string, string) { return "installtoken"
 func (c *Component) keptAs() (string, string, string)    { return "component", c.ID, c.Account }
 func (p *Package) keptAs() (string, string, string)      { return "package", p.ID, p.Account }
 func (d *Deployment) keptAs() (string, string, string)   { return "deployment", d.ID, d.Account }
+func (x *Session) keptAs() (string, string, string)      { return "session", x.ID, x.Account }
 func (x *Extension) keptAs() (string, string, string) {
 	return "extension", x.EnvironmentID + "/" + x.Name, x.Account
 }
 
 // fresh gives an empty object of a kind, nil for a kind that there is not.
 func fresh(kind string) kept {
-	for _, o := range []kept{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}} {
+	for _, o := range []kept{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}, &Session{}} {
 		if k, _, _ := o.keptAs(); k == kind {
 			return o
 		}
@@ -46,9 +47,11 @@ type state struct {
 	packages     map[string]*Package
 	deployments  map[string]*Deployment
 	extensions   map[string]map[string]*Extension // by environment and name
+	sessions     map[string]*Session
 
 	byHash     map[string]*Token                 // by the token's hash
 	installBy  map[string]*InstallToken          // likewise
+	bySession  map[string]*Session               // by the secret's hash
 	attachedTo map[string]*Attachment            // by atom
 	attached   map[string]map[string]bool        // atoms, by environment
 	active     map[string]map[string]*Deployment // by environment and project
@@ -60,8 +63,8 @@ func newState() *state {
 		accounts: map[string]*Account{}, tokens: map[string]*Token{}, environments: map[string]*Environment{},
 		atoms: map[string]*Atom{}, attachments: map[string]*Attachment{}, installs: map[string]*InstallToken{},
 		components: map[string]*Component{}, packages: map[string]*Package{}, deployments: map[string]*Deployment{},
-		extensions: map[string]map[string]*Extension{},
-		byHash:     map[string]*Token{}, installBy: map[string]*InstallToken{}, attachedTo: map[string]*Attachment{},
+		extensions: map[string]map[string]*Extension{}, sessions: map[string]*Session{}, bySession: map[string]*Session{},
+		byHash: map[string]*Token{}, installBy: map[string]*InstallToken{}, attachedTo: map[string]*Attachment{},
 		attached: map[string]map[string]bool{}, active: map[string]map[string]*Deployment{}, archives: map[string]int{},
 	}
 }
@@ -102,6 +105,9 @@ func (st *state) put(o kept) {
 			st.extensions[v.EnvironmentID] = map[string]*Extension{}
 		}
 		st.extensions[v.EnvironmentID][v.Name] = v
+	case *Session:
+		st.sessions[v.ID] = v
+		st.bySession[string(v.Hash)] = v
 	}
 }
 
@@ -135,6 +141,9 @@ func (st *state) drop(o kept) {
 		delete(st.deployments, v.ID)
 	case *Extension:
 		delete(st.extensions[v.EnvironmentID], v.Name)
+	case *Session:
+		delete(st.sessions, v.ID)
+		delete(st.bySession, string(v.Hash))
 	}
 }
 

@@ -133,6 +133,9 @@ func choose(account string, f cloud.RecordFilter, after cloud.Place) (string, []
 			add(c.column+" = ?", c.value)
 		}
 	}
+	if f.Status != "" && f.Status != cloud.Complete {
+		where = append(where, "status <> 'COMPLETE'") // so that the index of these is used
+	}
 	if len(f.Environments) > 0 {
 		var values []any
 		for _, e := range f.Environments {

@@ -224,7 +224,7 @@ func TestFolder(t *testing.T) {
 	}
 	stop()
 	db, err := sqlitedb.Open(filepath.Join(dir, "cloud.db"), sqlitedb.Options{Migrations: []sqlitedb.Migration{
-		{Name: "what is there"}, {Name: "of a newer program", SQL: "CREATE TABLE more(a)"},
+		{Name: "what is there"}, {Name: "and more of it"}, {Name: "of a newer program", SQL: "CREATE TABLE more(a)"},
 	}})
 	if err != nil {
 		t.Fatal(err)

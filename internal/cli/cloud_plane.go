@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"valence/cloud"
+	cloudconsole "valence/cloud/console"
 	"valence/cloud/gate"
 	"valence/cloud/operator"
 	"valence/cloud/platform"
@@ -193,7 +194,7 @@ func (p *plane) handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.HandleFunc("GET /{$}", landing)
+	mux.Handle("/", cloudconsole.New(cloudconsole.Options{Service: p.service, Version: version, Log: p.log}))
 	return secured(mux)
 }
 
@@ -217,18 +218,6 @@ const (
 	callReadTime  = 5 * time.Minute
 	callWriteTime = 10 * time.Minute
 )
-
-// landing tells a person who comes here what this is.
-func landing(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, `This is a control plane of valence %s.
-
-  /api/rest/v1/{account}/   the platform API; /api/rest/v1/openapi.json describes it
-  /api/v1/{account}/        tokens, values, policies, the audit log, backups
-  /atom/v1/                 for atoms: valence join URL --token …
-  /healthz /readyz /metrics
-`, version)
-}
 
 // secured keeps what is answered from being read as something else.
 func secured(next http.Handler) http.Handler {

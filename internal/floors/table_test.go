@@ -95,6 +95,7 @@ var table = []row{
 	{5, "cloud/platform", []string{"cloud", "cloud/platform/*"}, nil},
 	{5, "cloud/gate", join(floors1, []string{"cloud"}), nil},
 	{5, "cloud/operator", join(floors1, []string{"cloud"}), []string{mux}},
+	{5, "cloud/console", join(floors1, []string{"cloud"}), nil},
 	{5, "cloud/cloudtest", join(floors2, []string{"cloud", "cloud/*", "atom/steps", "connectors/all"}), nil},
 	{0, "schemas", nil, nil},
 	{6, "internal/cli", []string{"*"}, []string{kong, isatty, yaml, gjson}},

@@ -1,0 +1,250 @@
+package console
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"valence/cloud"
+)
+
+// joinData is how an atom joins: the form, or the commands to copy.
+type joinData struct {
+	Environments []cloud.Environment
+	Environment  string // id
+	Name         string
+	Command      string // "" before a token was made
+	Run          string
+	Expires      time.Time
+	Plain        bool // the address is not https, and others could not join by it
+	Follow       *joinState
+}
+
+// joinState is what became of an install token.
+type joinState struct {
+	ID     string
+	Token  cloud.InstallToken
+	Atom   *cloud.Atom // nil: nobody has used it
+	Over   bool
+	Online bool
+}
+
+func (c *console) joinPage(v *visit) (*answer, error) {
+	d := &joinData{Environment: v.URL.Query().Get("environment")}
+	var err error
+	d.Environments, err = c.Service.Environments(v.Context(), v.p)
+	return &answer{page: "join", title: "Join an atom", data: d}, err
+}
+
+// join makes an install token and shows it this once, in the command that it
+// is for. The page then waits for the atom.
+func (c *console) join(v *visit) (*answer, error) {
+	minutes, err := strconv.Atoi(v.PostForm.Get("minutes"))
+	if err != nil {
+		return nil, &cloud.InvalidError{Field: "minutes", Message: "is a whole number"}
+	}
+	t, err := c.Service.CreateInstallToken(v.Context(), v.p, v.PostForm.Get("environment"), time.Duration(minutes)*time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.TrimSpace(v.PostForm.Get("name"))
+	address := address(v.Request)
+	d := &joinData{Expires: t.Expires, Plain: strings.HasPrefix(address, "http:") && !loopback(v.Host), Follow: &joinState{ID: t.ID, Token: t},
+		Command: "valence join " + address + " --token " + t.Token, Run: "valence run --data /var/lib/valence"}
+	if name != "" {
+		d.Command += " --name " + quoted(name)
+	}
+	d.Command += " --data /var/lib/valence"
+	return &answer{page: "join", title: "Join an atom", data: d, every: soonEvery}, nil
+}
+
+// joined tells what became of an install token.
+func (c *console) joined(v *visit) (*answer, error) {
+	t, err := c.Service.InstallToken(v.Context(), v.p, v.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	d := &joinState{ID: t.ID, Token: t, Over: !time.Now().Before(t.Expires)}
+	if t.Used {
+		x, err := c.Service.Atom(v.Context(), v.p, t.AtomID)
+		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
+			return nil, err
+		}
+		if err == nil {
+			d.Atom, d.Online = &x, x.Status == cloud.Online
+		}
+	}
+	a := &answer{page: "join", title: "Join an atom", data: &joinData{Follow: d}, every: 2 * soonEvery}
+	if d.Online || d.Over && !t.Used {
+		a.every = 0
+	}
+	return a, nil
+}
+
+// address is this control plane's, as the browser sees it, and so as others
+// most likely do.
+func address(r *http.Request) string {
+	scheme := "http://"
+	if secure(r) {
+		scheme = "https://"
+	}
+	return scheme + quoted(r.Host)
+}
+
+func loopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`)
+
+// quoted writes a text for a shell, so that it is one word and nothing more.
+func quoted(text string) string {
+	if plain.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// tokensData is the list of API tokens.
+type tokensData struct {
+	Tokens       []tokenRow
+	Environments []cloud.Environment
+	Roles        []cloud.Role
+	Made         *cloud.Token // just now, with its secret
+	Own          string       // id of the token that this session is of
+}
+
+type tokenRow struct {
+	cloud.Token
+	Places []string // names of the environments that it is limited to
+}
+
+// Over reports whether it has expired.
+func (t tokenRow) Over() bool { return !t.Expires.IsZero() && !time.Now().Before(t.Expires) }
+
+func (c *console) tokens(v *visit) (*answer, error) {
+	return c.tokensPage(v, nil)
+}
+
+func (c *console) tokensPage(v *visit, made *cloud.Token) (*answer, error) {
+	d := &tokensData{Roles: cloud.Roles(), Made: made, Own: v.p.TokenID}
+	all, err := c.Service.Tokens(v.Context(), v.p)
+	if err != nil {
+		return nil, err
+	}
+	if d.Environments, err = c.Service.Environments(v.Context(), v.p); err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, e := range d.Environments {
+		names[e.ID] = e.Name
+	}
+	for _, t := range all {
+		r := tokenRow{Token: t}
+		for _, id := range t.Environments {
+			name := names[id]
+			if name == "" {
+				name = id + " (deleted)"
+			}
+			r.Places = append(r.Places, name)
+		}
+		d.Tokens = append(d.Tokens, r)
+	}
+	return &answer{page: "tokens", title: "API tokens", data: d}, nil
+}
+
+// createToken makes a token and shows it, this once.
+func (c *console) createToken(v *visit) (*answer, error) {
+	t := cloud.Token{Name: strings.TrimSpace(v.PostForm.Get("name")), Role: cloud.Role(v.PostForm.Get("role"))}
+	for _, id := range v.PostForm["environment"] {
+		if id != "" {
+			t.Environments = append(t.Environments, id)
+		}
+	}
+	days, err := strconv.Atoi(strings.TrimSpace(v.PostForm.Get("days")))
+	if err != nil || days < 0 || days > 36_500 {
+		return nil, &cloud.InvalidError{Field: "days", Message: "is a number from 0 to 36500"}
+	}
+	if days > 0 {
+		t.Expires = time.Now().AddDate(0, 0, days).UTC()
+	}
+	made, err := c.Service.CreateToken(v.Context(), v.p, t)
+	if err != nil {
+		return nil, err
+	}
+	return c.tokensPage(v, &made)
+}
+
+func (c *console) findToken(v *visit) (*cloud.Token, error) {
+	all, err := c.Service.Tokens(v.Context(), v.p)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if all[i].ID == v.PathValue("id") {
+			return &all[i], nil
+		}
+	}
+	return nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: "there is no such token; it may have been revoked already"}
+}
+
+func (c *console) askRevokeToken(v *visit) (*answer, error) {
+	t, err := c.findToken(v)
+	if err != nil {
+		return nil, err
+	}
+	what := []string{"Whoever uses this token is refused from now on, and every session that was begun with it ends. That cannot be taken back."}
+	if t.ID == v.p.TokenID {
+		what = append(what, "It is the token that you have signed in with: you will be signed out.")
+	}
+	return confirm("Revoke the token "+t.Name+"?", &confirmation{
+		Crumb: "API tokens", CrumbHref: "/tokens", Name: t.Name, What: what, Action: "/tokens/" + url.PathEscape(t.ID) + "/revoke", Button: "Revoke " + t.Name, Danger: true,
+	})
+}
+
+func (c *console) revokeToken(v *visit) (*answer, error) {
+	t, err := c.findToken(v)
+	if err == nil {
+		err = c.Service.DeleteToken(v.Context(), v.p, t.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return see("/tokens", "token-revoked")
+}
+
+// auditData is a page of the audit log.
+type auditData struct {
+	Entries []cloud.AuditEntry
+	Older   string
+	Newest  bool
+}
+
+func (c *console) audit(v *visit) (*answer, error) {
+	before, err := strconv.ParseInt(v.URL.Query().Get("before"), 10, 64)
+	if err != nil {
+		before = 0
+	}
+	entries, next, err := c.Service.AuditLog(v.Context(), v.p, before, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	d := &auditData{Entries: entries, Newest: before == 0}
+	if next != 0 {
+		d.Older = "/audit?before=" + strconv.FormatInt(next, 10)
+	}
+	a := &answer{page: "audit", title: "Audit log", data: d}
+	if d.Newest {
+		a.every = liveEvery
+	}
+	return a, nil
+}

@@ -1,0 +1,253 @@
+// Package console is the control plane's web console: pages that are made on
+// the server, without a build step, and a small script that keeps them fresh.
+//
+// Everything that it shows or does goes through cloud.Service, which judges by
+// the role, so that the console can do nothing that the API cannot. What comes
+// from atoms, packages and callers is text, never markup.
+package console
+
+import (
+	"errors"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"valence/cloud"
+)
+
+// Options of a console.
+type Options struct {
+	Service *cloud.Service
+	Version string // of this program
+	Log     *slog.Logger
+}
+
+type console struct {
+	Options
+	pages  map[string]*pageTemplate
+	assets assets
+	origin *http.CrossOriginProtection
+	fleets fleets
+}
+
+// Bounds of what is sent.
+const (
+	maxForm     = 256 << 10
+	maxDocument = 24 << 20 // a form with a document of 8 MiB, as text
+)
+
+// New gives the handler of every path that nothing else answers.
+func New(o Options) http.Handler {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &console{Options: o, pages: parsePages(), assets: readAssets(), origin: http.NewCrossOriginProtection()}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /static/{hash}/{file}", c.static)
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, c.assets.path("icon.svg"), http.StatusFound)
+	})
+	mux.HandleFunc("GET /signin", c.signInPage)
+	mux.HandleFunc("POST /signin", c.signIn)
+	mux.HandleFunc("POST /signout", c.signOut)
+	for _, route := range c.routes() {
+		mux.Handle(route.method+" "+route.path, c.known(route))
+	}
+	mux.Handle("/", c.known(route{http.MethodGet, "/", "", func(*visit) (*answer, error) {
+		return nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: "there is no such page"}
+	}}))
+	return c.secured(mux)
+}
+
+// secured keeps pages out of caches and frames, and lets nothing run or load
+// that did not come with the program.
+func (c *console) secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// route is one page or one thing that a page can do. Its action, and so its
+// least role, is asked for before it is served; what is served asks again, for
+// the environment that it is about. "" is for everybody who has signed in.
+type route struct {
+	method, path string
+	action       cloud.Action
+	serve        func(*visit) (*answer, error)
+}
+
+func (c *console) routes() []route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []route{
+		{get, "/{$}", "atom.read", c.overview},
+		{get, "/atoms/{id}", "atom.read", c.atom},
+		{post, "/atoms/{id}/log", "atom.log", c.atomLog},
+		{post, "/atoms/{id}/listener", "listener.update", c.listener},
+		{post, "/atoms/{id}/rename", "atom.update", c.renameAtom},
+		{post, "/atoms/{id}/attach", "attachment.create", c.attach},
+		{get, "/atoms/{id}/detach", "attachment.delete", c.askDetach},
+		{post, "/atoms/{id}/detach", "attachment.delete", c.detach},
+		{get, "/atoms/{id}/retire", "atom.delete", c.askRetire},
+		{post, "/atoms/{id}/retire", "atom.delete", c.retire},
+		{get, "/atoms/{id}/revoke", "atom.delete", c.askRevoke},
+		{post, "/atoms/{id}/revoke", "atom.delete", c.revoke},
+
+		{get, "/environments", "environment.read", c.environments},
+		{post, "/environments", "environment.create", c.createEnvironment},
+		{get, "/environments/{id}", "environment.read", c.environment},
+		{post, "/environments/{id}/policy", "environment.update", c.setPolicy},
+		{post, "/environments/{id}/fields", "extension.update", c.setField},
+		{get, "/environments/{id}/delete", "environment.delete", c.askDeleteEnvironment},
+		{post, "/environments/{id}/delete", "environment.delete", c.deleteEnvironment},
+
+		{get, "/deploy", "deployment.create", c.askDeploy},
+		{post, "/deploy", "deployment.create", c.deploy},
+		{get, "/deployments/{id}", "deployment.read", c.deployment},
+		{get, "/deployments/{id}/undeploy", "deployment.delete", c.askUndeploy},
+		{post, "/deployments/{id}/undeploy", "deployment.delete", c.undeploy},
+
+		{get, "/executions", "execution.read", c.executions},
+		{get, "/executions/{id}", "execution.read", c.execution},
+		{get, "/executions/{id}/cancel", "execution.cancel", c.askCancel},
+		{post, "/executions/{id}/cancel", "execution.cancel", c.cancel},
+		{get, "/requests/{id}", "execution.read", c.request},
+		{get, "/execute", "execution.create", c.executePage},
+		{post, "/execute", "execution.create", c.execute},
+
+		{get, "/join", "installtoken.create", c.joinPage},
+		{post, "/join", "installtoken.create", c.join},
+		{get, "/join/{id}", "installtoken.create", c.joined},
+		{get, "/tokens", "token.read", c.tokens},
+		{post, "/tokens", "token.create", c.createToken},
+		{get, "/tokens/{id}/revoke", "token.delete", c.askRevokeToken},
+		{post, "/tokens/{id}/revoke", "token.delete", c.revokeToken},
+		{get, "/audit", "audit.read", c.audit},
+	}
+}
+
+// visit is one request of somebody known.
+type visit struct {
+	*http.Request
+	p    cloud.Principal
+	csrf string // what a form of this session carries
+}
+
+// may reports whether something is to be offered.
+func (v *visit) may(a cloud.Action) bool { return v.p.May(a) }
+
+// answer is a page, or where to go on.
+type answer struct {
+	to, done string // a path, and the key in done of what to say there
+
+	page   string // name of its template
+	title  string
+	data   any
+	every  time.Duration // after which it asks for itself again; 0: never
+	status int
+}
+
+func see(to, done string) (*answer, error) { return &answer{to: to, done: done}, nil }
+
+// known finds out who asks, and answers.
+func (c *console) known(route route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		secret := sessionSecret(r)
+		p, err := c.Service.Session(r.Context(), secret)
+		if errors.Is(err, cloud.ErrUnavailable) {
+			unavailable(w)
+			return
+		}
+		if err != nil {
+			c.stranger(w, r)
+			return
+		}
+		p.From, _, _ = net.SplitHostPort(r.RemoteAddr)
+		v := &visit{r, p, csrfOf(secret)}
+		if wait, ok := c.Service.Rate(p.Account); !ok {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+			c.fail(w, v, &cloud.Error{Kind: cloud.ErrBusy, Text: "this account asks too often; wait a few seconds and load the page again"})
+			return
+		}
+		if r.Method == http.MethodPost {
+			if err := c.genuine(w, v, route); err != nil {
+				c.fail(w, v, err)
+				return
+			}
+			defer c.fleets.forget(p.Account) // what was done is to be seen at once
+		}
+		var a *answer
+		if route.action != "" {
+			err = p.Allow(route.action)
+		}
+		if err == nil {
+			a, err = route.serve(v)
+		}
+		if err != nil {
+			c.fail(w, v, err)
+			return
+		}
+		c.show(w, v, a)
+	})
+}
+
+// unavailable answers while it cannot be known who asks.
+func unavailable(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "5")
+	http.Error(w, "This control plane does not reach its database. Look at its log; load the page again later.", http.StatusServiceUnavailable)
+}
+
+// genuine reports whether a form is one of ours, sent by the one who has the
+// session: the browser says that the page it is on is ours, and the form
+// carries what only pages of this session know.
+func (c *console) genuine(w http.ResponseWriter, v *visit, route route) error {
+	limit := int64(maxForm)
+	if route.path == "/execute" {
+		limit = maxDocument
+	}
+	v.Body = http.MaxBytesReader(w, v.Body, limit)
+	if err := c.origin.Check(v.Request); err != nil {
+		return &cloud.Error{Kind: cloud.ErrForbidden, Text: "this was sent from another site, and nothing was done"}
+	}
+	if err := v.ParseForm(); err != nil {
+		return &cloud.InvalidError{Message: "the form cannot be read: " + err.Error()}
+	}
+	if !equal(v.PostForm.Get("csrf"), v.csrf) {
+		return &cloud.Error{Kind: cloud.ErrForbidden, Text: "this form is not of your session, and nothing was done: load the page again"}
+	}
+	return nil
+}
+
+// fail shows what an error means to whom it happened to.
+func (c *console) fail(w http.ResponseWriter, v *visit, err error) {
+	status := http.StatusInternalServerError
+	var invalid *cloud.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		status = http.StatusBadRequest
+	case errors.Is(err, cloud.ErrForbidden):
+		status = http.StatusForbidden
+	case errors.Is(err, cloud.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, cloud.ErrConflict):
+		status = http.StatusConflict
+	case errors.Is(err, cloud.ErrBusy), errors.Is(err, cloud.ErrUnavailable):
+		status = http.StatusServiceUnavailable
+	case v.Context().Err() != nil:
+		return // nobody reads an answer
+	default:
+		c.Log.Error("a page failed", "method", v.Method, "path", v.URL.Path, "error", err)
+	}
+	c.show(w, v, &answer{page: "error", title: http.StatusText(status), status: status, data: capital(err.Error())})
+}

@@ -1,0 +1,186 @@
+package console_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/cloudtest"
+	"valence/cloud/console"
+	"valence/internal/wire"
+)
+
+// office is a control plane with something of everything, and a token of every
+// role.
+type office struct {
+	*cloudtest.Plane
+	tokens  map[cloud.Role]string
+	other   string // an admin's of another account
+	limited string // an admin's who may see the environment other alone
+	ids     *strings.Replacer
+	atom    *cloudtest.Atom
+}
+
+func open(t *testing.T) *office {
+	t.Helper()
+	o := &office{tokens: map[cloud.Role]string{}}
+	o.Plane = cloudtest.Start(t, cloudtest.Options{Handler: func(s *cloud.Service) http.Handler {
+		return console.New(console.Options{Service: s, Version: "test"})
+	}})
+	prod, empty := o.Environment(t, "prod"), o.Environment(t, "empty")
+	other := o.Environment(t, "other")
+	o.atom = cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
+	loose := cloudtest.Join(t, o.URL, o.InstallToken(t, ""), "loose")
+	o.Deploy(t, prod.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n")
+	pack, deployment := o.Deploy(t, prod.ID, "shop", "2", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}, again\n")
+	for _, r := range cloud.Roles() {
+		o.tokens[r] = o.token(t, cloud.Token{Name: string(r), Role: r}).Secret
+	}
+	o.limited = o.token(t, cloud.Token{Name: "limited", Role: cloud.Admin, Environments: []string{other.ID}}).Secret
+	spare := o.token(t, cloud.Token{Name: "spare", Role: cloud.Viewer})
+	install, err := o.CreateInstallToken(t.Context(), o.Admin, "prod", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.other, err = o.CreateAccount(t.Context(), o.Admin, "other"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.atom.Poll(t.Context(), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	request, record := o.ask(t, pack.Components[0])
+	o.ids = strings.NewReplacer("{atom}", o.atom.ID, "{loose}", loose.ID, "{prod}", prod.ID, "{empty}", empty.ID, "{deployment}", deployment.ID, "{package}", pack.ID,
+		"{process}", pack.Components[0], "{spare}", spare.ID, "{install}", install.ID, "{request}", request, "{record}", record)
+	return o
+}
+
+// ask has an execution asked for, and the atom tell that it is under way.
+func (o *office) ask(t *testing.T, process string) (request, record string) {
+	t.Helper()
+	ctx := t.Context()
+	request, err := o.Execute(ctx, o.Admin, cloud.ExecutionRequest{AtomID: o.atom.ID, ProcessID: process})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.tell(t, wire.ExecutionReport{Execution: "x1", Request: request, Process: "relay", Kind: "manual", Status: "running", Received: time.Now()})
+	r, err := o.WaitRecord(ctx, o.Admin, request, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request, r.ID
+}
+
+func (o *office) tell(t *testing.T, all ...wire.ExecutionReport) {
+	t.Helper()
+	if err := o.atom.Report(t.Context(), wire.Reports{Executions: all}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (o *office) token(t *testing.T, x cloud.Token) cloud.Token {
+	t.Helper()
+	x, err := o.CreateToken(t.Context(), o.Admin, x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// answer is what a page was answered with.
+type answer struct {
+	code   int
+	text   string
+	header http.Header
+}
+
+// visitor is a browser with a session.
+type visitor struct {
+	o      *office
+	cookie *http.Cookie // nil: none
+	csrf   string
+	header map[string]string // of every request
+}
+
+var csrfField = regexp.MustCompile(`name="csrf" value="([^"]+)"`)
+
+// signIn signs in with a token.
+func (o *office) signIn(t *testing.T, token string) *visitor {
+	t.Helper()
+	v := &visitor{o: o}
+	a := v.send(t, http.MethodPost, "/signin", url.Values{"token": {token}})
+	if a.code != http.StatusSeeOther {
+		t.Fatalf("signing in: %d %s", a.code, a.text)
+	}
+	cookies := (&http.Response{Header: a.header}).Cookies()
+	if len(cookies) != 1 {
+		t.Fatalf("%v", a.header)
+	}
+	v.cookie = cookies[0]
+	found := csrfField.FindStringSubmatch(v.send(t, http.MethodGet, "/", nil).text)
+	if found == nil {
+		t.Fatal("the page has no form")
+	}
+	v.csrf = found[1]
+	return v
+}
+
+// send makes a request, as it is.
+func (v *visitor) send(t *testing.T, method, path string, form url.Values) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, v.o.URL+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for name, value := range v.header {
+		req.Header.Set(name, value)
+	}
+	if v.cookie != nil {
+		req.AddCookie(v.cookie)
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, string(text), resp.Header}
+}
+
+// do sends a request as the pages of this session do: a form with what shows
+// that it is of this session.
+func (v *visitor) do(t *testing.T, method, path string, form url.Values) answer {
+	t.Helper()
+	filled := url.Values{"csrf": {v.csrf}}
+	for name, values := range form {
+		for _, value := range values {
+			filled.Add(name, v.o.ids.Replace(value))
+		}
+	}
+	return v.send(t, method, v.o.ids.Replace(path), filled)
+}
+
+func (v *visitor) get(t *testing.T, path string) answer {
+	t.Helper()
+	return v.do(t, http.MethodGet, path, nil)
+}
+
+func encode(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
