@@ -54,6 +54,7 @@ type Atom struct {
 	deployed []*Deployed // sorted by name
 	onDeploy []func([]*Deployed)
 	onEnded  func(Ended)
+	onSwitch func()
 	paused   map[string]bool
 
 	callbacks *callbacks // nil: nobody is called back

@@ -336,11 +336,28 @@ func (a *Atom) setPaused(ctx context.Context, name string, paused bool) error {
 	a.mu.Unlock()
 	a.clockwork.poke()
 	a.listening.poke()
+	if a.onSwitch != nil {
+		a.onSwitch()
+	}
 	event := HappenedResumed
 	if paused {
 		event = HappenedPaused
 	}
 	a.audiences.tell(Happening{Event: event, Process: name})
+	return nil
+}
+
+// OnSwitch names the function that is told when a trigger was paused or
+// resumed. It must not block, and must be set before Run.
+func (a *Atom) OnSwitch(f func()) { a.onSwitch = f }
+
+// Restart ends the subscription of a process and begins it again. Other
+// triggers hold nothing that could begin again.
+func (a *Atom) Restart(name string) error {
+	if _, ok := a.Process(name); !ok {
+		return ErrNoSuch
+	}
+	a.listening.again(name)
 	return nil
 }
 

@@ -102,6 +102,12 @@ func (l *listening) end(which func(*listener) bool) {
 	}
 }
 
+// again ends what listens for a process, and lets it begin anew.
+func (l *listening) again(process string) {
+	l.end(func(x *listener) bool { return x.of.Process.Name == process })
+	l.poke()
+}
+
 // keep listens again whenever that ends.
 func (l *listening) keep(ctx context.Context, x *listener) {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {

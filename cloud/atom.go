@@ -166,8 +166,11 @@ func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error 
 	if a.Revoked {
 		return missing("atom", id)
 	}
+	if a.Retired {
+		return nil
+	}
 	next := *a
-	next.Revision = s.revision()
+	next.Revision, next.Retired = s.revision(), true
 	c.wake(a.ID)
 	c.put(&next)
 	if at := s.state.attachedTo[a.ID]; at != nil {
@@ -246,6 +249,9 @@ func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment
 	}
 	if a == nil || a.Revoked {
 		return Attachment{}, missing("atom", atom)
+	}
+	if a.Retired {
+		return Attachment{}, conflict("the atom %s was retired and does not ask any more: revoke it, and let it join again", a.Name)
 	}
 	if at := s.state.attachedTo[a.ID]; at != nil {
 		if at.EnvironmentID == e.ID {

@@ -31,11 +31,14 @@ func (s *Service) Peer(id string) (Peer, bool) {
 	return Peer{a.ID, a.Account, a.Name, a.Key, a.Revoked}, true
 }
 
-// Heard notes that an atom asked, and how it is.
-func (s *Service) Heard(atom string, h wire.Heartbeat, applied int64) {
-	if s.lines.of(atom).heard(h, applied) && s.shared != nil {
+// Heard notes that an atom asked, and how it is. It reports false where the
+// atom must tell its listeners: it named them, and they are not known here.
+func (s *Service) Heard(atom string, h wire.Heartbeat, applied int64) (known bool) {
+	news, known := s.lines.of(atom).heard(h, applied)
+	if news && s.shared != nil {
 		signal(s.shared.urgent)
 	}
+	return known
 }
 
 // Acknowledge forgets messages of an atom. What does not wait for it is
@@ -212,7 +215,7 @@ var statuses = map[string]string{
 }
 
 var kinds = map[string]string{
-	"manual": typeManual, "listener": "exec_listener", "subscribe": "exec_listener", "schedule": "exec_sched", "retry": "retry_manual", "handoff": "exec_handoff",
+	"manual": typeManual, "listener": "exec_listener", "subscribe": "exec_listener", "schedule": "exec_sched", "retry": "retry_manual", "handoff": "sub_process",
 }
 
 // record makes a record of a report. The caller holds mu.

@@ -33,7 +33,7 @@ func (s *Service) outline(atom string) (*wire.Desired, *Atom, []*Extension, erro
 	if e == nil {
 		return d, a, nil, nil
 	}
-	d.Environment, d.Policy, d.Paused = e.Name, e.Policy, s.paused(a)
+	d.Environment, d.Policy, d.Paused, d.Switched = e.Name, e.Policy, s.paused(a), s.switched(a)
 	for _, x := range s.state.active[e.ID] {
 		p := s.state.packages[x.PackageID]
 		one := wire.Deployment{ID: x.ID, Package: p.SHA256, Project: p.Project, Version: p.Version, Statement: x.Statement, Signature: x.Signature}

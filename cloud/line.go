@@ -205,15 +205,23 @@ func (x *line) seenAt(at time.Time) {
 	x.mu.Unlock()
 }
 
-// heard notes what an atom said, and reports whether that is news to who looks.
-func (x *line) heard(h wire.Heartbeat, applied int64) (news bool) {
+// heard notes what an atom said, and reports whether that is news to who looks,
+// and whether its listeners are known: it may have named them only.
+func (x *line) heard(h wire.Heartbeat, applied int64) (news, known bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	was := &x.heartbeat
+	known = h.Print == "" || len(h.Listeners) > 0
+	if !known && h.Print == was.Print {
+		h.Standing, known = was.Standing, true
+	}
+	if !known {
+		h.Standing = wire.Standing{}
+	}
 	news = time.Since(x.seen) > silence || applied != x.applied || h.Version != was.Version || h.Health != was.Health ||
 		!slices.Equal(h.Packages, was.Packages) || !slices.Equal(h.Listeners, was.Listeners)
 	x.seen, x.heartbeat, x.applied = time.Now(), h, applied
-	return news
+	return news, known
 }
 
 // length is how many messages wait.
@@ -229,7 +237,8 @@ func (x *line) fill(a *Atom) {
 	defer x.mu.Unlock()
 	a.LastSeen, a.Heartbeat, a.Applied, a.Waiting = x.seen, x.heartbeat, x.applied, len(x.waiting)
 	a.Status = Offline
-	if !a.Revoked && !x.seen.IsZero() && time.Since(x.seen) < silence {
+	gone := a.Revoked || a.Retired && len(x.waiting) == 0 // it has taken the message that retires it
+	if !gone && !x.seen.IsZero() && time.Since(x.seen) < silence {
 		a.Status = Online
 	}
 	if x.heartbeat.Version != "" {

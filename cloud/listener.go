@@ -14,15 +14,17 @@ import (
 type ListenerState struct {
 	ProcessID   string
 	ProcessName string
-	Kind        string // listen, schedule, subscribe; "" until the atom has told
+	Kind        string // listen, schedule, subscribe; "" where neither its package nor the atom has told
 	Wanted      string // RUNNING or PAUSED
 	State       string // as the atom told last; "" until then
 }
 
 // ChangeListener pauses, resumes or restarts the trigger of a process on an
-// atom: action is pause, resume, restart or one of them with _all, which takes
-// no process, and process is an id or a name. What an operator said of an atom
-// holds over new versions.
+// atom; process is an id or a name. The action is pause, resume, restart, or
+// one of them with _all, for all listeners and no schedule, or with _every, for
+// schedules, too; these take no process. What an operator said of an atom holds
+// over new versions; where an operator of the atom's machine says another
+// thing, the newer word counts.
 func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process, action string) error {
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -36,14 +38,18 @@ func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process
 	if a.Revoked {
 		return missing("atom", atom)
 	}
-	verb, all := strings.CutSuffix(action, "_all")
+	verb, every := strings.CutSuffix(action, "_every")
+	verb, all := strings.CutSuffix(verb, "_all")
+	all = all || every
 	if verb != "pause" && verb != "resume" && verb != "restart" {
 		return invalid("action", "is pause, resume or restart, or one of them with _all")
 	}
 	var names []string
 	if all {
 		for _, x := range s.deployedTo(a.ID) {
-			names = append(names, x.Name)
+			if t, known := s.triggerOf(a, x); (every || t.Kind != TriggerSchedule) && (t.Kind != "" || !known) {
+				names = append(names, x.Name)
+			}
 		}
 	} else {
 		x := s.deployed(a.ID, process)
@@ -65,20 +71,96 @@ func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process
 		c.message(ctx, a.Account, a.ID, "", m)
 		return s.commit(ctx, c)
 	}
+	if !s.switchTriggers(c, a, names, map[string]string{"pause": Paused, "resume": Running}[verb]) {
+		return nil
+	}
+	return s.commit(ctx, c)
+}
+
+// switchTriggers adds to a change that an operator wants triggers of an atom
+// running or paused, and reports whether any is not so. The caller holds
+// changing.
+func (s *Service) switchTriggers(c *change, a *Atom, names []string, want string) bool {
+	now := s.standing(a)
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return a.Triggers[name] == want && now.state(a, name, want) == want
+	})
+	if len(names) == 0 {
+		return false
+	}
 	next := *a
-	next.Triggers = maps.Clone(a.Triggers)
+	next.Triggers, next.Switched = maps.Clone(a.Triggers), maps.Clone(a.Switched)
 	if next.Triggers == nil {
 		next.Triggers = map[string]string{}
 	}
-	for _, name := range names {
-		next.Triggers[name] = map[string]string{"pause": Paused, "resume": Running}[verb]
-	}
-	if maps.Equal(next.Triggers, a.Triggers) {
-		return nil
+	if next.Switched == nil {
+		next.Switched = map[string]int64{}
 	}
 	next.Revision = s.revision()
+	for _, name := range names {
+		next.Triggers[name], next.Switched[name] = want, next.Revision
+	}
 	c.put(&next)
-	return s.commit(ctx, c)
+	return true
+}
+
+// standing is what an atom told last of its triggers.
+type standing struct {
+	told     map[string]wire.Listener
+	switched int64
+}
+
+func (s *Service) standing(a *Atom) standing {
+	h := s.filled(a).Heartbeat
+	x := standing{map[string]wire.Listener{}, h.Switched}
+	for _, l := range h.Listeners {
+		x.told[l.Process] = l
+	}
+	return x
+}
+
+// state is how a trigger stands: as the atom told, unless an operator has said
+// another thing since, otherwise as it is wanted.
+func (x standing) state(a *Atom, name, wanted string) string {
+	l, told := x.told[name]
+	if !told || x.switched < a.Switched[name] {
+		return wanted
+	}
+	if l.State == "paused" {
+		return Paused
+	}
+	return Running
+}
+
+// triggerOf gives what starts a process of an atom, and whether that is known:
+// from its package, or, where that does not say, as the atom told. The caller
+// holds changing or mu.
+func (s *Service) triggerOf(a *Atom, c *Component) (t Trigger, known bool) {
+	if at := s.state.attachedTo[a.ID]; at != nil {
+		if d := s.state.active[at.EnvironmentID][c.Project]; d != nil {
+			if x := s.state.packages[d.PackageID]; x.Triggers != nil {
+				return x.Triggers[c.Name], true
+			}
+		}
+	}
+	told := s.standing(a).told
+	l := told[c.Name]
+	return Trigger{l.Kind, l.Cron, l.Zone}, len(told) > 0
+}
+
+// switched gives when operators paused or resumed triggers of an atom, by
+// process. The caller holds changing or mu.
+func (s *Service) switched(a *Atom) map[string]int64 {
+	if len(a.Switched) == 0 {
+		return nil
+	}
+	all := map[string]int64{}
+	for _, c := range s.deployedTo(a.ID) {
+		if n := a.Switched[c.Name]; n > 0 {
+			all[c.Name] = n
+		}
+	}
+	return all
 }
 
 // deployedTo lists the processes that are deployed to an atom. The caller
@@ -135,26 +217,22 @@ func (s *Service) Listeners(_ context.Context, p Principal, atom string) ([]List
 	if err != nil {
 		return nil, err
 	}
-	now := s.filled(a)
-	told := map[string]wire.Listener{}
-	for _, l := range now.Heartbeat.Listeners {
-		told[l.Process] = l
-	}
+	told, packages := s.standing(a).told, s.filled(a).Heartbeat.Packages
 	paused := map[string]bool{}
 	for _, name := range s.paused(a) {
 		paused[name] = true
 	}
 	runs := func(c *Component) bool {
 		d := s.state.active[s.environmentID(a.ID)][c.Project]
-		return d != nil && slices.Contains(now.Heartbeat.Packages, s.state.packages[d.PackageID].SHA256)
+		return d != nil && slices.Contains(packages, s.state.packages[d.PackageID].SHA256)
 	}
 	all := []ListenerState{}
 	for _, c := range s.deployedTo(a.ID) {
-		l, known := told[c.Name]
-		if !known && runs(c) {
+		t, known := s.triggerOf(a, c)
+		if t.Kind == "" && (known || runs(c)) {
 			continue // it has no trigger
 		}
-		x := ListenerState{ProcessID: c.ID, ProcessName: c.Name, Kind: l.Kind, Wanted: Running, State: strings.ToUpper(l.State)}
+		x := ListenerState{ProcessID: c.ID, ProcessName: c.Name, Kind: t.Kind, Wanted: Running, State: strings.ToUpper(told[c.Name].State)}
 		if paused[c.Name] {
 			x.Wanted = Paused
 		}

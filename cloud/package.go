@@ -82,8 +82,17 @@ func (s *Service) inspect(u *Upload) (*Package, []string, error) {
 		return nil, nil, invalid("", "the package has errors that lint finds: %v", problems)
 	}
 	var names []string
-	for name := range project.Processes {
+	x.Triggers = map[string]Trigger{}
+	for name, p := range project.Processes {
 		names = append(names, name)
+		switch {
+		case p.Listen != nil:
+			x.Triggers[name] = Trigger{Kind: TriggerListen}
+		case p.Schedule != nil:
+			x.Triggers[name] = Trigger{Kind: TriggerSchedule, Cron: p.Schedule.Cron.String(), Zone: p.Schedule.Cron.Place().String()}
+		case p.Subscribe != nil:
+			x.Triggers[name] = Trigger{Kind: TriggerSubscribe}
+		}
 	}
 	sort.Strings(names)
 	for _, need := range project.Needs() {

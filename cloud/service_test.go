@@ -207,10 +207,14 @@ func TestDesiredState(t *testing.T) {
 		{"pause one", func() error {
 			return d.ChangeListener(d.ctx, d.admin, atom, cloud.ProcessID("default", "shop", "relay"), "pause")
 		}, func(x *wire.Desired) bool { return slices.Equal(x.Paused, []string{"relay"}) }},
+		{"one that listens", func() error {
+			d.deploy(t, "prod", d.upload(t, "3", strings.Replace(shop, "process: other\n", "process: other\nlisten: { path: /other, auth: none }\n", 1)))
+			return nil
+		}, func(x *wire.Desired) bool { return slices.Equal(x.Paused, []string{"relay"}) }},
 		{"pause all", func() error { return d.ChangeListener(d.ctx, d.admin, atom, "", "pause_all") },
 			func(x *wire.Desired) bool { return slices.Equal(x.Paused, []string{"other", "relay"}) }},
 		{"resume all", func() error { return d.ChangeListener(d.ctx, d.admin, atom, "", "resume_all") },
-			func(x *wire.Desired) bool { return len(x.Paused) == 0 }},
+			func(x *wire.Desired) bool { return slices.Equal(x.Paused, []string{"relay"}) }}, // it does not listen
 		{"policy", func() error {
 			_, err := d.SetPolicy(d.ctx, d.admin, "prod", wire.Policy{RollbackRate: 0.5})
 			return err

@@ -68,6 +68,8 @@ type Atom struct {
 	Revoked  bool              `json:"revoked,omitempty"`
 	Revision int64             `json:"revision"`
 	Triggers map[string]string `json:"triggers,omitempty"` // running or paused, by process, where an operator said so
+	Switched map[string]int64  `json:"switched,omitempty"` // the revision of that, by process
+	Retired  bool              `json:"retired,omitempty"`  // it was told to stop asking
 
 	LastSeen   time.Time      `json:"-"`
 	Status     string         `json:"-"` // ONLINE or OFFLINE
@@ -135,9 +137,26 @@ type Package struct {
 	Size       int64     `json:"size"`
 	Components []string  `json:"components"`      // ids
 	Needs      []string  `json:"needs,omitempty"` // extension fields that it reads, such as env.SHOP_URL
-	Statement  []byte    `json:"statement,omitempty"`
-	Signature  []byte    `json:"signature,omitempty"` // of a publisher, see wire.Statement
+	// Triggers are what starts its processes, by name. Packages of earlier
+	// versions of this program do not say; nil.
+	Triggers  map[string]Trigger `json:"triggers"`
+	Statement []byte             `json:"statement,omitempty"`
+	Signature []byte             `json:"signature,omitempty"` // of a publisher, see wire.Statement
 }
+
+// Trigger is what starts a process.
+type Trigger struct {
+	Kind string `json:"kind"`           // listen, schedule, subscribe
+	Cron string `json:"cron,omitempty"` // of a schedule, as its file has it
+	Zone string `json:"zone,omitempty"` // likewise
+}
+
+// The kinds of triggers.
+const (
+	TriggerListen    = "listen"
+	TriggerSchedule  = "schedule"
+	TriggerSubscribe = "subscribe"
+)
 
 // Deployment gives an environment a package. Of one project one is active.
 type Deployment struct {

@@ -42,7 +42,7 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 	if changed {
 		g.service.Returned(p.ID) // what the run before was given, this one may not have
 	}
-	g.service.Heard(p.ID, q.Heartbeat, q.Generation)
+	known := g.service.Heard(p.ID, q.Heartbeat, q.Generation)
 	if err := g.service.Acknowledge(r.Context(), p.ID, q.Ack); err != nil {
 		g.fail(w, r, err)
 		return
@@ -51,11 +51,15 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 		g.fail(w, r, err)
 		return
 	}
+	if !known { // it may tell at once, and with what it is given
+		q.Wait = 0
+	}
 	polled, err := g.wait(r, p.ID, &q, replaced)
 	if err != nil {
 		g.fail(w, r, err)
 		return
 	}
+	polled.Tell = !known
 	if gone = r.Context().Err() != nil; gone {
 		g.service.Returned(p.ID)
 		return

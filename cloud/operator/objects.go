@@ -197,7 +197,7 @@ func (a *api) changeListener(c *call) (any, error) {
 		return nil, err
 	}
 	if in.Process == "" {
-		in.Action += "_all"
+		in.Action += "_every"
 	}
 	return nil, a.service.ChangeListener(c.Context(), c.p, c.vars["id"], in.Process, in.Action)
 }

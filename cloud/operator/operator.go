@@ -89,6 +89,8 @@ func (a *api) routes() []route {
 		{http.MethodPost, "/atoms/{id}/listeners", "listener.update", a.changeListener},
 		{http.MethodDelete, "/atoms/{id}", "atom.delete", a.revoke},
 		{http.MethodPost, "/atoms/{id}/retire", "atom.delete", a.retire},
+		{http.MethodGet, "/schedules", "schedule.read", a.schedules},
+		{http.MethodPatch, "/atoms/{id}/schedules/{process}", "schedule.update", a.switchSchedule},
 		{http.MethodGet, "/environments", "environment.read", a.environments},
 		{http.MethodPost, "/environments", "environment.create", a.createEnvironment},
 		{http.MethodDelete, "/environments/{id}", "environment.delete", a.deleteEnvironment},

@@ -26,29 +26,31 @@ type endpoint struct {
 // endpoints has every one by its method and path: a new one without a rule here
 // fails TestEveryEndpointWithEveryRole.
 var endpoints = map[string]endpoint{
-	"GET /accounts":                   {"/accounts", "", cloud.Admin, false},
-	"POST /accounts":                  {"/accounts", `{"name":"acme"}`, cloud.Admin, true},
-	"GET /tokens":                     {"/tokens", "", cloud.Admin, false},
-	"POST /tokens":                    {"/tokens", `{"name":"x","role":"viewer"}`, cloud.Admin, true},
-	"DELETE /tokens/{id}":             {"/tokens/spare", "", cloud.Admin, true},
-	"POST /install-tokens":            {"/install-tokens", `{"environment":"prod"}`, cloud.Admin, true},
-	"GET /atoms":                      {"/atoms", "", cloud.Viewer, false},
-	"GET /atoms/{id}":                 {"/atoms/edge-01", "", cloud.Viewer, false},
-	"GET /atoms/{id}/log":             {"/atoms/edge-01/log?lines=10", "", cloud.Operator, false},
-	"GET /atoms/{id}/listeners":       {"/atoms/edge-01/listeners", "", cloud.Viewer, false},
-	"POST /atoms/{id}/listeners":      {"/atoms/edge-01/listeners", `{"process":"relay","action":"pause"}`, cloud.Operator, true},
-	"DELETE /atoms/{id}":              {"/atoms/edge-01", "", cloud.Admin, true},
-	"POST /atoms/{id}/retire":         {"/atoms/edge-01/retire", "", cloud.Admin, true},
-	"GET /environments":               {"/environments", "", cloud.Viewer, false},
-	"POST /environments":              {"/environments", `{"name":"new"}`, cloud.Admin, true},
-	"DELETE /environments/{id}":       {"/environments/empty", "", cloud.Admin, true},
-	"PATCH /environments/{id}/policy": {"/environments/prod/policy", `{"short_poll":true}`, cloud.Admin, true},
-	"GET /environments/{id}/fields":   {"/environments/prod/fields", "", cloud.Viewer, false},
-	"PATCH /environments/{id}/fields": {"/environments/prod/fields", `{"env.SHOP_URL":"https://shop.example"}`, cloud.Deployer, true},
-	"GET /deployments":                {"/deployments", "", cloud.Viewer, false},
-	"GET /deployments/{id}":           {"/deployments/{deployment}", "", cloud.Viewer, false},
-	"GET /audit":                      {"/audit", "", cloud.Admin, false},
-	"POST /backup":                    {"/backup", `{"folder":"{folder}"}`, cloud.Admin, true},
+	"GET /accounts":                         {"/accounts", "", cloud.Admin, false},
+	"POST /accounts":                        {"/accounts", `{"name":"acme"}`, cloud.Admin, true},
+	"GET /tokens":                           {"/tokens", "", cloud.Admin, false},
+	"POST /tokens":                          {"/tokens", `{"name":"x","role":"viewer"}`, cloud.Admin, true},
+	"DELETE /tokens/{id}":                   {"/tokens/spare", "", cloud.Admin, true},
+	"POST /install-tokens":                  {"/install-tokens", `{"environment":"prod"}`, cloud.Admin, true},
+	"GET /atoms":                            {"/atoms", "", cloud.Viewer, false},
+	"GET /atoms/{id}":                       {"/atoms/edge-01", "", cloud.Viewer, false},
+	"GET /atoms/{id}/log":                   {"/atoms/edge-01/log?lines=10", "", cloud.Operator, false},
+	"GET /atoms/{id}/listeners":             {"/atoms/edge-01/listeners", "", cloud.Viewer, false},
+	"POST /atoms/{id}/listeners":            {"/atoms/edge-01/listeners", `{"process":"relay","action":"pause"}`, cloud.Operator, true},
+	"DELETE /atoms/{id}":                    {"/atoms/edge-01", "", cloud.Admin, true},
+	"POST /atoms/{id}/retire":               {"/atoms/edge-01/retire", "", cloud.Admin, true},
+	"GET /schedules":                        {"/schedules?atom=edge-01", "", cloud.Viewer, false},
+	"PATCH /atoms/{id}/schedules/{process}": {"/atoms/edge-01/schedules/nightly", `{"enabled":false}`, cloud.Operator, true},
+	"GET /environments":                     {"/environments", "", cloud.Viewer, false},
+	"POST /environments":                    {"/environments", `{"name":"new"}`, cloud.Admin, true},
+	"DELETE /environments/{id}":             {"/environments/empty", "", cloud.Admin, true},
+	"PATCH /environments/{id}/policy":       {"/environments/prod/policy", `{"short_poll":true}`, cloud.Admin, true},
+	"GET /environments/{id}/fields":         {"/environments/prod/fields", "", cloud.Viewer, false},
+	"PATCH /environments/{id}/fields":       {"/environments/prod/fields", `{"env.SHOP_URL":"https://shop.example"}`, cloud.Deployer, true},
+	"GET /deployments":                      {"/deployments", "", cloud.Viewer, false},
+	"GET /deployments/{id}":                 {"/deployments/{deployment}", "", cloud.Viewer, false},
+	"GET /audit":                            {"/audit", "", cloud.Admin, false},
+	"POST /backup":                          {"/backup", `{"folder":"{folder}"}`, cloud.Admin, true},
 }
 
 // elsewhere are the endpoints that an atom has to answer, and here there is none.
@@ -70,7 +72,7 @@ func open(t *testing.T) *office {
 	e := o.Environment(t, "prod")
 	o.Environment(t, "empty")
 	cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
-	_, d := o.Deploy(t, e.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n")
+	_, d := o.Deploy(t, e.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n---\nprocess: nightly\nschedule: { cron: \"@daily\" }\nsteps:\n  - log: x\n")
 	o.deployment = d.ID
 	for _, r := range append(cloud.Roles(), "spare") {
 		role := r

@@ -242,6 +242,8 @@ func changeListener(c *call, _ string) (*codec.Object, error) {
 	switch {
 	case atom == "":
 		return nil, refuse(http.StatusBadRequest, "containerId is missing: the id of the atom")
+	case strings.HasSuffix(action, "_every"):
+		return nil, refuse(http.StatusBadRequest, "action: is pause, resume or restart, or one of them with _all")
 	case process == "" && !strings.HasSuffix(action, "_all"):
 		action += "_all"
 	}
@@ -293,6 +295,9 @@ func tellListeners(c *call, token string) (*codec.Object, error) {
 	}
 	var all []*codec.Object
 	for _, l := range states {
+		if l.Kind == cloud.TriggerSchedule {
+			continue // see ProcessScheduleStatus
+		}
 		status := map[string]string{cloud.Running: "listening", cloud.Paused: "paused"}[l.State]
 		if status == "" {
 			status = "errored" // the atom has not said that it listens

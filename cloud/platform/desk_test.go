@@ -43,6 +43,11 @@ steps:
   - call: shop.get
     with: { path: /orders }
 ---
+process: nightly
+schedule: { cron: "*/15 2-4 * * MON-FRI", timezone: Europe/Lisbon }
+steps:
+  - log: ${props.scheduled_at}
+---
 connection: shop
 connector: http
 url: ${env.SHOP_URL}
@@ -159,6 +164,11 @@ func (d *desk) enrol(name, environment string) string {
 		d.t.Fatal(err)
 	}
 	return r.Atom
+}
+
+// schedule gives the id of a process' schedule on the atom.
+func (d *desk) schedule(process string) string {
+	return scheduleID(cloud.ScheduleState{AtomID: d.atom, ProcessID: cloud.ProcessID(cloud.DefaultAccount, "shop", process)})
 }
 
 // report tells of an execution as the atom does.

@@ -48,16 +48,20 @@ const (
 )
 
 var (
-	uuids  = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
-	times  = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z`)
-	others = regexp.MustCompile(`vi_[A-Za-z0-9_-]{43}|(queryToken"?[:>]"?|ListenerStatus-)[A-Za-z0-9_-]{20,}|[0-9a-f]{64}`)
+	uuids     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	schedules = regexp.MustCompile(`Q1BT[A-Za-z0-9]{98}`)
+	times     = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z`)
+	others    = regexp.MustCompile(`vi_[A-Za-z0-9_-]{43}|(queryToken"?[:>]"?|ListenerStatus-)[A-Za-z0-9_-]{20,}|[0-9a-f]{64}`)
 )
 
 // replay sends every request of a file and gives the file with the answers.
 func (d *desk) replay(text string) string {
 	names := map[string]string{d.environment: "ENV", d.empty: "BARE", d.atom: "ATOM", d.attachment: "ATTACHMENT", d.pkg: "PACKAGE", d.spare: "SPARE",
 		d.component: "PROCESS", d.deployment: "DEPLOYMENT", strings.TrimPrefix(d.request, "executionrecord-"): "REQUEST",
-		cloud.ProcessID(cloud.DefaultAccount, "shop", "other"): "OTHER"}
+		cloud.ProcessID(cloud.DefaultAccount, "shop", "other"): "OTHER", cloud.ProcessID(cloud.DefaultAccount, "shop", "nightly"): "NIGHTLY"}
+	for name, process := range map[string]string{"SCHEDULE": "nightly", "UNSCHEDULED": "other", "LISTENS": "fetch-order"} {
+		names[d.schedule(process)] = name
+	}
 	execution := uuids.FindString(d.execution)
 	names[execution] = "EXECUTION"
 	values := map[string]string{}
@@ -85,6 +89,7 @@ func (d *desk) replay(text string) string {
 				values["{TOKEN}"] = m[1]
 			}
 		}
+		answer = schedules.ReplaceAllStringFunc(answer, func(id string) string { return "{" + names[id] + "}" })
 		answer = uuids.ReplaceAllStringFunc(answer, func(id string) string {
 			if names[id] == "" {
 				names[id] = fmt.Sprintf("NEW-%d", len(names))

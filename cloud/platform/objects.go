@@ -14,11 +14,9 @@ import (
 func objects() []resource {
 	return []resource{
 		environmentObject, atomObject, attachmentObject, installerTokenObject, processObject, componentObject,
-		packageObject, deploymentObject, recordObject, extensionsObject, auditObject,
+		packageObject, deploymentObject, recordObject, schedulesObject, scheduleStatusObject, extensionsObject, auditObject,
 		unavailable{"Role", "Roles of users are not kept: an API token has one of four roles, which `valence cloud token` gives it."},
 		unavailable{"EnvironmentRole", "Environments are not given to roles: an API token may be limited to environments, which `valence cloud token` does."},
-		unavailable{"ProcessSchedules", "Schedules are part of a process, in its file; they cannot be read or changed here yet."},
-		unavailable{"ProcessScheduleStatus", "Schedules cannot be read or switched here yet."},
 	}
 }
 

@@ -33,9 +33,11 @@ func TestRules(t *testing.T) {
 	rules(t, packageObject)
 	rules(t, deploymentObject)
 	rules(t, recordObject)
+	rules(t, schedulesObject)
+	rules(t, scheduleStatusObject)
 	rules(t, extensionsObject)
 	rules(t, auditObject)
-	if n := len(objects()); n != 11+4 {
+	if n := len(objects()); n != 13+2 {
 		t.Errorf("%d objects: list the new one here", n)
 	}
 }
@@ -106,7 +108,7 @@ func (d *desk) example(e endpoint) (path, body string) {
 	d.t.Helper()
 	ids := map[string]string{"Environment": d.environment, "Atom": d.atom, "EnvironmentAtomAttachment": d.attachment, "Process": d.component,
 		"ComponentMetadata": d.component, "PackagedComponent": d.pkg, "DeployedPackage": d.deployment, "ExecutionRecord": d.execution,
-		"EnvironmentExtensions": d.environment, "Role": "r", "EnvironmentRole": "r", "ProcessSchedules": "s", "ProcessScheduleStatus": "s"}
+		"EnvironmentExtensions": d.environment, "Role": "r", "EnvironmentRole": "r", "ProcessSchedules": d.schedule("nightly"), "ProcessScheduleStatus": d.schedule("nightly")}
 	id := ids[e.object]
 	switch key := string(e.verb) + " " + e.object; {
 	case key == "delete Environment":
@@ -127,6 +129,8 @@ func (d *desk) example(e endpoint) (path, body string) {
 		}[e.object]
 	case e.verb == verbUpdate:
 		body = map[string]string{"Environment": `{"name":"renamed"}`, "Atom": `{"name":"renamed"}`,
+			"ProcessScheduleStatus": `{"enabled":"false"}`,
+			"ProcessSchedules":      `{"Schedule":[{"minutes":"0-59/15","hours":"2-4","daysOfWeek":"2-6","daysOfMonth":"*","months":"*","years":"*"}]}`,
 			"EnvironmentExtensions": `{"partial":true,"properties":{"property":[{"name":"SHOP_URL","value":"https://shop"}]}}`}[e.object]
 	}
 	question := `{"QueryFilter":{"expression":{"operator":"EQUALS","property":"containerId","argument":["` + d.atom + `"]}}}`
@@ -174,13 +178,15 @@ func TestLimitedToEnvironments(t *testing.T) {
 		{"POST", "cancelExecution/" + d.execution, ""},
 		{"GET", "EnvironmentExtensions/" + d.environment, ""},
 		{"POST", "EnvironmentExtensions/" + d.environment, `{"partial":true}`},
+		{"GET", "ProcessSchedules/" + d.schedule("nightly"), ""},
+		{"POST", "ProcessScheduleStatus/" + d.schedule("nightly"), `{"enabled":false}`},
 		{"POST", "changeListenerStatus", `{"containerId":"` + d.atom + `","action":"pause_all"}`},
 	} {
 		if w := d.askAs(token, "admin", c.method, "default/"+c.path, c.body, "Content-Type: application/json"); w.Code != http.StatusNotFound && w.Code != http.StatusForbidden {
 			t.Errorf("%s %s: %d %s", c.method, c.path, w.Code, w.Body)
 		}
 	}
-	for _, name := range []string{"Atom", "EnvironmentAtomAttachment", "DeployedPackage", "ExecutionRecord"} {
+	for _, name := range []string{"Atom", "EnvironmentAtomAttachment", "DeployedPackage", "ExecutionRecord", "ProcessSchedules", "ProcessScheduleStatus"} {
 		if w := d.askAs(token, "admin", "POST", "default/"+name+"/query", "", "Accept: application/json"); !strings.Contains(w.Body.String(), `"numberOfResults":0`) {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 		}

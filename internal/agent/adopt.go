@@ -118,7 +118,10 @@ func (a *Agent) enact(ctx context.Context, v *version) error {
 	if v.print == a.enacted {
 		return nil
 	}
-	if err := a.pauseFirst(ctx, v.desired.Paused); err != nil {
+	a.mu.Lock()
+	s := a.state
+	a.mu.Unlock()
+	if err := a.pause(ctx, &s, v.desired); err != nil { // before it is replaced
 		return err
 	}
 	if err := a.atom.Deploy(ctx, v.release); err != nil {

@@ -38,7 +38,10 @@ type Atom interface {
 	Resume(ctx context.Context, process string) error
 	Load(ctx context.Context, process string) (atom.Load, error)
 	FailureGroups(ctx context.Context, process string, limit int) ([]atom.FailureGroupView, error)
+	Hearing(d *atom.Deployed) string
+	Restart(process string) error
 	OnEnded(func(atom.Ended))
+	OnSwitch(func())
 }
 
 var _ Atom = (*atom.Atom)(nil)
@@ -120,6 +123,7 @@ type Agent struct {
 	acks     acks
 	judge    judge
 	outbox   outbox
+	standing standing
 
 	connected atomic.Bool
 	lastPoll  atomic.Int64 // unix ms
@@ -155,11 +159,13 @@ func Open(o Options) (*Agent, error) {
 	}
 	a.requests.init()
 	a.outbox.init()
+	a.standing.bell = make(chan struct{}, 1)
 	a.link = &link{id: o.Identity, http: client, key: o.Identity.sign()}
 	if err := a.restore(); err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
 	o.Atom.OnEnded(a.ended)
+	o.Atom.OnSwitch(func() { ring(a.standing.bell) })
 	return a, nil
 }
 
@@ -168,6 +174,9 @@ func (a *Agent) restore() error {
 	ctx := context.Background()
 	if _, err := a.spool.load(ctx, "state", &a.state); err != nil {
 		return fmt.Errorf("read what is deployed: %w", err)
+	}
+	if s := &a.state; s.Switched == 0 && s.Desired != nil { // of a version that kept no word of it
+		s.Switched, s.Paused = s.Generation, s.Desired.Paused
 	}
 	var ceiling uint64
 	if _, err := a.spool.load(ctx, "counter", &ceiling); err != nil {
@@ -207,6 +216,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	all.Go(func() { a.sendReports(ctx) })
 	all.Go(func() { a.convergeOn(ctx) })
 	all.Go(func() { a.poll(ctx) })
+	all.Go(func() { a.tellStanding(ctx) })
 	all.Go(func() {
 		if a.ready(ctx) {
 			a.reconcile(ctx)

@@ -21,9 +21,11 @@ type state struct {
 	Desired    *wire.Desired    `json:"desired,omitempty"` // that runs: without what could not
 	Wanted     *wire.Desired    `json:"wanted,omitempty"`  // all of it, where something could not; tried again at the next start
 	Previous   *wire.Desired    `json:"previous,omitempty"`
-	Since      time.Time        `json:"since,omitzero"`    // of the switch from Previous
-	Refused    int64            `json:"refused,omitempty"` // newest generation that is not run
-	Serials    map[string]int64 `json:"serials,omitempty"` // newest of a publisher, by project and environment
+	Since      time.Time        `json:"since,omitzero"`     // of the switch from Previous
+	Refused    int64            `json:"refused,omitempty"`  // newest generation that is not run
+	Serials    map[string]int64 `json:"serials,omitempty"`  // newest of a publisher, by project and environment
+	Switched   int64            `json:"switched,omitempty"` // newest generation whose switches were made, also where it was refused
+	Paused     []string         `json:"paused,omitempty"`   // what it wanted paused, of what is here
 	Restarted  int64            `json:"restarted,omitempty"`
 	Retired    bool             `json:"retired,omitempty"`
 }
@@ -176,13 +178,15 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 	if changed {
 		next.Previous, next.Since = before.desired, time.Now().UTC()
 	}
-	a.setPaused(ctx, before.desired.Paused, d.Paused)
+	if err := a.makeSwitches(ctx, &next, d.Desired); err != nil {
+		return err
+	}
 	if err := a.spool.save(ctx, "state", next, results(d.Desired, left, "failed")...); err != nil {
 		a.comeBack(ctx, before)
-		a.setPaused(ctx, d.Paused, before.desired.Paused)
 		return fmt.Errorf("keep what is deployed: %w", err)
 	}
 	a.running(next, now, changed)
+	ring(a.standing.bell)
 	a.clean(next)
 	a.outbox.nudge()
 	for project, why := range left {
@@ -252,20 +256,25 @@ func deployError(err error) error {
 	return &permanent{err}
 }
 
-// refuse keeps that a generation is not run, and reports why.
+// refuse keeps that a generation is not run, and reports why. What it pauses
+// and resumes is paused and resumed all the same.
 func (a *Agent) refuse(ctx context.Context, d *wire.Desired, why error) {
 	a.log.Error("a deployment was not taken; the version before goes on", "generation", d.Generation, "packages", titles(d), "reason", why)
 	a.mu.Lock()
 	next := a.state
 	a.mu.Unlock()
+	if err := a.makeSwitches(ctx, &next, d); err != nil {
+		a.log.Error("triggers could not be paused or resumed", "error", err)
+	}
 	next.Refused, next.Wanted = max(next.Refused, d.Generation), d
 	if err := a.spool.save(ctx, "state", next, results(d, all(d, why), "failed")...); err != nil {
 		a.log.Error("that a deployment failed could not be kept", "error", err)
 	}
 	a.mu.Lock()
-	a.state.Refused, a.state.Wanted = next.Refused, next.Wanted
+	a.state.Refused, a.state.Wanted, a.state.Switched, a.state.Paused = next.Refused, next.Wanted, next.Switched, next.Paused
 	a.mu.Unlock()
 	a.outbox.nudge()
+	ring(a.standing.bell)
 }
 
 // rollback puts the version before in place of one that fails too often.
@@ -293,46 +302,15 @@ func (a *Agent) rollback(ctx context.Context, why string) {
 	}
 	next := state{
 		Generation: s.Previous.Generation, Desired: s.Previous, Refused: max(s.Refused, s.Generation),
-		Serials: s.Serials, Restarted: s.Restarted, Retired: s.Retired,
+		Serials: s.Serials, Restarted: s.Restarted, Retired: s.Retired, Switched: s.Switched, Paused: s.Paused,
 	}
 	if err := a.spool.save(ctx, "state", next, results(bad, left, "rolled_back")...); err != nil {
 		a.log.Error("a rollback could not be kept; it is made again after a restart", "error", err)
 	}
 	a.log.Error("a new version failed too often; the version before runs again", "generation", bad.Generation, "packages", titles(bad), "why", why)
-	a.running(next, v, true)
-	a.setPaused(ctx, bad.Paused, next.Desired.Paused)
+	a.running(next, v, true) // what is paused stays so
 	a.outbox.nudge()
-}
-
-// pauseFirst pauses what runs and is to be paused, before it is replaced.
-func (a *Agent) pauseFirst(ctx context.Context, paused []string) error {
-	for _, name := range paused {
-		if d, ok := a.atom.Process(name); ok && !d.Paused() {
-			if err := a.atom.Pause(ctx, name); err != nil {
-				return fmt.Errorf("pause %s: %w", name, err)
-			}
-		}
-	}
-	return nil
-}
-
-// setPaused pauses what is to be paused, and lets go on what is not any more.
-// What an operator of this machine paused stays so.
-func (a *Agent) setPaused(ctx context.Context, before, now []string) {
-	for _, name := range now {
-		if d, ok := a.atom.Process(name); ok && !d.Paused() {
-			if err := a.atom.Pause(ctx, name); err != nil {
-				a.log.Error("a trigger could not be paused", "process", name, "error", err)
-			}
-		}
-	}
-	for _, name := range before {
-		if !slices.Contains(now, name) {
-			if err := a.atom.Resume(ctx, name); err != nil && !errors.Is(err, atom.ErrNoSuch) {
-				a.log.Error("a trigger could not be resumed", "process", name, "error", err)
-			}
-		}
-	}
+	ring(a.standing.bell)
 }
 
 // results are the reports of what became of a generation, one for each package:

@@ -38,6 +38,7 @@ type plane struct {
 	packages map[string][]byte
 	polls    []wire.Poll
 	beat     *wire.Heartbeat // the newest
+	standing wire.Standing   // of the triggers, as it was told last
 	reports  []wire.ExecutionReport
 	results  []wire.DeploymentReport
 	answered int
@@ -127,7 +128,7 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 			p.reports = append(p.reports, in.Executions...)
 			p.results = append(p.results, in.Deployments...)
 			if in.Heartbeat != nil {
-				p.beat = in.Heartbeat
+				p.beat, p.standing = in.Heartbeat, in.Heartbeat.Standing
 			}
 		})
 		io.WriteString(w, "{}")
@@ -147,6 +148,10 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 func (p *plane) answer(w http.ResponseWriter, r *http.Request, in wire.Poll) {
 	p.mu.Lock()
 	p.polls, p.beat = append(p.polls, in), &in.Heartbeat
+	tell := in.Heartbeat.Print != "" && len(in.Heartbeat.Listeners) == 0 && in.Heartbeat.Print != p.standing.Print
+	if len(in.Heartbeat.Listeners) > 0 {
+		p.standing = in.Heartbeat.Standing
+	}
 	for _, id := range in.Ack {
 		for i, m := range p.messages {
 			if m.ID == id {
@@ -164,7 +169,8 @@ func (p *plane) answer(w http.ResponseWriter, r *http.Request, in wire.Poll) {
 			out.Desired = p.desired
 		}
 		p.mu.Unlock()
-		ready := len(out.Messages) > 0 || out.Desired != nil
+		out.Tell = tell
+		ready := tell || len(out.Messages) > 0 || out.Desired != nil
 		if !ready {
 			select {
 			case <-changed:

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"valence/internal/wire"
-	"valence/processes"
 )
 
 // acks are the messages whose effect is stored and that the control plane does
@@ -133,7 +132,18 @@ func (a *Agent) pollOnce(ctx context.Context, hold time.Duration, acked []int64)
 	defer cancel()
 	answer := &wire.Polled{}
 	in := &wire.Poll{Instance: a.instance, Generation: a.known(), Ack: acked, Wait: int(hold / time.Second), Heartbeat: a.heartbeat(ctx)}
-	return answer, a.link.call(ctx, wire.PathPoll, in, answer)
+	print := in.Heartbeat.Print
+	known := a.standing.knows(print)
+	if known {
+		in.Heartbeat.Standing = wire.Standing{Print: print}
+	}
+	err := a.link.call(ctx, wire.PathPoll, in, answer)
+	if err != nil || answer.Tell {
+		a.standing.tell("")
+	} else if !known {
+		a.standing.tell(print)
+	}
+	return answer, err
 }
 
 // pollFailed gives how long to wait after a poll without an answer.
@@ -195,6 +205,9 @@ func (a *Agent) answered(ctx context.Context, p *polling, answer *wire.Polled, h
 		return a.isFenced(p)
 	}
 	p.fenced = 0
+	if !answer.Tell && !a.standing.knows(a.stands().Print) {
+		ring(a.standing.bell) // it changed while the poll was held
+	}
 	old := answer.Desired != nil && !a.want(answer.Desired)
 	if a.takeMessages(ctx, answer.Messages) {
 		p.undone = 0
@@ -206,7 +219,7 @@ func (a *Agent) answered(ctx context.Context, p *polling, answer *wire.Polled, h
 		return a.isBehind(p, answer.Desired)
 	}
 	p.behind = 0
-	if len(answer.Messages) == 0 && answer.Desired == nil && hold > 0 && took < hold/10 {
+	if len(answer.Messages) == 0 && answer.Desired == nil && !answer.Tell && hold > 0 && took < hold/10 {
 		return a.pace.First // something on the way answers in place of the control plane
 	}
 	return 0
@@ -231,19 +244,6 @@ func (a *Agent) policy() wire.Policy {
 		return wire.Policy{}
 	}
 	return a.state.Desired.Policy
-}
-
-// trigger names the trigger of a process, "" if it has none.
-func trigger(p *processes.Process) string {
-	switch {
-	case p.Listen != nil:
-		return "listen"
-	case p.Schedule != nil:
-		return "schedule"
-	case p.Subscribe != nil:
-		return "subscribe"
-	}
-	return ""
 }
 
 // How many causes of failures are added up, and how long the sum is good for.
@@ -271,15 +271,8 @@ func (a *Agent) unresolved(ctx context.Context) int64 {
 }
 
 func (a *Agent) heartbeat(ctx context.Context) wire.Heartbeat {
-	h := wire.Heartbeat{Version: a.o.Version, Host: a.o.Host, StartedAt: a.started, Failed: a.unresolved(ctx), Health: "ok"}
+	h := wire.Heartbeat{Version: a.o.Version, Host: a.o.Host, StartedAt: a.started, Standing: a.stands(), Failed: a.unresolved(ctx), Health: "ok"}
 	for _, d := range a.atom.Deployed() {
-		state := "running"
-		if d.Paused() {
-			state = "paused"
-		}
-		if kind := trigger(d.Process); kind != "" {
-			h.Listeners = append(h.Listeners, wire.Listener{Process: d.Process.Name, Kind: kind, State: state})
-		}
 		if load, err := a.atom.Load(ctx, d.Process.Name); err == nil {
 			h.Backlog += load.Waiting
 		}

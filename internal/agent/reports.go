@@ -222,6 +222,9 @@ func (a *Agent) sendBatch(ctx context.Context, limit *int) (int, error) {
 	call, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err = a.link.call(call, wire.PathReports, body, nil)
+	if err == nil && body.Heartbeat != nil {
+		a.standing.tell(body.Heartbeat.Print)
+	}
 	refused := (*Refused)(nil)
 	isRefused := errors.As(err, &refused)
 	if isRefused && (refused.Status == http.StatusRequestTimeout || hopeless(refused)) && len(batch) > 1 {

@@ -271,6 +271,9 @@ func (a *Agent) order(ctx context.Context, m wire.Message) bool {
 	case wire.KindCancel:
 		return a.cancel(ctx, m.Cancel)
 	case wire.KindRestart:
+		if m.Process != "" {
+			return a.restartTrigger(m.Process)
+		}
 		return a.askRestart(ctx, m.ID)
 	case wire.KindLogs:
 		return a.tellLog(ctx, m)
@@ -279,6 +282,14 @@ func (a *Agent) order(ctx context.Context, m wire.Message) bool {
 	}
 	a.log.Warn("a message of the control plane is not known to this version", "kind", m.Kind)
 	return true // it would come again for ever
+}
+
+// restartTrigger begins one trigger anew.
+func (a *Agent) restartTrigger(process string) bool {
+	if err := a.atom.Restart(process); err != nil {
+		a.log.Warn("a trigger that is to be restarted is not there", "process", process)
+	}
+	return true
 }
 
 // cancel cancels an execution, named by its request or by its own id. What has

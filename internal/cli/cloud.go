@@ -20,6 +20,7 @@ type cloudCmd struct {
 	Log          cloudLogCmd          `cmd:"" help:"Show the last lines of an atom's log, as it answers now."`
 	Retire       cloudRetireCmd       `cmd:"" help:"Take an atom out of service in good order: it finishes what it has, and asks no more."`
 	Revoke       cloudRevokeCmd       `cmd:"" help:"End an atom's enrolment: none of its requests is answered any more."`
+	Schedules    cloudSchedulesCmd    `cmd:"" help:"List schedules, and switch them off and on."`
 	Environments cloudEnvironmentsCmd `cmd:"" help:"List, make, change and delete environments."`
 	Secret       cloudSecretCmd       `cmd:"" help:"Set a secret of an environment; nothing ever shows it again."`
 	Value        cloudValueCmd        `cmd:"" help:"Set a value of an environment."`

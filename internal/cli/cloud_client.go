@@ -123,7 +123,7 @@ func (c *cloudClient) refused(status int, text []byte) error {
 var lists = map[string]string{
 	"environment": "valence cloud environments", "atom": "valence cloud atoms", "token": "valence cloud token list",
 	"deployment": "valence cloud deployments", "account": "valence cloud account", "process": "valence cloud listeners ATOM",
-	"listener": "valence cloud listeners ATOM", "execution": "valence cloud executions",
+	"listener": "valence cloud listeners ATOM", "execution": "valence cloud executions", "schedule": "valence cloud schedules",
 }
 
 // advised makes an error of what a control plane said. It says what to do

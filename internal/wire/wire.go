@@ -50,21 +50,32 @@ type Poll struct {
 
 // Heartbeat is how an atom is.
 type Heartbeat struct {
-	Version   string     `json:"version"`
-	Host      string     `json:"host,omitempty"`
-	StartedAt time.Time  `json:"started_at"`
-	Packages  []string   `json:"packages,omitempty"` // SHA-256 of each that runs
+	Version   string    `json:"version"`
+	Host      string    `json:"host,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	Packages  []string  `json:"packages,omitempty"` // SHA-256 of each that runs
+	Standing
+	Backlog int64  `json:"backlog"`
+	Failed  int64  `json:"failed"` // executions that nobody has dealt with
+	Health  string `json:"health"` // ok, or why not
+}
+
+// Standing is how the triggers of an atom stand. They are told when they are
+// others than were told before; otherwise Print alone is, which names them.
+// Older atoms tell them always, without a Print.
+type Standing struct {
 	Listeners []Listener `json:"listeners,omitempty"`
-	Backlog   int64      `json:"backlog"`
-	Failed    int64      `json:"failed"` // executions that nobody has dealt with
-	Health    string     `json:"health"` // ok, or why not
+	Print     string     `json:"listeners_print,omitempty"` // "": there are none
+	Switched  int64      `json:"switched,omitempty"`        // with Listeners: the generation whose switches were made
 }
 
 // Listener is the state of one process' trigger.
 type Listener struct {
 	Process string `json:"process"`
-	Kind    string `json:"kind"`  // listen, schedule, subscribe
-	State   string `json:"state"` // running, paused
+	Kind    string `json:"kind"`           // listen, schedule, subscribe
+	State   string `json:"state"`          // running, paused
+	Cron    string `json:"cron,omitempty"` // of a schedule, as its file has it
+	Zone    string `json:"zone,omitempty"` // likewise
 }
 
 // Polled answers a poll.
@@ -72,6 +83,7 @@ type Polled struct {
 	Messages []Message `json:"messages,omitempty"`
 	Desired  *Desired  `json:"desired,omitempty"` // where the atom's generation is not the newest
 	Fenced   bool      `json:"fenced,omitempty"`  // another live atom has this identity
+	Tell     bool      `json:"tell,omitempty"`    // the listeners that Print names are not known here: tell them
 }
 
 // Message is one thing to be done once. Ids grow for each atom; a message
@@ -112,6 +124,7 @@ type Desired struct {
 	Secrets     map[string][]byte `json:"secrets,omitempty"`     // sealed for the atom, see Seal
 	Connections json.RawMessage   `json:"connections,omitempty"` // overrides: settings by connection
 	Paused      []string          `json:"paused,omitempty"`      // processes whose triggers are to be paused
+	Switched    map[string]int64  `json:"switched,omitempty"`    // by process: the generation in which an operator paused or resumed it
 	Policy      Policy            `json:"policy"`
 }
 

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"valence/internal/wire"
+)
+
+const scheduled = "process: nightly\nschedule: { cron: \"30 2 * * *\", timezone: Europe/Lisbon }\nsteps:\n  - log: x\n---\n" +
+	"process: heard\nlisten: { path: /heard, auth: none }\nsteps:\n  - log: x\n"
+
+// paused reports whether the control plane was told that a trigger is paused.
+func (p *plane) paused(process string) bool {
+	for _, l := range p.standing.Listeners {
+		if l.Process == process {
+			return l.State == "paused"
+		}
+	}
+	return false
+}
+
+// A switch is made, told at once, and holds over restarts; of what an operator
+// far away and one of the machine say, the newer word counts.
+func TestSwitches(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	pack := p.pack("a.yaml", scheduled)
+	p.deploy(1, pack, nil)
+	p.wait("the triggers", func() bool { return len(p.standing.Listeners) == 2 })
+	p.do(func() {
+		l := p.standing.Listeners[1]
+		if l != (wire.Listener{Process: "nightly", Kind: "schedule", State: "running", Cron: "30 2 * * *", Zone: "Europe/Lisbon"}) {
+			t.Errorf("%+v", l)
+		}
+	})
+	off := func(generation int64) func(*wire.Desired) {
+		return func(d *wire.Desired) {
+			d.Paused, d.Switched = []string{"nightly"}, map[string]int64{"nightly": generation}
+		}
+	}
+	p.deploy(2, pack, off(2))
+	p.wait("off", func() bool { return p.paused("nightly") && !p.paused("heard") && p.standing.Switched == 2 })
+
+	r.stop()
+	r = start(t, p, data, r.store, nil)
+	p.wait("a poll of the new start", func() bool { return p.polls[len(p.polls)-1].Instance == r.agent.instance })
+	if d, _ := r.atom.Process("nightly"); !d.Paused() {
+		t.Error("a restart forgot it")
+	}
+
+	// The machine's operator lets it go on; another generation is no newer word.
+	if err := r.atom.Resume(t.Context(), "nightly"); err != nil {
+		t.Fatal(err)
+	}
+	p.wait("on, as the machine says", func() bool { return !p.paused("nightly") })
+	p.deploy(3, p.pack("a.yaml", scheduled+"# more\n"), off(2))
+	p.waitResult(3, "active")
+	if d, _ := r.atom.Process("nightly"); d.Paused() {
+		t.Error("an old word counts again")
+	}
+	p.deploy(4, pack, off(4))
+	p.wait("off again", func() bool { return p.paused("nightly") && p.standing.Switched == 4 })
+
+	// The same the other way round.
+	on := func(generation int64) func(*wire.Desired) {
+		return func(d *wire.Desired) { d.Switched = map[string]int64{"heard": generation, "nightly": 5} }
+	}
+	p.deploy(5, pack, on(5))
+	p.wait("on", func() bool { return !p.paused("nightly") && p.standing.Switched == 5 })
+	if err := r.atom.Pause(t.Context(), "heard"); err != nil {
+		t.Fatal(err)
+	}
+	p.wait("off, as the machine says", func() bool { return p.paused("heard") })
+	p.deploy(6, pack, on(5))
+	p.waitResult(6, "active")
+	if d, _ := r.atom.Process("heard"); !d.Paused() {
+		t.Error("an old word counts again")
+	}
+	p.deploy(7, pack, on(7))
+	p.wait("on again", func() bool { return !p.paused("heard") && p.standing.Switched == 7 })
+}
+
+// A version that cannot be taken does not keep an operator from pausing what
+// runs, nor does going back from a bad one undo it.
+func TestSwitchesWithoutTheVersion(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	p.deploy(1, p.pack("a.yaml", scheduled), nil)
+	p.waitResult(1, "active")
+	bad := p.pack("a.yaml", withMistake)
+	p.deploy(2, bad, nil)
+	p.waitResult(2, "failed")
+	p.deploy(3, bad, func(d *wire.Desired) {
+		d.Paused, d.Switched = []string{"nightly"}, map[string]int64{"nightly": 3}
+	})
+	p.wait("off", func() bool { return p.paused("nightly") && p.standing.Switched == 3 })
+	r.stop()
+	r = start(t, p, data, r.store, nil)
+	p.deploy(4, bad, func(d *wire.Desired) { d.Switched = map[string]int64{"nightly": 4} })
+	p.wait("on", func() bool { return !p.paused("nightly") && p.standing.Switched == 4 })
+
+	r.agent.mu.Lock()
+	s := r.agent.state
+	r.agent.mu.Unlock()
+	p.deploy(5, p.pack("a.yaml", strings.ReplaceAll(scheduled, "log: x", "throw: x")), func(d *wire.Desired) {
+		d.Paused, d.Switched = []string{"nightly"}, map[string]int64{"nightly": 5}
+	})
+	p.waitResult(5, "active")
+	r.agent.rollback(t.Context(), "a test says so")
+	p.waitResult(5, "rolled_back")
+	if d, _ := r.atom.Process("nightly"); !d.Paused() || r.agent.state.Generation != s.Generation {
+		t.Errorf("going back resumed it: %+v", r.agent.state)
+	}
+}
+
+// counting counts what a server reads.
+type counting struct {
+	net.Listener
+	read atomic.Int64
+}
+
+type counted struct {
+	net.Conn
+	of *counting
+}
+
+func (l *counting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return counted{c, l}, err
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.of.read.Add(int64(n))
+	return n, err
+}
+
+// An idle atom with fifty triggers sends far less than 200 bytes in a second,
+// with a poll every 30 seconds: they are told when they change, and named
+// otherwise. A control plane that does not know what is named is told.
+func TestIdleIsSmall(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	p.srv.Close()
+	l := &counting{}
+	p.srv = httptest.NewUnstartedServer(p)
+	l.Listener = p.srv.Listener
+	p.srv.Listener = l
+	p.srv.Start()
+	t.Cleanup(p.srv.Close)
+	join(t, p, data)
+	start(t, p, data, nil, func(o *Options) { o.Pace.Hold = time.Second })
+	var text strings.Builder
+	for i := range 50 {
+		fmt.Fprintf(&text, "process: listener-%02d\nlisten: { path: /orders/%02d, auth: none }\nsteps:\n  - log: x\n---\n", i, i)
+	}
+	p.deploy(1, p.pack("a.yaml", strings.TrimSuffix(text.String(), "---\n")), nil)
+	p.waitResult(1, "active")
+	p.wait("the triggers", func() bool { return len(p.standing.Listeners) == 50 })
+	polls := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.polls)
+	}
+	n := polls()
+	p.wait("an idle poll", func() bool { return len(p.polls) > n })
+	n, before := polls(), l.read.Load()
+	p.wait("idle polls", func() bool { return len(p.polls) >= n+3 })
+	each := (l.read.Load() - before) / 3
+	t.Logf("an idle poll of an atom with 50 triggers is %d bytes, headers and all", each)
+	if each > 30*200/4 {
+		t.Errorf("an idle poll has %d bytes", each)
+	}
+	p.do(func() { p.standing = wire.Standing{} }) // it was started anew
+	p.wait("being told", func() bool { return len(p.standing.Listeners) == 50 })
+}
+
+// Restarting one trigger does not restart the atom.
+func TestRestartOneTrigger(t *testing.T) {
+	p, _, r := deployed(t)
+	p.do(func() {
+		p.messages = append(p.messages, wire.Message{ID: 9, Kind: wire.KindRestart, Process: "one"}, wire.Message{ID: 10, Kind: wire.KindRestart, Process: "gone"})
+	})
+	p.wait("the acknowledgement", func() bool { return len(p.messages) == 0 })
+	select {
+	case err := <-r.ended:
+		t.Error("the atom ended:", err)
+	default:
+	}
+}
