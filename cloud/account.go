@@ -166,8 +166,8 @@ func (s *Service) CreateToken(ctx context.Context, p Principal, t Token) (Token,
 	switch {
 	case t.Role.rank() < 0:
 		return Token{}, invalid("role", "is one of %v", Roles())
-	case t.Name == "" || len(t.Name) > 200 || strings.ContainsAny(t.Name, ":\r\n"):
-		return Token{}, invalid("name", "is 1 to 200 characters without a colon")
+	case !goodName(t.Name) || strings.Contains(t.Name, ":"):
+		return Token{}, invalid("name", "is 1 to 200 characters without a colon or control characters")
 	case !t.Expires.IsZero() && !t.Expires.After(time.Now()):
 		return Token{}, invalid("expires", "is in the past")
 	}

@@ -112,8 +112,8 @@ func (s *Service) RenameAtom(ctx context.Context, p Principal, id, name string) 
 }
 
 func (s *Service) checkAtomName(account, name, id string) error {
-	if name == "" || len(name) > 200 {
-		return invalid("name", "is 1 to 200 characters")
+	if !goodName(name) {
+		return invalid("name", "is 1 to 200 characters, none of them a control character")
 	}
 	if other := s.state.atomNamed(account, name); other != nil && other.ID != id {
 		return conflict("there is an atom %s already: choose another name, or revoke that one", name)
@@ -254,8 +254,11 @@ func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment
 		return Attachment{}, conflict("the atom %s was retired and does not ask any more: revoke it, and let it join again", a.Name)
 	}
 	if at := s.state.attachedTo[a.ID]; at != nil {
-		if at.EnvironmentID == e.ID {
+		switch {
+		case at.EnvironmentID == e.ID:
 			return *at, nil
+		case !p.in(at.EnvironmentID):
+			return Attachment{}, missing("atom", atom)
 		}
 		return Attachment{}, conflict("the atom %s is attached to another environment: detach it first", a.Name)
 	}

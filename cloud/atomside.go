@@ -34,6 +34,13 @@ func (s *Service) Peer(id string) (Peer, bool) {
 // Heard notes that an atom asked, and how it is. It reports false where the
 // atom must tell its listeners: it named them, and they are not known here.
 func (s *Service) Heard(atom string, h wire.Heartbeat, applied int64) (known bool) {
+	h.Version, h.Host, h.Health = legible(h.Version, maxWord), legible(h.Host, maxWord), legible(h.Health, maxText)
+	h.Listeners = h.Listeners[:min(len(h.Listeners), maxListeners)]
+	for i := range h.Listeners {
+		l := &h.Listeners[i]
+		l.Process, l.Kind, l.State = legible(l.Process, maxWord), legible(l.Kind, maxWord), legible(l.State, maxWord)
+		l.Cron, l.Zone = legible(l.Cron, maxWord), legible(l.Zone, maxWord)
+	}
 	news, known := s.lines.of(atom).heard(h, applied)
 	if news && s.shared != nil {
 		signal(s.shared.urgent)
@@ -186,7 +193,7 @@ func (s *Service) Report(ctx context.Context, atom string, r wire.Reports) error
 		return missing("atom", atom)
 	}
 	if r.LogsFor != 0 {
-		if err := s.answerLog(ctx, r.LogsFor, r.Logs); err != nil {
+		if err := s.answerLog(ctx, atom, r.LogsFor, r.Logs); err != nil {
 			return err
 		}
 	}
@@ -220,6 +227,10 @@ var kinds = map[string]string{
 
 // record makes a record of a report. The caller holds mu.
 func (s *Service) record(a *Atom, x *wire.ExecutionReport) *ExecutionRecord {
+	x.Execution, x.Process, x.Original, x.Error = legible(x.Execution, maxWord), legible(x.Process, maxWord), legible(x.Original, maxWord), legible(x.Error, maxText)
+	if now := time.Now(); x.Received.Before(epoch) || x.Received.After(now.Add(farAhead)) { // it would be first for ever, and never deleted
+		x.Received = now
+	}
 	r := &ExecutionRecord{
 		ID: recordID(x.Received), RequestID: x.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
 		Execution: x.Execution, ProcessID: s.processID(a.ID, x.Process), ProcessName: x.Process, Type: kinds[x.Kind], Status: statuses[x.Status],
@@ -247,8 +258,14 @@ func (s *Service) record(a *Atom, x *wire.ExecutionReport) *ExecutionRecord {
 	return r
 }
 
+// epoch is before every execution there is, farAhead beyond what a clock is off
+// that anybody looks after.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+const farAhead = 24 * time.Hour
+
 func documentOf(x *wire.ExecutionReport) json.RawMessage {
-	if string(x.Document) == "null" {
+	if string(x.Document) == "null" || len(x.Document) > maxReply {
 		return nil
 	}
 	return x.Document
@@ -267,7 +284,7 @@ func recordID(at time.Time) string {
 func (s *Service) results(a *Atom, r wire.DeploymentReport) []DeploymentResult {
 	var all []DeploymentResult
 	add := func(d *Deployment) {
-		all = append(all, DeploymentResult{Deployment: d.ID, AtomID: a.ID, State: r.State, Detail: r.Detail, At: r.At.UTC()})
+		all = append(all, DeploymentResult{Deployment: d.ID, AtomID: a.ID, State: legible(r.State, maxWord), Detail: legible(r.Detail, maxText), At: r.At.UTC()})
 	}
 	environment := s.environmentID(a.ID)
 	var newest *Deployment

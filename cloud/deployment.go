@@ -30,6 +30,9 @@ func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deploy
 	if err := checkStatement(d.Statement, d.Signature, x, e.Name); err != nil {
 		return Deployment{}, err
 	}
+	if len(d.Statement) == 0 && checkStatement(x.Statement, x.Signature, x, e.Name) == nil {
+		d.Statement, d.Signature = x.Statement, x.Signature // another one for the package, made for elsewhere, does not change it
+	}
 	if err := s.clash(e, x); err != nil {
 		return Deployment{}, err
 	}

@@ -107,18 +107,18 @@ func (s *Service) Enrol(ctx context.Context, e wire.Enrol, from string) (*wire.E
 		if a := s.state.atoms[t.AtomID]; a != nil && !a.Revoked && bytes.Equal(a.Key, e.Key) {
 			return s.enrolled(a), nil
 		}
-		s.report(ctx, p, CodeUsedToken, e.Name)
+		s.report(ctx, p, CodeUsedToken, t.ID)
 		return nil, &RefusedError{CodeUsedToken, "this install token was used before: make another one with valence cloud install-token"}
 	}
 	if !time.Now().Before(t.Expires) {
-		s.report(ctx, p, CodeExpiredToken, e.Name)
+		s.report(ctx, p, CodeExpiredToken, t.ID)
 		return nil, &RefusedError{CodeExpiredToken, "this install token has expired: make another one with valence cloud install-token"}
 	}
 	if err := s.checkEnrol(t.Account, &e); err != nil {
 		return nil, err
 	}
 	a := &Atom{
-		ID: newID(), Account: t.Account, Name: e.Name, Key: e.Key, SealKey: e.SealKey, Version: e.Version, Host: e.Host,
+		ID: newID(), Account: t.Account, Name: e.Name, Key: e.Key, SealKey: e.SealKey, Version: legible(e.Version, maxWord), Host: legible(e.Host, maxWord),
 		Enrolled: time.Now().UTC(), Revision: s.revision(),
 	}
 	used := *t

@@ -34,8 +34,8 @@ func (s *Service) CreateEnvironment(ctx context.Context, p Principal, e Environm
 func (s *Service) checkEnvironment(e *Environment) error {
 	e.Name = strings.TrimSpace(e.Name)
 	switch {
-	case e.Name == "" || len(e.Name) > 200:
-		return invalid("name", "is 1 to 200 characters")
+	case !goodName(e.Name):
+		return invalid("name", "is 1 to 200 characters, none of them a control character")
 	case e.Classification != Production && e.Classification != Test:
 		return invalid("classification", "is %s or %s", Production, Test)
 	case e.Policy.RollbackRate < 0 || e.Policy.RollbackRate > 1:

@@ -59,12 +59,24 @@ func (a *asked) answer(id int64, x logAnswer) bool {
 }
 
 // answerLog passes the answer of an atom on, to the control plane that asked.
-func (s *Service) answerLog(ctx context.Context, question int64, lines []wire.LogLine) error {
+// Who was not asked, or has answered already, is not listened to.
+func (s *Service) answerLog(ctx context.Context, atom string, question int64, lines []wire.LogLine) error {
+	asked, err := s.store.Messages(ctx, atom, []int64{question}, 1)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if len(asked) == 0 || asked[0].Kind != wire.KindLogs {
+		return nil
+	}
+	lines = lines[max(0, len(lines)-asked[0].Lines):]
+	for i := range lines {
+		lines[i].Level, lines[i].Text = legible(lines[i].Level, maxWord), legible(lines[i].Text, maxText)
+	}
 	if s.asked.answer(question, logAnswer{lines: lines}) || s.shared == nil {
 		return nil
 	}
-	text, err := json.Marshal(lines)
-	if err == nil {
+	var text []byte
+	if text, err = json.Marshal(lines); err == nil {
 		err = s.shared.store.LeaveLog(ctx, question, text)
 	}
 	if err != nil {

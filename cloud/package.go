@@ -19,6 +19,9 @@ import (
 // where it is stored.
 var ErrAltered = errors.New("the stored package was altered")
 
+// MaxArchive is how large an archive may be, in bytes.
+const MaxArchive = wire.MaxPackBytes
+
 // Upload is a version of a project as it comes in.
 type Upload struct {
 	Archive   []byte
@@ -59,8 +62,8 @@ func (s *Service) CreatePackage(ctx context.Context, p Principal, u Upload) (Pac
 
 // inspect reads what is in an archive: its processes and the fields it needs.
 func (s *Service) inspect(u *Upload) (*Package, []string, error) {
-	if u.Project == "" || len(u.Project) > 200 {
-		return nil, nil, invalid("project", "is 1 to 200 characters")
+	if !goodName(u.Project) || strings.ContainsAny(u.Project, `/\`) || strings.HasPrefix(u.Project, ".") { // as atoms have it
+		return nil, nil, invalid("project", "is 1 to 200 characters, begins with no dot and holds no slash")
 	}
 	if err := goodVersion(u.Version); err != nil {
 		return nil, nil, err
@@ -104,7 +107,7 @@ func (s *Service) inspect(u *Upload) (*Package, []string, error) {
 }
 
 func goodVersion(v string) error {
-	if v == "" || len(v) > 100 || strings.ContainsAny(v, "\r\n") {
+	if !goodName(v) || len(v) > 100 {
 		return invalid("packageVersion", "is 1 to 100 characters")
 	}
 	return nil
@@ -283,7 +286,10 @@ func (s *Service) DeletePackage(ctx context.Context, p Principal, id string) err
 		if d.PackageID != x.ID {
 			continue
 		}
-		if d.Active {
+		switch {
+		case !p.in(d.EnvironmentID): // it may be what that environment goes back to
+			return &Error{ErrForbidden, fmt.Sprintf("%s %s is, or was, deployed to an environment that this token is not for", x.Project, x.Version)}
+		case d.Active:
 			return conflict("%s %s is deployed: undeploy it first", x.Project, x.Version)
 		}
 		c.drop(d)
