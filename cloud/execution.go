@@ -25,7 +25,8 @@ const typeManual = "exec_manual"
 // Execute asks an atom to run a process, named by its id or, where that is
 // unique, by name. When it returns, the request is on disk: the atom gets it,
 // whatever happens to the control plane. The same IdempotencyKey gives the id
-// of the request that was made with it first.
+// of the request that was made with it first, and ErrConflict where that one
+// was for another process or atom.
 func (s *Service) Execute(ctx context.Context, p Principal, r ExecutionRequest) (id string, err error) {
 	if r.IdempotencyKey != "" && len(r.IdempotencyKey) > 255 {
 		return "", invalid("idempotencyKey", "has more than 255 characters")
@@ -54,9 +55,24 @@ func (s *Service) Execute(ctx context.Context, p Principal, r ExecutionRequest) 
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if id == r.ID {
-		line.add(m.ID)
-		s.o.Metrics.Request()
+	if id != r.ID {
+		return s.repeated(ctx, &r, id)
+	}
+	line.add(m.ID)
+	s.o.Metrics.Request()
+	return id, nil
+}
+
+// repeated gives the id of the request that was made first under a key, if it
+// was for the same process on the same atom. What else it holds is not compared:
+// who asks again because of a lost answer may have composed it anew.
+func (s *Service) repeated(ctx context.Context, r *ExecutionRequest, id string) (string, error) {
+	first, err := s.store.Request(ctx, r.Account, id)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if first != nil && (first.AtomID != r.AtomID || first.ProcessID != r.ProcessID) {
+		return "", conflict("the idempotency key %q was used for another process or atom: use a key of its own for each request", r.IdempotencyKey)
 	}
 	return id, nil
 }

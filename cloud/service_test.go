@@ -295,6 +295,9 @@ func TestExecute(t *testing.T) {
 	if err != nil || again != first {
 		t.Errorf("with the same key: %s, %v", again, err)
 	}
+	if id, err := d.Execute(d.ctx, d.admin, cloud.ExecutionRequest{AtomID: atom, ProcessName: "other", IdempotencyKey: "k"}); !errors.Is(err, cloud.ErrConflict) {
+		t.Errorf("the same key for another process: %s, %v", id, err)
+	}
 	if err := d.CancelExecution(d.ctx, d.admin, first); err != nil {
 		t.Error(err)
 	}
