@@ -71,6 +71,17 @@ func (r *refusals) fresh(key string) bool {
 	return true
 }
 
+// Denied has the audit log tell that somebody asked for what the token does not
+// allow, the same once a minute.
+func (s *Service) Denied(ctx context.Context, p Principal, a Action) {
+	if p.Account == "" || !s.refused.fresh(p.Account+" "+p.TokenID+" "+string(a)) {
+		return
+	}
+	if err := s.note(context.WithoutCancel(ctx), p, "denied", string(a), "role "+string(p.Role)); err != nil {
+		s.log.Error("the audit log cannot be written", "error", err)
+	}
+}
+
 // report counts something that was refused, and has it in the account's audit
 // log, the same thing once a minute.
 func (s *Service) report(ctx context.Context, p Principal, code, object string) {

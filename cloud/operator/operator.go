@@ -134,6 +134,9 @@ func (a *api) known(route route) http.Handler {
 		if err = p.Allow(route.action); err == nil {
 			answer, err = route.serve(&call{r, p, vars})
 		}
+		if errors.Is(err, cloud.ErrForbidden) {
+			a.service.Denied(r.Context(), p, route.action)
+		}
 		if err != nil {
 			a.fail(w, r, err)
 			return

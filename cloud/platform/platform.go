@@ -27,7 +27,7 @@ const Root = "/api/rest/v1/"
 const (
 	maxBody    = 4 << 20
 	maxRequest = 24 << 20 // of an execution request, whose document may be bytes in base64
-	maxPackage = 256 << 20
+	maxPackage = cloud.MaxArchive
 	maxWait    = 30 * time.Second
 )
 
@@ -169,6 +169,15 @@ func (a *api) handle(c *call, parts []string, known bool) (*codec.Object, error)
 	if err != nil {
 		return nil, err
 	}
+	out, err := a.run(c, e, id, known)
+	if errors.Is(err, cloud.ErrForbidden) {
+		a.service.Denied(c.ctx, c.who, e.action)
+	}
+	return out, err
+}
+
+// run runs an endpoint for who may ask for it.
+func (a *api) run(c *call, e endpoint, id string, known bool) (*codec.Object, error) {
 	if err := c.who.Allow(e.action); err != nil {
 		return nil, err
 	}
