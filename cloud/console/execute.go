@@ -117,11 +117,29 @@ func (c *console) execute(v *visit) (*answer, error) {
 	return see("/requests/"+url.PathEscape(id), "")
 }
 
-// readable indents JSON; what is none stays as it is.
+// escapes are characters that are stored as escapes, so that JSON can be part
+// of a page of others.
+var escapes = map[string]byte{`\u003c`: '<', `\u003e`: '>', `\u0026`: '&'}
+
+// readable indents JSON, and shows it as it came; what is none stays as it is.
 func readable(text []byte) string {
-	var b bytes.Buffer
-	if json.Indent(&b, text, "", "  ") != nil {
+	var indented bytes.Buffer
+	if json.Indent(&indented, text, "", "  ") != nil {
 		return string(text)
 	}
-	return b.String()
+	all := indented.Bytes()
+	plain := make([]byte, 0, len(all))
+	for i := 0; i < len(all); i++ {
+		if all[i] != '\\' {
+			plain = append(plain, all[i])
+			continue
+		}
+		if c, ok := escapes[string(all[i:min(i+6, len(all))])]; ok {
+			plain, i = append(plain, c), i+5
+			continue
+		}
+		plain = append(plain, all[i], all[i+1]) // valid JSON goes on behind a backslash
+		i++
+	}
+	return string(plain)
 }

@@ -234,9 +234,12 @@ var done = map[string]string{
 // show writes an answer.
 func (c *console) show(w http.ResponseWriter, v *visit, a *answer) {
 	if a.to != "" {
-		to := a.to
+		to, part, _ := strings.Cut(a.to, "#")
 		if a.done != "" {
-			to += map[bool]string{true: "&", false: "?"}[strings.Contains(to, "?")] + "done=" + a.done
+			to += "?done=" + a.done
+		}
+		if part != "" {
+			to += "#" + part
 		}
 		http.Redirect(w, v.Request, to, http.StatusSeeOther)
 		return

@@ -1,0 +1,291 @@
+package examples
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// evil is a name as somebody bad would choose it.
+const evil = `<script>pwned=1</script>"'><img src=x onerror="pwned=1">`
+
+// officeProject greets, and fails with a text that is markup.
+const officeProject = `process: greet
+steps:
+  - map: { greeting: "Hello ${props.name}" }
+---
+process: refuse
+steps:
+  - throw: "there is no customer <script>pwned=1</script> ${props.name}"
+---
+process: orders
+listen: { path: /orders, method: POST, auth: none }
+steps:
+  - log: an order
+`
+
+// desk is somebody at the console, in a real browser.
+type desk struct {
+	*page
+	plane *plane
+}
+
+func (d *desk) open(path string) {
+	d.t.Helper()
+	d.do("open "+path, chromedp.Navigate(d.plane.url+path), chromedp.WaitReady("#main"))
+}
+
+// text gives what an element holds.
+func (d *desk) text(sel string) string {
+	d.t.Helper()
+	text, err := chromedp.Run(d.ctx, chromedp.TextContent(sel))
+	if err != nil {
+		d.t.Fatalf("read %s: %v", sel, err)
+	}
+	return strings.TrimSpace(text)
+}
+
+// evaluate runs a script as the page would.
+func (d *desk) evaluate(script string) string {
+	d.t.Helper()
+	result, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
+	if err != nil {
+		d.t.Fatalf("%s: %v", script, err)
+	}
+	return result
+}
+
+func (d *desk) is(what, want, script string) {
+	d.t.Helper()
+	if got := d.evaluate(script); got != want {
+		d.t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}
+
+func (d *desk) signIn(token string) {
+	d.t.Helper()
+	d.do("sign in", chromedp.WaitVisible("#token"), chromedp.SendKeys("#token", token), chromedp.Click(".signin button", chromedp.NodeVisible), chromedp.WaitVisible("#who"))
+}
+
+// harmless holds that no markup of somebody else has become part of the page.
+func (d *desk) harmless() {
+	d.t.Helper()
+	d.is("a script has run", "undefined", `typeof window.pwned`)
+	d.is("elements of somebody else", "0", `String(document.querySelectorAll("body script, img, iframe, object").length)`)
+}
+
+// TestConsoleInABrowser uses the console of a real control plane, with a real
+// atom, as people do; and as bad people do.
+func TestConsoleInABrowser(t *testing.T) {
+	p := startPlane(t)
+	admin, err := os.ReadFile(filepath.Join(p.data, "admin.token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{&page{t, browser(t, p.url+"/executions?status=ERROR")}, p}
+	d.do("bring a wrong token", chromedp.SendKeys("#token", "vt_nobody-has-this\n"))
+	d.shows("problem", "This token is not known here")
+	d.signIn(strings.TrimSpace(string(admin)))
+	d.is("where one wanted to go", "/executions?status=ERROR", `location.pathname + location.search`)
+	d.shows("who", "admin in default")
+	d.is("the cookie as scripts see it", "", `document.cookie`)
+
+	atom, id := d.joins()
+	d.deploys(id)
+	d.executes(id)
+	d.listens(atom, id)
+	d.harmless()
+	d.attacked(id)
+	d.views(id)
+}
+
+// joins has an atom of a hostile name join, by the command that the page
+// shows, and waits until it is there.
+func (d *desk) joins() (a *atom, id string) {
+	d.t.Helper()
+	d.open("/environments")
+	d.do("make an environment", chromedp.SendKeys("input[name=name]", "prod"), chromedp.Click("form.inline button", chromedp.NodeVisible))
+	d.shows("main", "Made.")
+	d.do("change the policy", chromedp.SetValue("input[name=percent]", "20"), chromedp.Click("form[action$=policy] button", chromedp.NodeVisible))
+	d.shows("main", "The policy is changed.")
+
+	d.open("/join")
+	d.do("make an install token", chromedp.SendKeys("input[name=name]", evil), chromedp.Click("form.stack button", chromedp.NodeVisible))
+	d.shows("joined", "for the atom to join")
+	d.harmless()
+	data := d.t.TempDir()
+	command := strings.Replace(strings.Replace(d.text("#command"), "/var/lib/valence", data, 1), "valence", binary, 1)
+	if out, err := exec.CommandContext(d.t.Context(), "sh", "-c", command).CombinedOutput(); err != nil {
+		d.t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	d.shows("joined", "It is not running yet") // the page has not been loaded again
+	cmd := exec.Command(binary, "run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", data)
+	a = startUntil(d.t, cmd, data, "/healthz")
+	d.shows("joined", "ONLINE")
+	id = strings.TrimPrefix(d.evaluate(`document.querySelector("#joined a").pathname`), "/atoms/")
+	d.open("/")
+	d.is("the atom's name", evil, `document.querySelector("#atom-table td[data-label=Atom] bdi").textContent`)
+	d.is("the atom's state", "ONLINE", `document.querySelector("#atom-table .state").textContent`)
+	return a, id
+}
+
+// deploys sees what becomes of a deployment while it happens.
+func (d *desk) deploys(id string) {
+	d.t.Helper()
+	project := filepath.Join(d.t.TempDir(), "office")
+	if err := os.MkdirAll(project, 0o700); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(project, "office.yaml"), []byte(officeProject), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	d.open("/atoms/" + id)
+	d.shows("main", "Nothing is deployed to it.")
+	d.plane.valence("", "deploy", project, "--to", d.plane.url, "--environment", "prod", "--version", "1.0.0")
+	d.shows("live-atom", "active") // by itself
+	d.shows("live-atom", "orders")
+	d.open("/environments/prod")
+	d.shows("live-deployments", "1 run it")
+	d.do("see the results", chromedp.Click("#live-deployments td.actions a", chromedp.NodeVisible), chromedp.WaitVisible("#results"))
+	d.is("what became of it", "active", `document.querySelector("#results .state").textContent`)
+	d.harmless()
+}
+
+// execute fills in the form that has a process executed.
+func (d *desk) execute(id, process, name, value string) {
+	d.t.Helper()
+	d.open("/execute?atom=" + id)
+	d.do("execute "+process, chromedp.SendKeys("#process", process), chromedp.SendKeys(".pair:nth-child(1) [name=name]", name), chromedp.SendKeys(".pair:nth-child(1) [name=value]", value),
+		chromedp.Click("form.stack button.primary", chromedp.NodeVisible), chromedp.WaitVisible("#status"))
+}
+
+// executes has processes executed, and follows them to their end.
+func (d *desk) executes(id string) {
+	d.t.Helper()
+	d.execute(id, "greet", "name", evil)
+	d.shows("status", "COMPLETE")
+	d.shows("props", `"name": "<script>pwned=1</script>`)
+	d.harmless()
+
+	d.execute(id, "refuse", "name", "Müller")
+	d.shows("status", "ERROR")
+	d.shows("message", "there is no customer <script>pwned=1</script> Müller")
+	d.open("/executions?status=ERROR")
+	d.shows("live-records", "there is no customer <script>")
+	d.is("executions that are found", "1", `String(document.querySelectorAll(".records tbody tr").length)`)
+	d.open("/")
+	d.shows("live-head", "Failed in the last 24 hours")
+	d.harmless()
+}
+
+// listens pauses and resumes a listener, and sees that the atom has done so.
+func (d *desk) listens(a *atom, id string) {
+	d.t.Helper()
+	press := func(text string) {
+		d.do(text, chromedp.Click(`button[aria-label="`+text+` orders"]`, chromedp.NodeVisible), chromedp.WaitReady("#done"))
+	}
+	d.open("/atoms/" + id)
+	press("Pause")
+	d.shows("live-atom", "PAUSED")
+	press("Resume")
+	d.shows("live-atom", "RUNNING")
+	d.do("ask for the log", chromedp.Click("form[action*=log] button", chromedp.NodeVisible), chromedp.WaitVisible("#lines"))
+}
+
+// attacked lets other sites, and a script in the page, try what they like.
+func (d *desk) attacked(id string) {
+	d.t.Helper()
+	var target string
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		switch r.URL.Path {
+		case "/form":
+			fmt.Fprintf(w, `<form method="post" action="%s/environments"><input name="name" value="forged"><button id="go">go</button></form>`, target)
+		case "/link":
+			fmt.Fprintf(w, `<a id="go" href="%s/atoms/%s">go</a>`, target, id)
+		case "/frame":
+			fmt.Fprintf(w, `<iframe id="in" src="%s/"></iframe>`, target)
+		}
+	}))
+	d.t.Cleanup(site.Close)
+	target = d.plane.url
+	elsewhere := strings.Replace(site.URL, "127.0.0.1", "localhost", 1)
+
+	// Another port of the same host is the same site: the browser sends the
+	// cookie with its form.
+	for name, from := range map[string]string{"the same site": site.URL, "another site": elsewhere} {
+		d.do("send a form from "+name, chromedp.Navigate(from+"/form"), chromedp.Click("#go", chromedp.NodeVisible), chromedp.WaitReady("body"))
+		d.until("it is refused", `["/environments"].includes(location.pathname) && !document.body.textContent.includes("Made.")`)
+	}
+	d.open("/environments")
+	d.is("what a forged form has made", "false", `String(document.body.textContent.includes("forged"))`)
+
+	// A link from a chat leads where it says, although the cookie is not sent with it.
+	d.do("follow a link from another site", chromedp.Navigate(elsewhere+"/link"), chromedp.Click("#go", chromedp.NodeVisible), chromedp.WaitVisible("#who"))
+	d.is("where it leads", "/atoms/"+id, `location.pathname`)
+
+	// Whatever gets into the page, nothing of it runs.
+	d.is("a script of somebody else", "refused", `(() => { const s = document.createElement("script"); try { s.text = "window.pwned=1"; document.body.append(s); } catch { } s.remove(); return window.pwned ? "ran" : "refused" })()`)
+	d.is("markup of somebody else", "refused", `(() => { try { document.createElement("div").innerHTML = "<img src=x>"; return "made" } catch { return "refused" } })()`)
+	d.is("to call another site", "refused", `fetch("`+elsewhere+`/", { mode: "no-cors" }).then(() => "called", () => "refused")`)
+	d.harmless()
+}
+
+// until waits until a script gives true, over whatever pages.
+func (d *desk) until(what, script string) {
+	d.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; {
+		ok, err := chromedp.Run(d.ctx, chromedp.Evaluate[bool](script))
+		if ok {
+			return
+		}
+		if time.Now().After(end) {
+			text, _ := chromedp.Run(d.ctx, chromedp.Evaluate[string](`document.body.textContent`))
+			d.t.Fatalf("%s: %v\nthe page:\n%s", what, err, text)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// shows waits until an element is there and shows a text.
+func (d *desk) shows(id, text string) {
+	d.t.Helper()
+	d.until(fmt.Sprintf("#%s does not show %q", id, text), fmt.Sprintf(`!!document.getElementById(%q)?.textContent.includes(%q)`, id, text))
+}
+
+// views is what a viewer sees, and is refused; and the end of sessions.
+func (d *desk) views(id string) {
+	d.t.Helper()
+	d.open("/tokens")
+	d.do("make a viewer's token", chromedp.SendKeys("input[name=name]", evil[:15]), chromedp.Click("form.stack button", chromedp.NodeVisible), chromedp.WaitVisible("#secret"))
+	secret := d.text("#secret")
+	d.harmless()
+	d.open("/audit")
+	d.shows("audit", "token.create")
+	d.do("sign out", chromedp.Click("#signout", chromedp.NodeVisible))
+	d.shows("main", "You have signed out.")
+	d.do("come back", chromedp.Navigate(d.plane.url+"/atoms/"+id), chromedp.WaitVisible("#token"))
+
+	d.signIn(secret)
+	d.is("where one wanted to go", "/atoms/"+id, `location.pathname`)
+	d.shows("who", "viewer")
+	for _, path := range []string{"/atoms/" + id, "/", "/environments", "/environments/prod", "/executions"} {
+		d.open(path)
+		d.is("what a viewer may do on "+path, "/signout", `[...document.querySelectorAll("form[method=post]")].map(f => f.getAttribute("action")).join()`)
+	}
+	post := `fetch("%s", { method: "POST", headers: { "Content-Type": "application/x-www-form-urlencoded" }, body: "typed=x&action=pause_all&csrf=" + document.querySelector("[name=csrf]").value }).then(r => String(r.status))`
+	for _, path := range []string{"/atoms/" + id + "/revoke", "/atoms/" + id + "/listener", "/tokens", "/execute"} {
+		d.is("a viewer's form to "+path, "403", fmt.Sprintf(post, path))
+	}
+
+	d.plane.valence("", "cloud", "token", "revoke", evil[:15])
+	d.do("come back after the token was revoked", chromedp.Navigate(d.plane.url+"/"), chromedp.WaitVisible("#token"))
+}
