@@ -14,6 +14,7 @@ type applyOp struct {
 	s        *Store
 	c        *atom.Change
 	lines    []line
+	stages   map[int]int64
 	ending   *ending
 	handoffs []accepting // as given
 	made     []accepting
@@ -63,11 +64,18 @@ func (s *Store) Apply(ctx context.Context, c *atom.Change) error {
 	if err := s.keeper.room(ctx); err != nil {
 		return fmt.Errorf("%w: %w", atom.ErrUnavailable, err)
 	}
+	stages, done, err := s.stage(ctx, c.Memory)
+	if err != nil {
+		return s.refuse(err)
+	}
+	op.stages = stages
 	write := s.db.Do
 	if (c.Outcome != nil || c.Park != nil) && c.Reply == nil { // only a worker waits for it
 		write = s.db.DoSoon
 	}
-	if err := write(ctx, op); err != nil {
+	err = write(ctx, op)
+	done(err == nil && op.err == nil)
+	if err != nil {
 		return s.refuse(err)
 	}
 	if errors.Is(op.err, errNowhere) {
@@ -122,7 +130,7 @@ func (o *applyOp) Do(tx *sqlitedb.Tx) error {
 		return err
 	}
 	if o.c.Memory != nil {
-		if err := remember(tx, o.c.Memory); err != nil {
+		if err := remember(tx, o.c.Memory, o.stages); err != nil {
 			return err
 		}
 	}

@@ -204,6 +204,7 @@ func playOn(t *testing.T, workers, n int, fail func(faultdisk.Op) error) *scene 
 		t.Fatal(err)
 	}
 	s.Hurry(3*time.Millisecond, 40*time.Millisecond)
+	s.AtOnce(1)
 	c := &scene{t: t, s: s, disk: d, parents: map[string]int64{}, replies: map[string]fact{}, seed: uint64(time.Now().UnixNano())}
 	t.Logf("seed %d", c.seed)
 	c.facts = append(c.facts, fact{since: d.Len()})

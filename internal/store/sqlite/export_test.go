@@ -10,6 +10,9 @@ import (
 // Hurry makes the keeper do in moments what it does in seconds.
 func (s *Store) Hurry(tick, young time.Duration) { s.keeper.tick, s.keeper.young = tick, young }
 
+// AtOnce writes large snapshots so many prints at a time. It is for before Run.
+func (s *Store) AtOnce(prints int) { s.stager.atOnce = prints }
+
 // Jump moves the wall clock. It is for before Run.
 func (s *Store) Jump(d time.Duration) {
 	wall := s.clock.wall

@@ -27,8 +27,10 @@ func (l *statePlot) step(a *act) error {
 	}
 	value, key := a.id(), a.id()
 	m := &atom.Memory{
-		States:    []atom.StateChange{{Process: a.name, Version: l.version, Set: []atom.Property{{Name: "v", Value: []byte(value)}}}},
-		Snapshots: []atom.SnapshotChange{{Process: a.name, Name: "s", Version: l.prints, Prints: []atom.Print{{Key: key, Hash: []byte("h")}}}},
+		States: []atom.StateChange{{Process: a.name, Version: l.version, Set: []atom.Property{{Name: "v", Value: []byte(value)}}}},
+		Snapshots: []atom.SnapshotChange{{Process: a.name, Name: "s", Version: l.prints, Prints: []atom.Print{
+			{Key: key, Hash: []byte("h")}, {Key: key + "/2", Hash: []byte("h")}, {Key: key + "/3", Hash: []byte("h")},
+		}}},
 	}
 	stale := l.version > 0 && a.r.IntN(4) == 0
 	if stale {
@@ -55,7 +57,7 @@ func (l *statePlot) step(a *act) error {
 	if err == nil {
 		l.version++
 		l.prints++
-		l.value, l.keys = value, append(l.keys, key)
+		l.value, l.keys = value, append(l.keys, key, key+"/2", key+"/3")
 	}
 	return err
 }

@@ -79,6 +79,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "what was held",
 	SQL:  migrationHoldsEnd,
+}, {
+	Name: "large snapshots",
+	SQL:  migrationStages,
 }}
 
 // How states and statuses are stored. Those under live are executions that

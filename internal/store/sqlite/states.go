@@ -38,27 +38,42 @@ func (s *Store) Snapshot(ctx context.Context, process, name, after string, limit
 		if version, err = versionOf(tx, process, name); err != nil {
 			return err
 		}
-		return tx.Rows("SELECT key, hash FROM print WHERE process = ? AND name = ? AND key > ? ORDER BY key LIMIT ?", []any{process, name, after, limit},
-			func(r sqlitedb.Row) (bool, error) {
-				prints = append(prints, atom.Print{Key: r.Text(0), Hash: r.Bytes(1)})
-				return true, nil
-			})
+		id, err := stageOf(tx, process, name)
+		if err != nil {
+			return err
+		}
+		base := func(after string) ([]atom.Print, error) {
+			return printsIn(tx, "SELECT key, hash FROM print WHERE process = ? AND name = ? AND key > ? ORDER BY key LIMIT ?", process, name, after, limit)
+		}
+		if id == 0 {
+			prints, err = base(after)
+			return err
+		}
+		prints, err = overlaid(after, limit, base, func(after string) ([]atom.Print, error) {
+			return printsIn(tx, "SELECT key, hash FROM staged WHERE stage = ? AND key > ? ORDER BY key LIMIT ?", id, after, limit)
+		})
+		return err
 	})
 	return prints, version, s.refuse(err)
 }
 
 // Remember commits what an execution in memory has found out; see atom.States.
 func (s *Store) Remember(ctx context.Context, m *atom.Memory) error {
+	stages, done, err := s.stage(ctx, m)
+	if err != nil {
+		return s.refuse(err)
+	}
 	var conflict error
-	err := s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+	err = s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
 		if conflict = current(tx, m); conflict != nil {
 			if errors.Is(conflict, atom.ErrConflict) {
 				return nil
 			}
 			return conflict
 		}
-		return remember(tx, m)
+		return remember(tx, m, stages)
 	}))
+	done(err == nil && conflict == nil)
 	if err != nil {
 		return s.refuse(err)
 	}
@@ -94,7 +109,9 @@ func current(tx *sqlitedb.Tx, m *atom.Memory) error {
 	return nil
 }
 
-func remember(tx *sqlitedb.Tx, m *atom.Memory) error {
+// remember writes what a change keeps, but for the snapshots that are staged:
+// from now on those count.
+func remember(tx *sqlitedb.Tx, m *atom.Memory, stages map[int]int64) error {
 	next := func(process, name string) error {
 		_, err := tx.Exec("INSERT INTO remembered(process, name, version) VALUES(?,?,1) ON CONFLICT(process, name) DO UPDATE SET version = version + 1", process, name)
 		return err
@@ -118,15 +135,15 @@ func remember(tx *sqlitedb.Tx, m *atom.Memory) error {
 	}
 	for i := range m.Snapshots {
 		c := &m.Snapshots[i]
-		for _, p := range c.Prints {
-			var err error
-			if p.Hash == nil {
-				_, err = tx.Exec("DELETE FROM print WHERE process = ? AND name = ? AND key = ?", c.Process, c.Name, p.Key)
-			} else {
-				_, err = tx.Exec("INSERT OR REPLACE INTO print(process, name, key, hash) VALUES(?,?,?,?)", c.Process, c.Name, p.Key, p.Hash)
-			}
-			if err != nil {
+		if id := stages[i]; id != 0 {
+			if err := count(tx, id); err != nil {
 				return err
+			}
+		} else {
+			for _, p := range c.Prints {
+				if err := writePrint(tx, c.Process, c.Name, p); err != nil {
+					return err
+				}
 			}
 		}
 		if err := next(c.Process, c.Name); err != nil {

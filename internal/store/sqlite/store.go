@@ -53,7 +53,9 @@ type Store struct {
 	claims   claims
 	contents contents
 	keeper   *keeper
-	batch    *batch // the committer's
+	stager   stager
+	left     []int64 // stages that did not count when it was opened
+	batch    *batch  // the committer's
 
 	accepted func([]*atom.Record)
 	ready    func([]atom.Ready)
@@ -86,7 +88,7 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, o: o, log: o.Log, lock: lock, clock: newClock(nil), mem: newMemory(), contents: contents{put: map[string]bool{}, idle: map[string]bool{}, recent: map[string]bool{}}, claims: claims{held: map[[2]string]*claim{}}}
-	s.keeper = newKeeper(s)
+	s.keeper, s.stager = newKeeper(s), newStager()
 	s.batch = &batch{s: s, taken: map[string]*accepting{}, touches: map[int64]*touch{}, packs: map[int64]*pack{}, same: map[*atom.Receipt]*accepting{}}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", dir, err), s.release())
@@ -131,6 +133,9 @@ func (s *Store) open() (err error) {
 		}
 		if !s.unclean {
 			ran = nil
+		}
+		if s.left, err = uncounted(tx); err != nil {
+			return err
 		}
 		if err := s.contents.restore(tx); err != nil {
 			return err
@@ -200,6 +205,7 @@ func (s *Store) Run(ctx context.Context) error {
 	helpers.Go(func() { s.space.Run(quiet) })
 	helpers.Go(func() { s.housekeeping(quiet) })
 	helpers.Go(func() { s.verify(quiet) })
+	helpers.Go(func() { s.staging(quiet, s.left) })
 	<-quiet.Done()
 	helpers.Wait()
 	stop()

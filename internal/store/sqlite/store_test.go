@@ -23,12 +23,14 @@ func TestConforms(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		tick, young time.Duration
-	}{{"as it is", 0, 0}, {"moving at once", time.Millisecond, 20 * time.Millisecond}, {"with rows at once", time.Millisecond, 0}} {
+		prints      int
+	}{{"as it is", 0, 0, 0}, {"moving at once", time.Millisecond, 20 * time.Millisecond, 3}, {"with rows at once", time.Millisecond, 0, 1}} {
 		t.Run(c.name, func(t *testing.T) {
 			atomtest.Conform(t, func(t *testing.T) atom.Store {
 				s := open(t, t.TempDir(), sqlite.Options{})
 				if c.tick > 0 {
 					s.Hurry(c.tick, c.young)
+					s.AtOnce(c.prints)
 				}
 				return s
 			})
