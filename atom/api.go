@@ -137,6 +137,7 @@ type View struct {
 	Steps         []StepView        `json:"steps,omitempty"`         // likewise
 	StepsDropped  int               `json:"steps_dropped,omitempty"` // more than a trace holds
 	Warnings      []string          `json:"warnings,omitempty"`      // likewise
+	Sent          *Traffic          `json:"sent,omitempty"`          // likewise: what its calls have written, and its reply
 	Reply         *DocumentView     `json:"reply,omitempty"`         // likewise
 }
 

@@ -27,7 +27,11 @@ const heldFor = time.Minute
 func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, error) {
 	key := f.Key()
 	if x, ok := e.journaled(kindCall, key); ok {
-		return e.recall(f, x)
+		r, err := e.recall(f, x)
+		if err == nil && e.own(x) {
+			e.wrote(key, c)
+		}
+		return r, err
 	}
 	var before attempt
 	if x, ok := e.journaled(kindAttempt, key); ok {
@@ -61,6 +65,7 @@ func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, err
 	for n := before.N + 1; ; n++ {
 		r, fail, spent := e.attempt(f, conn, c, key)
 		if fail == nil {
+			e.wrote(key, c)
 			if c.Cache > 0 {
 				conn.cache.put(cacheKey, r, time.Now(), c.Cache)
 			}

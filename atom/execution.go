@@ -57,6 +57,7 @@ type execution struct {
 	failed   []string // keys of the occurrences that failed it
 	tracked  map[string]string
 	reply    *Reply
+	sent     Traffic // written by calls of this run and of earlier ones
 	memory   memory
 	streams  []*stream   // loops over paged calls
 	forget   []Forget    // to be committed with what is pending

@@ -168,7 +168,7 @@ func (e *execution) expire(ctx context.Context, r *Record) error {
 		return err
 	}
 	a.followers.tell(r.Seq)
-	a.tellEnded(e, c.Outcome, why)
+	a.tellEnded(e, recordDocument(r), c.Outcome, why)
 	e.plan.stats.Ended(string(Expired), now.Sub(r.Received))
 	a.log.Error("an execution has expired before it began", "process", r.Process, "execution", e.id())
 	return nil

@@ -55,7 +55,9 @@ type Ended struct {
 	Received  time.Time
 	Started   time.Time
 	Ended     time.Time
-	Error     string // "" without a failure
+	Error     string   // "" without a failure
+	In        *Traffic // the document that it was started with; nil: not known any more
+	Out       *Traffic // what its calls have written, and its reply; nil: not known any more
 }
 
 // OnEnded names the function that is told of every execution that ends, after
@@ -64,11 +66,13 @@ type Ended struct {
 // before Run.
 func (a *Atom) OnEnded(f func(Ended)) { a.onEnded = f }
 
-func (a *Atom) tellEnded(e *execution, o *Outcome, fail *fault.Failure) {
+func (a *Atom) tellEnded(e *execution, input *document.Document, o *Outcome, fail *fault.Failure) {
 	if a.onEnded == nil && !a.audiences.heard() {
 		return
 	}
 	x := Ended{Execution: e.id(), Process: e.plan.process.Name, Kind: e.meta.kind(e.request != nil), Original: e.meta.Original, Status: o.Status, Received: e.received, Started: o.Started, Ended: o.Ended}
+	in, out := trafficOf(input), e.outbound()
+	x.In, x.Out = &in, &out
 	if fail != nil {
 		x.Error = fail.Message
 	}

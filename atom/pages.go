@@ -16,7 +16,8 @@ import (
 // page it is at and what its elements did; of finished pages nothing.
 type stream struct {
 	Forget
-	noted int // entries of it that this run has written
+	noted int     // entries of it that this run has written
+	sent  Traffic // by calls in it, of all pages so far
 }
 
 // pageHead is how far a loop has come, before the page itself in an entry.
@@ -28,10 +29,14 @@ type pageHead struct {
 	Code   string          `json:"code,omitempty"`
 	First  string          `json:"first,omitempty"`
 	Bad    json.RawMessage `json:"bad,omitempty"`
+	Sent   *Traffic        `json:"sent,omitempty"` // by calls on earlier pages
 }
 
-func packPage(p *steps.Page) ([]byte, error) {
+func packPage(p *steps.Page, sent Traffic) ([]byte, error) {
 	h := pageHead{Base: p.Base, Next: p.Next, Done: p.Done, Failed: p.Failed, Code: p.Code, First: p.First}
+	if sent.Documents > 0 {
+		h.Sent = &sent
+	}
 	if len(p.Bad) > 0 {
 		h.Bad = document.AppendJSON(nil, p.Bad)
 	}
@@ -47,20 +52,23 @@ func packPage(p *steps.Page) ([]byte, error) {
 	return append(out, p.Items.Body()...), nil
 }
 
-func unpackPage(b []byte) (*steps.Page, error) {
+func unpackPage(b []byte) (p *steps.Page, sent Traffic, err error) {
 	if len(b) < 4 || int(binary.BigEndian.Uint32(b)) > len(b)-4 {
-		return nil, errEntry
+		return nil, sent, errEntry
 	}
 	n := 4 + int(binary.BigEndian.Uint32(b))
 	var h pageHead
 	if json.Unmarshal(b[4:n], &h) != nil {
-		return nil, errEntry
+		return nil, sent, errEntry
 	}
-	p := &steps.Page{Items: document.FromJSON(b[n:]), Next: h.Next, Base: h.Base, Done: h.Done, Failed: h.Failed, Code: h.Code, First: h.First}
+	if h.Sent != nil {
+		sent = *h.Sent
+	}
+	p = &steps.Page{Items: document.FromJSON(b[n:]), Next: h.Next, Base: h.Base, Done: h.Done, Failed: h.Failed, Code: h.Code, First: h.First}
 	if h.Bad != nil {
 		p.Bad, _ = document.Decode(document.Parse(string(h.Bad))).([]any)
 	}
-	return p, nil
+	return p, sent, nil
 }
 
 // stream gives the loop that a step runs.
@@ -84,9 +92,15 @@ func (e *execution) Page(f *steps.Frame, c *steps.Call, last *steps.Page) (*step
 	s := e.stream(f)
 	if last == nil {
 		if x, ok := e.journaled(kindPage, s.Key); ok {
-			p, err := unpackPage(x.Body)
+			p, sent, err := unpackPage(x.Body)
 			if err != nil {
 				return nil, mismatch(s.Key, err)
+			}
+			if e.own(x) {
+				e.mu.Lock()
+				e.sends(s.Key, sent)
+				s.sent = sent
+				e.mu.Unlock()
 			}
 			f.Happened(x.At)
 			return p, nil
@@ -127,7 +141,10 @@ func (e *execution) Done(f *steps.Frame, last *steps.Page) error {
 // turn puts a page in the place of all that the journal holds of the one
 // before, in one commit.
 func (e *execution) turn(s *stream, p *steps.Page, at time.Time) error {
-	body, err := packPage(p)
+	e.mu.Lock()
+	sent := s.sent
+	e.mu.Unlock()
+	body, err := packPage(p, sent)
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func (e *execution) record(f *steps.Frame, fail *fault.Failure) {
 	rec.Outcome = e.outcome(fail, keep.Documents > 0)
 	e.plan.stats.Ended(string(rec.Outcome.Status), rec.Outcome.Ended.Sub(e.started))
 	e.atom.store.Record(rec)
-	e.atom.tellEnded(e, &rec.Outcome, fail)
+	e.atom.tellEnded(e, f.Input(), &rec.Outcome, fail)
 	if alarm := e.atom.alarm(e, &rec.Outcome); alarm != nil {
 		if _, err := e.atom.store.Accept(context.WithoutCancel(f.Context()), alarm); err != nil {
 			e.atom.log.Error("on_failure could not be started", "process", p.Name, "execution", e.id(), "error", err)

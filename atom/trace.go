@@ -76,11 +76,13 @@ type stored struct {
 	Warnings []string      `json:"warnings,omitempty"`
 	Reply    *DocumentView `json:"reply,omitempty"`
 	Failed   []string      `json:"failed,omitempty"` // keys of the occurrences that failed it
+	Sent     *Traffic      `json:"sent,omitempty"`   // what went out, if anything did
 }
 
 // pack writes the trace as JSON; it is written for every execution, so by hand.
 // The answers of a durable execution's calls are in its journal and left out.
 func (e *execution) pack(documents bool) []byte {
+	sent := e.outbound()
 	t := &e.trace
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,6 +106,13 @@ func (e *execution) pack(documents bool) []byte {
 	if len(e.failed) > 0 {
 		dst = append(dst, `,"failed":`...)
 		dst = document.AppendJSON(dst, document.FromPlain(e.failed))
+	}
+	if sent.Documents > 0 {
+		dst = append(dst, `,"sent":{"documents":`...)
+		dst = strconv.AppendInt(dst, sent.Documents, 10)
+		dst = append(dst, `,"bytes":`...)
+		dst = strconv.AppendInt(dst, sent.Bytes, 10)
+		dst = append(dst, '}')
 	}
 	if e.reply != nil && documents {
 		dst = append(dst, `,"reply":`...)

@@ -28,7 +28,7 @@ func (a *Atom) Show(ctx context.Context, id string) (*View, error) {
 	if x.Outcome != nil {
 		var t stored
 		if json.Unmarshal(x.Outcome.Trace, &t) == nil {
-			v.Reply, v.Warnings, v.StepsDropped = t.Reply, t.Warnings, t.Dropped
+			v.Reply, v.Warnings, v.StepsDropped, v.Sent = t.Reply, t.Warnings, t.Dropped, t.Sent
 		}
 	}
 	return v, nil
@@ -233,7 +233,8 @@ func (a *Atom) Cancel(ctx context.Context, id string) error {
 		if err != nil {
 			m = &meta{} // it was cancelled, whatever started it
 		}
-		a.tell(Ended{Execution: id, Process: x.Process, Kind: m.kind(false), Original: m.Original, Status: Cancelled, Received: x.Received, Started: now, Ended: now, Error: why.Message})
+		in := trafficOf(recordDocument(&x.Record))
+		a.tell(Ended{Execution: id, In: &in, Process: x.Process, Kind: m.kind(false), Original: m.Original, Status: Cancelled, Received: x.Received, Started: now, Ended: now, Error: why.Message})
 	}
 	return nil
 }

@@ -233,7 +233,7 @@ func (e *execution) finish(r *Record, f *steps.Frame, err error) afterRun {
 	if e.plan.process.Schedule != nil {
 		e.atom.clockwork.poke() // the next run may wait for this end
 	}
-	e.atom.tellEnded(e, ended, fail)
+	e.atom.tellEnded(e, f.Input(), ended, fail)
 	if ended.Status == Failed {
 		e.atom.log.Error("an execution failed", "process", r.Process, "execution", e.id(), "error", json.RawMessage(ended.Error))
 	}

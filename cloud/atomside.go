@@ -234,7 +234,7 @@ func (s *Service) record(a *Atom, x *wire.ExecutionReport) *ExecutionRecord {
 	r := &ExecutionRecord{
 		ID: recordID(x.Received), RequestID: x.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
 		Execution: x.Execution, ProcessID: s.processID(a.ID, x.Process), ProcessName: x.Process, Type: kinds[x.Kind], Status: statuses[x.Status],
-		Time: x.Received.UTC(), Message: x.Error, OriginalID: x.Original, InboundCount: x.Inbound, OutboundCount: x.Outbound, Document: documentOf(x),
+		Time: x.Received.UTC(), Message: x.Error, OriginalID: x.Original, In: x.In, Out: x.Out, Document: documentOf(x),
 	}
 	if r.Execution == "" { // it never came to one
 		r.Execution = "none-" + x.Request

@@ -230,15 +230,15 @@ type ExecutionRecord struct {
 	Status        string // COMPLETE …
 	Time          time.Time
 
-	AtomName      string          `json:",omitempty"`
-	ProcessName   string          `json:",omitempty"`
-	Type          string          `json:",omitempty"` // exec_manual …
-	Message       string          `json:",omitempty"`
-	OriginalID    string          `json:",omitempty"`
-	Duration      time.Duration   `json:",omitempty"`
-	InboundCount  int             `json:",omitempty"`
-	OutboundCount int             `json:",omitempty"`
-	Document      json.RawMessage `json:",omitempty"`
+	AtomName    string          `json:",omitempty"`
+	ProcessName string          `json:",omitempty"`
+	Type        string          `json:",omitempty"` // exec_manual …
+	Message     string          `json:",omitempty"`
+	OriginalID  string          `json:",omitempty"`
+	Duration    time.Duration   `json:",omitempty"`
+	In          *wire.Traffic   `json:",omitempty"` // documents that came in; nil: not known
+	Out         *wire.Traffic   `json:",omitempty"` // documents that went out; likewise
+	Document    json.RawMessage `json:",omitempty"`
 }
 
 // The statuses of execution records.
@@ -258,6 +258,19 @@ func (r *ExecutionRecord) Ended() bool { return ended(r.Status) }
 
 func ended(status string) bool {
 	return status != Enqueued && status != InProcess && status != Started
+}
+
+// Traffic tells how many documents came in, or went out, and their bytes; known
+// is false where the atom has not told, or the execution has not ended.
+func (r *ExecutionRecord) Traffic(in bool) (documents, bytes int, known bool) {
+	t := r.Out
+	if in {
+		t = r.In
+	}
+	if t == nil || !r.Ended() {
+		return 0, 0, false
+	}
+	return int(t.Documents), int(t.Bytes), true
 }
 
 // RecordFilter chooses execution records. Empty fields choose all.

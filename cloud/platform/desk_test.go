@@ -178,6 +178,7 @@ func (d *desk) report(id, request, status string) {
 	x := wire.ExecutionReport{Execution: id, Request: request, Process: "fetch-order", Kind: "manual", Status: status, Received: at, Started: at}
 	if status != "running" {
 		x.Ended = at.Add(1500 * time.Millisecond)
+		x.In, x.Out = &wire.Traffic{Documents: 1, Bytes: 17}, &wire.Traffic{Documents: 2, Bytes: 40}
 	}
 	if err := d.service.Report(d.t.Context(), d.atom, wire.Reports{Executions: []wire.ExecutionReport{x}}); err != nil {
 		d.t.Error(err) // not Fatal: it is called in goroutines

@@ -15,6 +15,22 @@ import (
 // a filter may ask for them.
 func none(*call, *cloud.ExecutionRecord) any { return "" }
 
+// documents and size give numbers of what came in or went out, nil where they
+// are not known, or not yet.
+func documents(r *cloud.ExecutionRecord, in bool) any {
+	if n, _, known := r.Traffic(in); known {
+		return n
+	}
+	return nil
+}
+
+func size(r *cloud.ExecutionRecord, in bool) any {
+	if _, n, known := r.Traffic(in); known {
+		return n
+	}
+	return nil
+}
+
 var recordObject = &object[*cloud.ExecutionRecord]{
 	Name: "ExecutionRecord", ID: "executionId", Doc: "How an execution stands on its atom, or ended. Queries answer the newest first.",
 	Properties: []property[*cloud.ExecutionRecord]{
@@ -28,8 +44,19 @@ var recordObject = &object[*cloud.ExecutionRecord]{
 		{Name: "processId", Filter: true, Doc: "The id of the process.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.ProcessID }},
 		{Name: "atomName", Filter: true, Doc: "The name of the atom.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.AtomName }},
 		{Name: "atomId", Filter: true, Doc: "The id of the atom.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.AtomID }},
-		{Name: "inboundDocumentCount", Filter: true, Type: filter.Number, Doc: "Documents that came in.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.InboundCount }},
-		{Name: "outboundDocumentCount", Filter: true, Type: filter.Number, Doc: "Documents that went out.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.OutboundCount }},
+		{Name: "inboundDocumentCount", Filter: true, Type: filter.Number, Doc: "1 if it was started with a document, otherwise 0. Not there before it has ended, or where it is not known.",
+			Of: func(_ *call, r *cloud.ExecutionRecord) any { return documents(r, true) }},
+		{Name: "inboundErrorDocumentCount", Filter: true, Type: filter.Number, Doc: "Of these, how many ended in an error.", Of: func(_ *call, r *cloud.ExecutionRecord) any {
+			n := documents(r, true)
+			if n != nil && r.Status != cloud.Failed {
+				return 0
+			}
+			return n
+		}},
+		{Name: "outboundDocumentCount", Filter: true, Type: filter.Number, Doc: "Documents that its calls have written, and its reply; likewise.",
+			Of: func(_ *call, r *cloud.ExecutionRecord) any { return documents(r, false) }},
+		{Name: "inboundDocumentSize", Filter: true, Long: true, Type: filter.Number, Doc: "The bytes of what came in; likewise.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return size(r, true) }},
+		{Name: "outboundDocumentSize", Filter: true, Long: true, Type: filter.Number, Doc: "The bytes of what went out; likewise.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return size(r, false) }},
 		{Name: "executionDuration", Filter: true, Long: true, Type: filter.Number, Doc: "How long it took, in milliseconds.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return int(r.Duration.Milliseconds()) }},
 		{Name: "message", Filter: true, Doc: "Why it failed.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.Message }},
 		{Name: "originalExecutionId", Filter: true, Doc: "The execution that this one repeats.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.OriginalID }},

@@ -44,6 +44,9 @@ func TestDeployAndExecute(t *testing.T) {
 	}
 	p.execute(2, "executionrecord-1", "one")
 	done := p.waitReport("executionrecord-1")
+	if done.In == nil || done.In.Documents != 0 || done.Out == nil || done.Out.Documents != 0 {
+		t.Errorf("%+v %+v", done.In, done.Out)
+	}
 	if done.Status != "completed" || done.Execution == "" || done.Process != "one" || done.Kind != "manual" || done.Ended.Before(done.Received) {
 		t.Errorf("%+v", done)
 	}

@@ -327,7 +327,7 @@ func (a *Agent) ended(e atom.Ended) {
 // requests.mu, so that reports of one execution keep their order.
 func (a *Agent) settle(e atom.Ended) {
 	r := wire.ExecutionReport{
-		Execution: e.Execution, Process: e.Process, Kind: e.Kind, Original: e.Original, Status: string(e.Status), Inbound: 1,
+		Execution: e.Execution, Process: e.Process, Kind: e.Kind, Original: e.Original, Status: string(e.Status), In: (*wire.Traffic)(e.In), Out: (*wire.Traffic)(e.Out),
 		Received: e.Received, Started: e.Started, Ended: e.Ended, Error: e.Error,
 	}
 	list := a.requests.by[e.Execution]
@@ -359,6 +359,9 @@ func (a *Agent) look(ctx context.Context, w watched) {
 		}
 		if v.Error != nil {
 			e.Error = v.Error.Message
+		}
+		if e.Out = v.Sent; v.Input != nil { // where nothing was sent, or it is not known, nothing is told
+			e.In = &atom.Traffic{Documents: 1, Bytes: int64(v.Input.Size)}
 		}
 	}
 	a.requests.mu.Lock()

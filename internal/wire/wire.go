@@ -170,9 +170,15 @@ type ExecutionReport struct {
 	Ended     time.Time       `json:"ended,omitzero"`
 	Error     string          `json:"error,omitempty"`
 	Original  string          `json:"original,omitempty"` // of a resubmission
-	Inbound   int             `json:"inbound,omitempty"`  // documents
-	Outbound  int             `json:"outbound,omitempty"`
+	In        *Traffic        `json:"in,omitempty"`       // documents that it was started with; nil: not known
+	Out       *Traffic        `json:"out,omitempty"`      // documents that its calls have written, and its reply; likewise
 	Document  json.RawMessage `json:"document,omitempty"` // the reply or the last document, where the policy asks for it
+}
+
+// Traffic is how many documents went one way, and how large they were.
+type Traffic struct {
+	Documents int64 `json:"documents"`
+	Bytes     int64 `json:"bytes"`
 }
 
 // DeploymentReport is what became of a generation on an atom.

@@ -50,6 +50,19 @@ def sdk():
     sys.stdin.readline()
     record = api.execution_record.async_get_execution_record(request.request_id)
     check("sdk: record", record.status == "COMPLETE" and record.process_id == process.id_, record)
+    counts = (record.inbound_document_count, record.outbound_document_count, record.inbound_error_document_count)
+    check("sdk: document counts", counts == (1, 2, 0), record)
+    both = [models.ProcessSchedulesSimpleExpression(operator="EQUALS", property="atomId", argument=[atom])]
+    both.append(models.ProcessSchedulesSimpleExpression(operator="EQUALS", property="processId", argument=[[p for p in processes.result if p.name == "nightly"][0].id_]))
+    group = models.ProcessSchedulesGroupingExpression(operator="and", nested_expression=both)
+    config = models.ProcessSchedulesQueryConfig(query_filter=models.ProcessSchedulesQueryConfigQueryFilter(expression=group))
+    found = api.process_schedules.query_process_schedules(config)
+    check("sdk: schedules", found.number_of_results == 1 and found.result[0].schedule[0].hours == "2-4", found)
+    state = api.process_schedule_status.get_process_schedule_status(found.result[0].id_)
+    check("sdk: schedule status", state.enabled is True, state)
+    state.enabled = False
+    state = api.process_schedule_status.update_process_schedule_status(state.id_, state)
+    check("sdk: schedule off", state.enabled is False, state)
     token_ = api.installer_token.create_installer_token(models.InstallerToken(install_type="ATOM", duration_minutes=60))
     check("sdk: installer token", token_.token and token_.duration_minutes == 60, token_)
 
