@@ -48,7 +48,7 @@ type Atom struct {
 	listening *listening
 
 	mu       sync.RWMutex
-	current  *release
+	current  releases         // by name
 	plans    map[string]*plan // by Process.Hash: every version that was deployed in this run or is still needed
 	queues   map[string]*queue
 	deployed []*Deployed // sorted by name

@@ -42,7 +42,7 @@ func (e *execution) Call(f *steps.Frame, c *steps.Call) (*connectors.Result, err
 			return nil, &steps.Parked{Due: before.Due, Why: "attempt " + strconv.Itoa(before.N+1)}
 		}
 	}
-	conn, ok := e.atom.connection(c.Operation.Connection)
+	conn, ok := e.atom.connection(e.plan.release, c.Operation.Connection)
 	if !ok {
 		return nil, e.gone(c)
 	}
@@ -211,21 +211,11 @@ func (e *execution) attempt(f *steps.Frame, conn *connection, c *steps.Call, key
 // gone is what becomes of a call whose connection is not deployed any more:
 // durable executions wait for it, callers do not.
 func (e *execution) gone(c *steps.Call) error {
-	name := c.Operation.Connection
+	name := qualified(e.plan.release, c.Operation.Connection)
 	if e.durable {
 		return &steps.Parked{Due: time.Now().Add(heldFor), For: []string{"connection " + name}, Held: "the connection " + name + " is not deployed any more"}
 	}
 	return &fault.Failure{Code: fault.CodeUnavailable, Origin: fault.FromConnector, Message: "the connection " + name + " is not deployed any more"}
-}
-
-func (a *Atom) connection(name string) (*connection, bool) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	if a.current == nil {
-		return nil, false
-	}
-	c, ok := a.current.connections[name]
-	return c, ok
 }
 
 type policy struct{ *processes.Retry }

@@ -66,8 +66,8 @@ func (a *Atom) newCallbacks(c *connectors.Connector) *callbacks {
 	if problems.HasErrors() || err != nil {
 		panic(fmt.Sprintf("the built-in process of callbacks: %v %v", problems, err)) // a defect, found by every test
 	}
-	p := a.newPlan(project.Processes[callbackProcess], project, hashOf(packed))
-	a.plans[p.process.Hash] = p
+	p := a.newPlan(project.Processes[callbackProcess], project, "", hashOf(packed))
+	a.plans[p.key()] = p
 	return &callbacks{connector: c, plan: p, files: packed}
 }
 
@@ -84,27 +84,30 @@ func (c *callbacks) keepPlan(ctx context.Context, s Contents) error {
 }
 
 // openCallbacks opens the connection that callbacks go out on, with the rules
-// of every process of the release.
-func (a *Atom) openCallbacks(next *release, env *expression.Env) (wrong fault.Problems) {
+// of every process of the releases.
+func (a *Atom) openCallbacks(next releases) (wrong fault.Problems) {
 	if a.callbacks == nil {
 		return nil
 	}
 	rules := connectors.CallbackRules{}
-	for _, p := range next.project.Processes {
-		if p.Listen == nil || p.Listen.Callbacks == nil {
-			continue
+	for _, r := range next {
+		env := &expression.Env{Names: values{r.env, r.secrets}}
+		for _, p := range r.project.Processes {
+			if p.Listen == nil || p.Listen.Callbacks == nil {
+				continue
+			}
+			c := p.Listen.Callbacks
+			urls, secrets, err := c.Resolve(env)
+			var allow *egress.List
+			if err == nil {
+				allow, err = egress.Parse(urls)
+			}
+			if err != nil {
+				wrong = append(wrong, &fault.Problem{Pos: c.Pos, Code: "callbacks", Msg: err.Error(), Hint: "correct its settings, or the values and secrets they are made of"})
+				continue
+			}
+			rules[p.Name] = connectors.CallbackRule{Allow: allow, Secrets: secrets}
 		}
-		c := p.Listen.Callbacks
-		urls, secrets, err := c.Resolve(env)
-		var allow *egress.List
-		if err == nil {
-			allow, err = egress.Parse(urls)
-		}
-		if err != nil {
-			wrong = append(wrong, &fault.Problem{Pos: c.Pos, Code: "callbacks", Msg: err.Error(), Hint: "correct its settings, or the values and secrets they are made of"})
-			continue
-		}
-		rules[p.Name] = connectors.CallbackRule{Allow: allow, Secrets: secrets}
 	}
 	if len(rules) == 0 { // what is still to be delivered is held
 		return wrong
@@ -113,9 +116,10 @@ func (a *Atom) openCallbacks(next *release, env *expression.Env) (wrong fault.Pr
 	if err != nil {
 		return append(wrong, &fault.Problem{Code: "callbacks", Msg: err.Error(), Hint: "the secret of callbacks is base64 of 24 to 64 bytes, with whsec_ before it"})
 	}
-	next.connections[callbackProcess] = &connection{name: callbackProcess, open: open, timeout: callbackTimeout,
+	c := &connection{name: callbackProcess, open: open, timeout: callbackTimeout,
 		circuit: a.newCircuit(callbackProcess, processes.Circuit{}), // it goes to many systems: none speaks for the others
 	}
+	next[ownRelease] = &release{name: ownRelease, connections: map[string]*connection{callbackProcess: c}}
 	return wrong
 }
 
@@ -124,7 +128,7 @@ func (a *Atom) checkCallback(ctx context.Context, d *Deployed, url string) error
 	refuse := func(why string) error {
 		return &fault.Failure{Code: CodeBadCallback, Origin: fault.FromAtom, Status: 400, Message: why}
 	}
-	conn, ok := a.connection(callbackProcess)
+	conn, ok := a.connection(ownRelease, callbackProcess)
 	if !ok {
 		return refuse("Nobody is called back here.")
 	}

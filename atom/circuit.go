@@ -210,7 +210,12 @@ func (c *circuit) heldMeanwhile() {
 // heldMeanwhile is told of what an execution was parked for.
 func (a *Atom) heldMeanwhile(what []string) {
 	for _, w := range what {
-		if c, ok := a.connection(strings.TrimPrefix(w, "connection ")); ok {
+		name := strings.TrimPrefix(w, "connection ")
+		release := ""
+		if at := strings.LastIndexByte(name, '/'); at >= 0 {
+			release, name = name[:at], name[at+1:]
+		}
+		if c, ok := a.connection(release, name); ok {
 			c.circuit.heldMeanwhile()
 		}
 	}
@@ -233,11 +238,8 @@ func (a *Atom) resumeHeld(ctx context.Context) error {
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	if a.current == nil {
-		return nil
-	}
-	for name, c := range a.current.connections {
-		if held["connection "+name] > 0 {
+	for _, c := range a.current.all() {
+		if held[c.circuit.holdName()] > 0 {
 			c.circuit.suspect()
 		}
 	}
@@ -263,13 +265,11 @@ func (a *Atom) Connections(ctx context.Context) ([]*ConnectionView, error) {
 	}
 	views := []*ConnectionView{}
 	a.mu.RLock()
-	if a.current != nil {
-		for name, c := range a.current.connections {
-			v := c.circuit.view()
-			v.Held = held["connection "+name]
-			delete(held, "connection "+name)
-			views = append(views, v)
-		}
+	for _, c := range a.current.all() {
+		v := c.circuit.view()
+		v.Held = held[c.circuit.holdName()]
+		delete(held, c.circuit.holdName())
+		views = append(views, v)
 	}
 	a.mu.RUnlock()
 	for what, n := range held {

@@ -21,7 +21,7 @@ const defaultTimeout = 30 * time.Second
 
 // connection is an open connection with its bounds.
 type connection struct {
-	name    string
+	name    string // with that of its release
 	open    connectors.Connection
 	timeout time.Duration
 	slots   chan struct{} // nil: any number of calls at once
@@ -33,7 +33,49 @@ type connection struct {
 	once    sync.Once
 }
 
-func (a *Atom) openConnection(c *processes.Connection, env *expression.Env, override *expression.Template, fixed *document.Object) (*connection, error) {
+// qualified names a connection, or a scope of sequences, among those of all
+// releases.
+func qualified(release, name string) string {
+	if release == "" {
+		return name
+	}
+	return release + "/" + name
+}
+
+// ownRelease is the name of the release that the atom's own connections belong
+// to; no project has it.
+const ownRelease = "."
+
+// connection finds an open connection of a release.
+func (a *Atom) connection(release, name string) (*connection, bool) {
+	if name == callbackProcess {
+		release = ownRelease
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	r := a.current[release]
+	if r == nil {
+		return nil, false
+	}
+	c, ok := r.connections[name]
+	return c, ok
+}
+
+// releases are what is deployed, by name.
+type releases map[string]*release
+
+// all gives every open connection.
+func (rs releases) all() []*connection {
+	var all []*connection
+	for _, r := range rs {
+		for _, c := range r.connections {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func (a *Atom) openConnection(name string, c *processes.Connection, env *expression.Env, override *expression.Template, fixed *document.Object) (*connection, error) {
 	limits, settings, err := c.Resolve(env, override, fixed)
 	if err != nil {
 		return nil, err
@@ -42,7 +84,7 @@ func (a *Atom) openConnection(c *processes.Connection, env *expression.Env, over
 	if err != nil {
 		return nil, err
 	}
-	x := &connection{name: c.Name, open: open, timeout: limits.Timeout, circuit: a.newCircuit(c.Name, limits.Circuit)}
+	x := &connection{name: name, open: open, timeout: limits.Timeout, circuit: a.newCircuit(name, limits.Circuit)}
 	if x.timeout == 0 {
 		x.timeout = defaultTimeout
 	}
@@ -86,10 +128,10 @@ func (c *connection) enter(ctx context.Context) (func(), error) {
 
 func (c *connection) close() { c.once.Do(func() { c.open.Close() }) }
 
-// retire closes the connections of a replaced release once nothing uses them,
+// retire closes the connections of replaced releases once nothing uses them,
 // at the latest after the grace.
-func (r *release) retire(grace time.Duration) {
-	for _, c := range r.connections {
+func (rs releases) retire(grace time.Duration) {
+	for _, c := range rs.all() {
 		c.retired.Store(true)
 		c.circuit.retire()
 		if c.users.Load() == 0 {
@@ -100,8 +142,8 @@ func (r *release) retire(grace time.Duration) {
 	}
 }
 
-func (r *release) close() {
-	for _, c := range r.connections {
+func (rs releases) close() {
+	for _, c := range rs.all() {
 		c.circuit.retire()
 		c.close()
 	}
@@ -110,9 +152,7 @@ func (r *release) close() {
 func (a *Atom) closeConnections() {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	if a.current != nil {
-		a.current.close()
-	}
+	a.current.close()
 }
 
 // answers keeps the answers of calls with `cache:`, at most cacheItems and

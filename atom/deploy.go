@@ -18,9 +18,10 @@ import (
 	"valence/processes"
 )
 
-// Release is what is deployed: a checked project, the files it was made of,
+// Release is a project to be deployed: checked, with the files it was made of
 // and the values of the place it runs in.
 type Release struct {
+	Name        string // of the project, where several are deployed: its connections, sequence scopes and defaults are its own
 	Project     *processes.Project
 	Files       []processes.File
 	Env         map[string]string
@@ -33,6 +34,7 @@ type Release struct {
 
 // release is a deployed Release with its connections open.
 type release struct {
+	name        string
 	project     *processes.Project
 	files       string // content hash
 	env         *document.Object
@@ -46,13 +48,17 @@ type release struct {
 type plan struct {
 	process *processes.Process
 	project *processes.Project
+	release string // its name
 	files   string
 	stats   *metrics.ProcessMetrics
 }
 
-func (a *Atom) newPlan(p *processes.Process, of *processes.Project, files string) *plan {
-	return &plan{process: p, project: of, files: files, stats: a.metrics.Process(p.Name)}
+func (a *Atom) newPlan(p *processes.Process, of *processes.Project, release, files string) *plan {
+	return &plan{process: p, project: of, release: release, files: files, stats: a.metrics.Process(p.Name)}
 }
+
+// key names the plan among those of this run.
+func (p *plan) key() string { return p.release + "/" + p.process.Hash }
 
 // Deployed is one process as it runs now.
 type Deployed struct {
@@ -63,6 +69,14 @@ type Deployed struct {
 	atom         *Atom
 	release      *release
 	plan         *plan
+}
+
+// Project names the project that the process belongs to, where several are deployed.
+func (d *Deployed) Project() string {
+	if d.release == nil {
+		return ""
+	}
+	return d.release.name
 }
 
 // Paused reports whether the process' trigger is paused.
@@ -85,21 +99,56 @@ func (v values) Name(root string) (any, bool) {
 	return nil, false
 }
 
-// Deploy puts a project in place of the one that runs. It either succeeds as
-// a whole or changes nothing. What runs finishes on the version it started with.
-func (a *Atom) Deploy(ctx context.Context, r Release) error {
-	next := &release{
-		project: r.Project, connections: map[string]*connection{},
-		env: objectOf(r.Env), secrets: objectOf(r.Secrets),
+// Deploy puts projects in place of those that run. It either succeeds as a
+// whole or changes nothing. What runs finishes on the version it started with.
+// No two of the projects may have a process of the same name, or listeners
+// that take the same requests.
+func (a *Atom) Deploy(ctx context.Context, all ...Release) error {
+	next := releases{}
+	var deployed []*Deployed
+	var projects []*processes.Project
+	for _, r := range all {
+		if next[r.Name] != nil {
+			return fmt.Errorf("two projects are deployed as %q", r.Name)
+		}
+		next[r.Name] = &release{
+			name: r.Name, project: r.Project, connections: map[string]*connection{},
+			env: objectOf(r.Env), secrets: objectOf(r.Secrets),
+		}
+		projects = append(projects, r.Project)
 	}
+	wrong := processes.Clashes(projects)
+	for _, r := range all {
+		found, problems := a.openRelease(next[r.Name], r)
+		deployed, wrong = append(deployed, found...), append(wrong, problems...)
+	}
+	wrong = append(wrong, a.openCallbacks(next)...)
+	if len(wrong) > 0 {
+		next.close()
+		wrong.Sort()
+		return wrong
+	}
+	for _, r := range all {
+		if err := a.keepContents(ctx, next[r.Name], r.Files); err != nil {
+			next.close()
+			return err
+		}
+	}
+	sort.Slice(deployed, func(i, j int) bool { return deployed[i].Process.Name < deployed[j].Process.Name })
+	a.swap(next, deployed)
+	return nil
+}
+
+// openRelease opens the connections of a release and resolves what its processes read
+// of its values.
+func (a *Atom) openRelease(next *release, r Release) (deployed []*Deployed, wrong fault.Problems) {
 	env := &expression.Env{Names: values{next.env, next.secrets}}
-	var wrong fault.Problems
 	for name, c := range r.Project.Connections {
 		var override *expression.Template
 		if r.Environment != nil {
 			override = r.Environment.Connections[name]
 		}
-		open, err := a.openConnection(c, env, override, r.Connections[name])
+		open, err := a.openConnection(qualified(next.name, name), c, env, override, r.Connections[name])
 		if err != nil {
 			wrong = append(wrong, &fault.Problem{Pos: c.Pos, Code: "connection", Msg: fmt.Sprintf("the connection %s cannot be opened: %v", name, err),
 				Hint: "correct its settings, or the values and secrets they are made of"})
@@ -107,8 +156,6 @@ func (a *Atom) Deploy(ctx context.Context, r Release) error {
 		}
 		next.connections[name] = open
 	}
-	wrong = append(wrong, a.openCallbacks(next, env)...)
-	deployed := make([]*Deployed, 0, len(r.Project.Processes))
 	for _, p := range r.Project.Processes {
 		d := &Deployed{Process: p, atom: a, release: next}
 		if p.Listen != nil && p.Listen.Auth != "" && p.Listen.Auth != "none" {
@@ -131,18 +178,7 @@ func (a *Atom) Deploy(ctx context.Context, r Release) error {
 		}
 		deployed = append(deployed, d)
 	}
-	if len(wrong) > 0 {
-		next.close()
-		wrong.Sort()
-		return wrong
-	}
-	if err := a.keepContents(ctx, next, r.Files); err != nil {
-		next.close()
-		return err
-	}
-	sort.Slice(deployed, func(i, j int) bool { return deployed[i].Process.Name < deployed[j].Process.Name })
-	a.swap(next, deployed)
-	return nil
+	return deployed, wrong
 }
 
 // keepContents stores what an execution needs to go on after a restart with
@@ -167,13 +203,13 @@ func (a *Atom) keepContents(ctx context.Context, next *release, files []processe
 	return nil
 }
 
-func (a *Atom) swap(next *release, deployed []*Deployed) {
+func (a *Atom) swap(next releases, deployed []*Deployed) {
 	a.mu.Lock()
 	previous := a.current
 	a.current, a.deployed = next, deployed
 	for _, d := range deployed {
-		d.plan = a.newPlan(d.Process, next.project, next.files)
-		a.plans[d.Process.Hash] = d.plan
+		d.plan = a.newPlan(d.Process, d.release.project, d.release.name, d.release.files)
+		a.plans[d.plan.key()] = d.plan
 	}
 	watchers := a.onDeploy
 	a.mu.Unlock()
@@ -183,9 +219,7 @@ func (a *Atom) swap(next *release, deployed []*Deployed) {
 	for _, f := range watchers {
 		f(deployed)
 	}
-	if previous != nil {
-		previous.retire(a.grace)
-	}
+	previous.retire(a.grace)
 	if a.started.Load() {
 		if err := a.resumeHeld(context.WithoutCancel(a.work)); err != nil {
 			a.log.Error("what connections hold cannot be read; it goes on at the next start", "error", err)
@@ -196,9 +230,11 @@ func (a *Atom) swap(next *release, deployed []*Deployed) {
 // planOf finds the plan that a record is to run on: one of this run's, or one
 // made again from the files that were stored when it was accepted.
 func (a *Atom) planOf(ctx context.Context, process, name string) (*plan, error) {
-	hash, files, _ := strings.Cut(name, "@")
+	hash, rest, _ := strings.Cut(name, "@")
+	files, release, _ := strings.Cut(rest, "/")
+	key := release + "/" + hash
 	a.mu.RLock()
-	p := a.plans[hash]
+	p := a.plans[key]
 	a.mu.RUnlock()
 	if p != nil {
 		return p, nil
@@ -218,26 +254,33 @@ func (a *Atom) planOf(ctx context.Context, process, name string) (*plan, error) 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, q := range project.Processes {
-		if a.plans[q.Hash] == nil {
-			a.plans[q.Hash] = a.newPlan(q, project, files)
+		if made := a.newPlan(q, project, release, files); a.plans[made.key()] == nil {
+			a.plans[made.key()] = made
 		}
 	}
-	if p = a.plans[hash]; p == nil || p.process.Name != process {
+	if p = a.plans[key]; p == nil || p.process.Name != process {
 		return nil, fmt.Errorf("the stored version holds no process %s with this content", process)
 	}
 	return p, nil
 }
 
 // name is how a record refers to the plan.
-func (p *plan) name() string { return p.process.Hash + "@" + p.files }
+func (p *plan) name() string {
+	if p.release == "" {
+		return p.process.Hash + "@" + p.files
+	}
+	return p.process.Hash + "@" + p.files + "/" + p.release
+}
 
 // envOf gives the environment values that a record started with.
 func (a *Atom) envOf(ctx context.Context, hash string) (*document.Object, error) {
 	a.mu.RLock()
 	current := a.current
 	a.mu.RUnlock()
-	if current != nil && current.envHash == hash {
-		return current.env, nil
+	for _, r := range current {
+		if r.envHash == hash {
+			return r.env, nil
+		}
 	}
 	text, err := a.store.Content(ctx, hash)
 	if err != nil {

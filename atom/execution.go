@@ -80,7 +80,10 @@ func (e *execution) Name(root string) (any, bool) {
 	case "secret":
 		e.atom.mu.RLock()
 		defer e.atom.mu.RUnlock()
-		return e.atom.current.secrets, true
+		if r := e.atom.current[e.plan.release]; r != nil && r.secrets != nil {
+			return r.secrets, true
+		}
+		return &document.Object{}, true // its project is not deployed any more
 	case "execution":
 		o := &document.Object{}
 		o.Set("id", e.id())
@@ -197,7 +200,7 @@ func (e *execution) Handoff(f *steps.Frame, h *steps.Handoff) error {
 			m.Call.With = document.AppendJSON(nil, h.Call.Settings)
 		}
 		if owner := f.Process(); owner != e.plan.process { // a called process' step
-			a.Process, a.Plan = owner.Name, (&plan{process: owner, files: e.plan.files}).name()
+			a.Process, a.Plan = owner.Name, (&plan{process: owner, release: e.plan.release, files: e.plan.files}).name()
 		}
 		setDocument(a, h.Call.Body, e.redact)
 	} else {

@@ -314,7 +314,7 @@ func (a *Atom) edited(ctx context.Context, x *Execution, m *meta, p *plan, d *do
 	}
 	f := steps.NewFrame(ctx, e, p.process, d, nil, next.Received)
 	if x.Lane != nil {
-		if next.Lane, err = laneFor(f, p.process); err != nil {
+		if next.Lane, err = laneFor(f, p.release, p.process); err != nil {
 			return err
 		}
 	}

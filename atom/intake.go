@@ -114,7 +114,7 @@ func (a *Atom) intake(ctx context.Context, d *Deployed, in *Arrival) (taken *Acc
 		if err := a.coalesceFor(f, p, taken); err != nil {
 			return nil, "", err
 		}
-		if taken.Lane, err = laneFor(f, p); err != nil {
+		if taken.Lane, err = laneFor(f, d.plan.release, p); err != nil {
 			return nil, "", err
 		}
 		if taken.Track, err = e.track(f); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // laneFor gives the lane of a message; nil if its process keeps no order.
-func laneFor(f *steps.Frame, p *processes.Process) (*Lane, error) {
+func laneFor(f *steps.Frame, release string, p *processes.Process) (*Lane, error) {
 	s := p.Delivery.Sequence
 	if s == nil {
 		return nil, nil
@@ -23,13 +23,13 @@ func laneFor(f *steps.Frame, p *processes.Process) (*Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lane{Scope: scopeOf(p), Key: key, Block: !s.Skip, Limit: s.Limit}, nil
+	return &Lane{Scope: scopeOf(release, p), Key: key, Block: !s.Skip, Limit: s.Limit}, nil
 }
 
 // scopeOf names the lanes of a process.
-func scopeOf(p *processes.Process) string {
+func scopeOf(release string, p *processes.Process) string {
 	if s := p.Delivery.Sequence; s != nil && s.Scope != "" {
-		return "/" + s.Scope
+		return "/" + qualified(release, s.Scope)
 	}
 	return p.Name
 }

@@ -124,7 +124,7 @@ func (a *Agent) enact(ctx context.Context, v *version) error {
 	if err := a.pause(ctx, &s, v.desired); err != nil { // before it is replaced
 		return err
 	}
-	if err := a.atom.Deploy(ctx, v.release); err != nil {
+	if err := a.atom.Deploy(ctx, v.releases...); err != nil {
 		return deployError(err)
 	}
 	a.enacted = v.print

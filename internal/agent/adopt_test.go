@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -75,11 +76,44 @@ func TestProjectsDoNotHoldEachOther(t *testing.T) {
 	p.generation(r, 2, []string{"a", process("a2", "lgo: a"), "b", process("b", "log: b")}, "a", "a", "b", "!a2")
 	// A third takes a name that is there.
 	p.generation(r, 3, []string{"a", good, "b", process("b", "log: b"), "c", process("a", "log: c")}, "c", "a", "b")
-	// Two that need each other's, in any order, beside one that is broken.
-	p.generation(r, 4, []string{"a", good, "x", process("x", "process: y"), "y", process("y", "log: y"), "z", bad}, "z", "a", "x", "y", "!b")
+	// A name goes from one to another, whichever is looked at first, beside one that is broken.
+	p.generation(r, 4, []string{"a", good, "x", process("m", "log: x"), "z", bad}, "z", "a", "m", "!b")
+	p.generation(r, 5, []string{"a", good, "y", process("m", "log: y"), "x", process("n", "log: x"), "z", bad}, "z", "a", "m", "n")
 	// The broken one is taken away.
-	p.generation(r, 5, []string{"y", process("y", "log: y"), "x", process("x", "process: y")}, "", "x", "y", "!a")
+	p.generation(r, 6, []string{"y", process("m", "log: y"), "x", process("n", "log: x")}, "", "m", "n", "!a")
 	p.wait("the heartbeat is well", func() bool { return p.heartbeat().Health == "ok" })
+}
+
+// TestProjectsAreTheirOwn: what two packages name alike is two things.
+func TestProjectsAreTheirOwn(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	one := func(name, value, redact string) string {
+		return "project: shared\nredact: [" + redact + "]\n---\nenvironment: prod\nvalues: { WHO: " + value + " }\n---\n" +
+			"profile: thing\nschema: { type: object, required: [" + value + "] }\n---\n" +
+			"process: " + name + "\nsteps:\n  - validate: thing\n  - reply: { body: \"${ {who: env.WHO} }\" }\n"
+	}
+	p.generation(r, 1, []string{"a", one("first", "alice", "card"), "b", one("second", "bob", "iban")}, "", "first", "second")
+	for i, c := range []struct{ process, value string }{{"first", "alice"}, {"second", "bob"}} {
+		request := fmt.Sprint("executionrecord-", i)
+		p.do(func() {
+			p.messages = append(p.messages, wire.Message{ID: int64(i + 1), Kind: wire.KindExecute,
+				Execute: &wire.Execute{Request: request, Process: c.process, Document: []byte(`{"` + c.value + `":1,"card":"1234","iban":"DE"}`), DocumentType: "application/json"}})
+		})
+		x := p.waitReport(request)
+		if x.Status != "completed" {
+			t.Fatalf("%+v", x)
+		}
+		v, err := r.atom.Show(t.Context(), x.Execution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal([]any{v.Input, v.Reply})
+		if err != nil || !strings.Contains(string(text), `"who":"`+c.value+`"`) || strings.Contains(string(text), "1234") == (i == 0) || strings.Contains(string(text), "DE") == (i == 1) {
+			t.Errorf("%s: %s %v", c.process, text, err)
+		}
+	}
 }
 
 // heartbeat gives the newest. The caller holds mu.

@@ -28,7 +28,7 @@ import (
 // Atom is what the agent does to the atom.
 type Atom interface {
 	Ready() error
-	Deploy(ctx context.Context, r atom.Release) error
+	Deploy(ctx context.Context, all ...atom.Release) error
 	Deployed() []*atom.Deployed
 	Process(name string) (*atom.Deployed, bool)
 	ExecuteOnce(ctx context.Context, request, process string, props *document.Object, doc *document.Document) (*atom.Acknowledgement, error)

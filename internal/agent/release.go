@@ -27,12 +27,12 @@ import (
 
 // version is what is deployed, checked and with its values.
 type version struct {
-	desired *wire.Desired
-	broken  string // why projects of the generation do not run at all; "" if all do
-	release atom.Release
-	print   string            // of everything in it
-	names   map[string]string // projects of the processes that come from packages
-	serials map[string]int64
+	desired  *wire.Desired
+	broken   string            // why projects of the generation do not run at all; "" if all do
+	releases []atom.Release    // the local project, then one for each deployment
+	print    string            // of everything in it
+	names    map[string]string // projects of the processes that come from packages
+	serials  map[string]int64
 }
 
 func (a *Agent) packagePath(id string) string {
@@ -109,68 +109,71 @@ func (a *Agent) clean(s state) {
 	}
 }
 
-// compose makes one project of everything that is deployed and of the local
-// project, and finds its values. A package's files are below the name of its
-// project. Serials are those that a publisher must not fall behind; nil: of
-// what ran already, none is looked at.
+// compose loads the local project and everything that is deployed, each as a
+// project of its own, and finds their values. A package's files are named below
+// the name of its project. Serials are those that a publisher must not fall
+// behind; nil: of what ran already, none is looked at.
 func (a *Agent) compose(d *wire.Desired, local []processes.File, serials map[string]int64) (*version, error) {
 	if d == nil {
 		d = &wire.Desired{}
 	}
 	v := &version{desired: d, names: map[string]string{}, serials: maps.Clone(serials)}
-	owners := map[string]*owner{}
-	var files []processes.File
+	if err := a.load(v, nil, local); err != nil {
+		return nil, err
+	}
 	for i := range d.Deployments {
 		x := &d.Deployments[i]
-		o, own, err := a.unpack(x)
+		if find(&wire.Desired{Deployments: d.Deployments[:i]}, x.Project) != nil {
+			return nil, never("the project %s is deployed twice", x.Project)
+		}
+		o, files, err := a.unpack(x)
 		if err != nil {
 			return nil, err
 		}
-		if owners[x.Project] != nil {
-			return nil, never("the project %s is deployed twice", x.Project)
-		}
-		owners[x.Project] = o
 		if len(a.publishers) > 0 {
 			if err := a.vouched(o, d.Environment, serials, v); err != nil {
 				return nil, err
 			}
 		}
-		files = append(files, own...)
-	}
-	for _, f := range local {
-		if folder, _, _ := strings.Cut(f.Name, "/"); owners[folder] != nil {
-			return nil, never("the local project has a file %s, and a project %s is deployed; rename the local folder", f.Name, folder)
+		if err := a.load(v, o, files); err != nil {
+			return nil, err
 		}
 	}
-	files = append(files, local...)
-	project, problems := processes.Load(files, a.o.Catalog)
-	if problems.HasErrors() {
-		return nil, never("it has errors:\n%v", onlyErrors(problems))
+	projects := make([]*processes.Project, len(v.releases))
+	for i, r := range v.releases {
+		projects[i] = r.Project
 	}
-	for name, p := range project.Processes {
-		if o := ownerOf(owners, p.Pos); o != nil {
-			v.names[name] = o.Project
-		}
-	}
-	err := a.values(v, d, project, owners)
-	v.release.Project, v.release.Files = project, files
-	if err != nil {
-		return nil, err
+	if problems := processes.Clashes(projects); len(problems) > 0 {
+		return nil, never("it cannot run beside what is there:\n%v", onlyErrors(problems))
 	}
 	v.print = printOf(v)
 	return v, nil
 }
 
-// owner is a deployment whose files are in a project.
+// load adds a project to a version; without an owner it is the local one.
+func (a *Agent) load(v *version, o *owner, files []processes.File) error {
+	project, problems := processes.Load(files, a.o.Catalog)
+	if problems.HasErrors() {
+		return never("it has errors:\n%v", onlyErrors(problems))
+	}
+	r := atom.Release{Project: project, Files: files}
+	if o != nil {
+		r.Name = o.Project
+		for name := range project.Processes {
+			v.names[name] = o.Project
+		}
+	}
+	if err := a.values(&r, v.desired, o); err != nil {
+		return err
+	}
+	v.releases = append(v.releases, r)
+	return nil
+}
+
+// owner is the deployment that a project came with.
 type owner struct {
 	*wire.Deployment
 	statement *wire.Statement // of its publisher; nil: none is needed
-}
-
-// ownerOf finds the deployment that a file came with; nil for a local one.
-func ownerOf(owners map[string]*owner, at fault.Pos) *owner {
-	folder, _, _ := strings.Cut(at.File, "/")
-	return owners[folder]
 }
 
 func (a *Agent) unpack(d *wire.Deployment) (*owner, []processes.File, error) {
@@ -192,25 +195,24 @@ func (a *Agent) unpack(d *wire.Deployment) (*owner, []processes.File, error) {
 	return &owner{Deployment: d}, files, nil
 }
 
-// values finds what the project reads of its environment: what the control
+// values finds what a project reads of its environment: what the control
 // plane gives, then the environment: component, then the machine. A local
 // project's values come from the machine first.
-func (a *Agent) values(v *version, d *wire.Desired, p *processes.Project, owners map[string]*owner) error {
-	r := &v.release
+func (a *Agent) values(r *atom.Release, d *wire.Desired, o *owner) error {
 	r.Env, r.Secrets, r.Connections = map[string]string{}, map[string]string{}, map[string]*document.Object{}
 	name := a.o.Environment
 	if name == "" {
 		name = d.Environment
 	}
 	if name != "" {
-		r.Environment = p.Environments[name]
+		r.Environment = r.Project.Environments[name]
 	}
 	if r.Environment != nil {
 		maps.Copy(r.Env, r.Environment.Values)
 	}
 	var missing []string
-	for _, need := range p.Needs() {
-		value, why, err := a.value(d, need, r.Environment, ownerOf(owners, need.Pos))
+	for _, need := range r.Project.Needs() {
+		value, why, err := a.value(d, need, r.Environment, o)
 		if err != nil {
 			return err
 		}
@@ -227,7 +229,7 @@ func (a *Agent) values(v *version, d *wire.Desired, p *processes.Project, owners
 		sort.Strings(missing)
 		return never("values are missing that it needs; set them for the environment (valence cloud value, valence cloud secret), or on the machine:\n%s", strings.Join(slices.Compact(missing), "\n"))
 	}
-	return a.overrides(r, d, p, owners)
+	return a.overrides(r, d, o)
 }
 
 // value finds one value. err is set where a publisher forbids the one that the
@@ -275,8 +277,9 @@ func (a *Agent) given(d *wire.Desired, need processes.Need) (value string, there
 	return value, true, nil
 }
 
-// overrides reads the settings that the control plane gives to connections.
-func (a *Agent) overrides(r *atom.Release, d *wire.Desired, p *processes.Project, owners map[string]*owner) error {
+// overrides reads the settings that the control plane gives to connections, in
+// every project that has one of the name.
+func (a *Agent) overrides(r *atom.Release, d *wire.Desired, o *owner) error {
 	if len(bytes.TrimSpace(d.Connections)) == 0 || string(d.Connections) == "null" {
 		return nil
 	}
@@ -288,16 +291,14 @@ func (a *Agent) overrides(r *atom.Release, d *wire.Desired, p *processes.Project
 		return never("the settings of connections are not an object")
 	}
 	for _, name := range all.Keys() {
-		c := p.Connections[name]
-		if c == nil {
-			continue // of a project that is not deployed here
+		if r.Project.Connections[name] == nil {
+			continue // of another project
 		}
 		raw, _ := all.Get(name)
 		settings, ok := document.Decode(raw).(*document.Object)
 		if !ok {
 			return never("the settings of the connection %s are not an object", name)
 		}
-		o := ownerOf(owners, c.Pos)
 		if o == nil && len(a.publishers) > 0 {
 			return never("the control plane may not change the connection %s of the local project", name)
 		}
@@ -317,23 +318,26 @@ func (a *Agent) overrides(r *atom.Release, d *wire.Desired, p *processes.Project
 // printOf names a version by everything that is in it.
 func printOf(v *version) string {
 	h := sha256.New()
-	for _, f := range v.release.Files {
-		fmt.Fprintf(h, "%d %s %d ", len(f.Name), f.Name, len(f.Content))
-		h.Write(f.Content)
+	for _, r := range v.releases {
+		fmt.Fprintf(h, "%q %d ", r.Name, len(r.Files))
+		for _, f := range r.Files {
+			fmt.Fprintf(h, "%q %d ", f.Name, len(f.Content))
+			h.Write(f.Content)
+		}
+		environment := ""
+		if r.Environment != nil {
+			environment = r.Environment.Name
+		}
+		connections := map[string]string{}
+		for name, o := range r.Connections {
+			connections[name] = string(document.AppendJSON(nil, o))
+		}
+		text, err := json.Marshal([]any{environment, r.Env, r.Secrets, connections})
+		if err != nil {
+			return "" // texts only: it cannot be
+		}
+		h.Write(text)
 	}
-	environment := ""
-	if v.release.Environment != nil {
-		environment = v.release.Environment.Name
-	}
-	connections := map[string]string{}
-	for name, o := range v.release.Connections {
-		connections[name] = string(document.AppendJSON(nil, o))
-	}
-	text, err := json.Marshal([]any{environment, v.release.Env, v.release.Secrets, connections})
-	if err != nil {
-		return "" // texts only: it cannot be
-	}
-	h.Write(text)
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -32,7 +32,7 @@ type endpoint struct {
 	body     int64          // the most that a body may hold, before and after decompression
 
 	auth      authn.Authenticator // nil: it could not be made, so nobody is let in
-	authName  string              // "" where nobody is asked
+	authName  string              // with that of its project; "" where nobody is asked
 	scheme    string
 	hidden    []string
 	hideQuery string
@@ -131,7 +131,7 @@ func (s *Server) endpoint(d *atom.Deployed) *endpoint {
 	}
 	var settings map[string]any
 	if d.Auth != nil && d.Auth.Scheme != "none" {
-		e.authName, e.scheme, settings = d.Auth.Name, d.Auth.Scheme, d.AuthSettings
+		e.authName, e.scheme, settings = qualified(d, d.Auth.Name), d.Auth.Scheme, d.AuthSettings
 	}
 	auth, err := authn.New(e.scheme, settings)
 	if err != nil {
@@ -146,6 +146,14 @@ func (s *Server) endpoint(d *atom.Deployed) *endpoint {
 		e.hideQuery = q.ConsumesQuery()
 	}
 	return e
+}
+
+// qualified names a component of a process among those of all projects.
+func qualified(d *atom.Deployed, name string) string {
+	if d.Project() == "" {
+		return name
+	}
+	return d.Project() + "/" + name
 }
 
 // principal names a caller among those of all auth components.

@@ -149,7 +149,7 @@ func (d *description) input(e *endpoint) doc {
 		// The profile of XML is about its data view, not about the text.
 		return doc{media: doc{}}
 	}
-	name := "profile-" + p.Name
+	name := "profile-" + componentKey(qualified(e.deployed, p.Name))
 	if d.schemas[name] == nil {
 		d.schemas[name] = embedded(p.Source, schemaPath+name)
 	}
@@ -273,10 +273,23 @@ func (d *description) security(e *endpoint) []any {
 	if e.authName == "" {
 		return nil
 	}
-	if d.schemes[e.authName] == nil {
-		d.schemes[e.authName] = schemeOf(e)
+	name := componentKey(e.authName)
+	if d.schemes[name] == nil {
+		d.schemes[name] = schemeOf(e)
 	}
-	return listOf(doc{e.authName: []string{}})
+	return listOf(doc{name: []string{}})
+}
+
+// componentKey makes a name one that OpenAPI takes for a component: letters,
+// digits, dots, dashes and underscores.
+func componentKey(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
+			return r
+		}
+		return '.'
+	}, name)
 }
 
 func schemeOf(e *endpoint) doc {
