@@ -87,3 +87,35 @@ func TestReleasesAreTheirOwn(t *testing.T) {
 		t.Error("one project was deployed twice")
 	}
 }
+
+// TestSignalsStayInTheirProject: two projects that wait for the same name and
+// key do not resume each other's.
+func TestSignalsStayInTheirProject(t *testing.T) {
+	sys := newSystem()
+	registry := connectors.Registry{"fake": sys.connector()}
+	project := func(name string) atom.Release {
+		return named(t, registry, name, "x", "process: "+name+"-waits\nlisten: { path: /"+name+"/waits, auth: none }\nsteps:\n  - wait: decided\n    key: \"${doc.n}\"\n    timeout: 1h\n"+
+			"---\nprocess: "+name+"-resumes\nlisten: { path: /"+name+"/resumes, auth: none }\nsteps:\n  - resume: decided\n    key: \"${doc.n}\"\n    body: { by: "+name+" }\n")
+	}
+	r := startAll(t, sys, nil, "process: other\nsteps:\n  - log: x\n")
+	if err := r.atom.Deploy(t.Context(), project("a"), project("b")); err != nil {
+		t.Fatal(err)
+	}
+	first, second := r.accept("a-waits", `{"n":1}`).Execution, r.accept("b-waits", `{"n":1}`).Execution
+	for _, id := range []string{first, second} {
+		eventually(t, "waits", func() bool { v, err := r.atom.Show(t.Context(), id); return err == nil && v.Status == "waiting" })
+	}
+	if v := r.ended(r.accept("b-resumes", `{"n":1}`).Execution); v.Status != "completed" {
+		t.Fatalf("%+v", v)
+	}
+	if v := r.ended(second); v.Status != "completed" {
+		t.Errorf("%+v", v)
+	}
+	if v, err := r.atom.Show(t.Context(), first); err != nil || v.Status != "waiting" {
+		t.Errorf("the other project's went on: %+v %v", v, err)
+	}
+	r.ended(r.accept("a-resumes", `{"n":1}`).Execution)
+	if v := r.ended(first); v.Status != "completed" {
+		t.Errorf("%+v", v)
+	}
+}

@@ -28,9 +28,9 @@ func placeOf(key string) int64 {
 	return int64(binary.BigEndian.Uint64(b[:8]))
 }
 
-// matchOf stands for the name and the key of a wait.
-func matchOf(name, key string) []byte {
-	b := derive("signal", name, key)
+// matchOf stands for the name and the key of a wait among those of all releases.
+func matchOf(release, name, key string) []byte {
+	b := derive("signal", qualified(release, name), key)
 	return b[:]
 }
 
@@ -76,7 +76,7 @@ func (e *execution) Wait(f *steps.Frame, w *steps.Wait) (*document.Document, err
 		if err := e.ownKey(w.Name); err != nil {
 			return nil, err
 		}
-		open.Match = matchOf(w.Name, w.Key)
+		open.Match = matchOf(e.plan.release, w.Name, w.Key)
 	}
 	b, begins, err := e.begun(f, kindWait, waitEntry{Name: w.Name, Key: w.Key}, w.Timeout, open)
 	if err != nil {
@@ -200,7 +200,7 @@ func (e *execution) Resume(f *steps.Frame, r *steps.Resume) error {
 	if err != nil {
 		return err
 	}
-	g := &Signal{Match: matchOf(r.Name, r.Key), Entry: Entry{Kind: kindWake, At: now, Body: body}, Origin: hex.EncodeToString(slice(derive("resume", e.root(), key)))}
+	g := &Signal{Match: matchOf(e.plan.release, r.Name, r.Key), Entry: Entry{Kind: kindWake, At: now, Body: body}, Origin: hex.EncodeToString(slice(derive("resume", e.root(), key)))}
 	if r.Keep > 0 {
 		g.Keep = now.Add(r.Keep)
 	}
