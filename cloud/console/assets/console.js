@@ -9,7 +9,8 @@ let tag = "", failures = 0, timer = 0, skew = 0, last = Date.now();
 
 // path is where this page comes from again; what was done is said once.
 const here = new URL(location.href);
-if (here.searchParams.has("done") || here.searchParams.has("out")) {
+const acted = here.searchParams.has("done");
+if (acted || here.searchParams.has("out")) {
   here.searchParams.delete("done");
   here.searchParams.delete("out");
   history.replaceState(null, "", here);
@@ -158,4 +159,4 @@ document.addEventListener("visibilitychange", () => {
 });
 ages();
 setInterval(ages, 5000);
-later(every());
+later(acted ? Math.min(1000, every()) : every()); // what was done just now shows soon

@@ -1,0 +1,420 @@
+package console_test
+
+import (
+	"fmt"
+	"html"
+	"net/http"
+	"net/url"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/cloudtest"
+	"valence/cloud/console"
+	"valence/internal/wire"
+)
+
+// evil is a text as somebody bad would choose it.
+const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{.}}` + "\u202e"
+
+// pages are all that can be asked for.
+func pages() []string {
+	all := []string{"/atoms/{loose}", "/environments/{empty}", "/nowhere"}
+	for name, e := range endpoints {
+		if strings.HasPrefix(name, "GET ") {
+			all = append(all, e.path)
+		}
+	}
+	return all
+}
+
+func TestSession(t *testing.T) {
+	o := open(t)
+	v := &visitor{o: o}
+	for _, token := range []string{"", "vt_nothing", o.tokens[cloud.Admin] + "x"} {
+		if a := v.send(t, http.MethodPost, "/signin", url.Values{"token": {token}}); a.code != http.StatusUnauthorized || a.header.Get("Set-Cookie") != "" {
+			t.Errorf("%q: %d %v", token, a.code, a.header)
+		}
+	}
+	if a := v.get(t, "/atoms/{atom}"); a.code != http.StatusUnauthorized || !strings.Contains(a.text, `name="token"`) || strings.Contains(a.text, "edge-01") {
+		t.Errorf("nobody is asked to sign in: %d %s", a.code, a.text)
+	}
+
+	token := o.token(t, cloud.Token{Name: "somebody", Role: cloud.Viewer})
+	v = o.signIn(t, token.Secret)
+	if c := v.cookie; !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || strings.Contains(c.Value, token.Secret) {
+		t.Errorf("the cookie: %+v", c)
+	}
+	a := (&visitor{o: o, header: map[string]string{"Origin": "https://" + strings.TrimPrefix(o.URL, "http://")}}).send(t, http.MethodPost, "/signin", url.Values{"token": {token.Secret}})
+	if c := a.header.Get("Set-Cookie"); !strings.HasPrefix(c, "__Host-") || !strings.Contains(c, "Secure") {
+		t.Errorf("behind a proxy with TLS: %d %s", a.code, c)
+	}
+
+	// Signing out ends the session itself, whoever has a copy of the cookie.
+	second := o.signIn(t, token.Secret)
+	if a := second.send(t, http.MethodPost, "/signout", nil); a.code != http.StatusForbidden {
+		t.Errorf("a forged form signs out: %d", a.code)
+	}
+	if a := second.do(t, http.MethodPost, "/signout", nil); a.code != http.StatusSeeOther || !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") {
+		t.Errorf("%d %v", a.code, a.header)
+	}
+	if a := second.get(t, "/"); a.code != http.StatusUnauthorized {
+		t.Errorf("after signing out: %d", a.code)
+	}
+	if a := v.get(t, "/"); a.code != http.StatusOK {
+		t.Errorf("another session of the token ended, too: %d", a.code)
+	}
+	if err := o.DeleteToken(t.Context(), o.Admin, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	if a := v.get(t, "/"); a.code != http.StatusUnauthorized {
+		t.Errorf("after the token was revoked: %d", a.code)
+	}
+
+	log, _, err := o.AuditLog(t.Context(), o.Admin, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := encode(log)
+	for _, want := range []string{`"who":"somebody","action":"session.create"`, `"who":"somebody","action":"session.delete"`} {
+		if !strings.Contains(seen, want) {
+			t.Errorf("the audit log has no %s", want)
+		}
+	}
+	if strings.Contains(seen, v.cookie.Value) || strings.Contains(seen, token.Secret) {
+		t.Error("a secret is in the audit log")
+	}
+}
+
+// Sign-in leads back to where one wanted to go, on this site.
+func TestLocalPath(t *testing.T) {
+	for path, want := range map[string]string{
+		"/atoms/x?y=1": "/atoms/x?y=1", "": "/", "//evil.example": "/", `/\evil.example`: "/", "https://evil.example": "/", "/signout": "/", "/a\r\nb": "/", "/\t/evil.example": "/",
+	} {
+		if got := console.LocalPath(path); got != want {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
+	}
+}
+
+// A link from another site comes without the cookie: a page of our own sends
+// the browser on, with it.
+func TestLinkFromAnotherSite(t *testing.T) {
+	o := open(t)
+	v := &visitor{o: o, header: map[string]string{"Sec-Fetch-Site": "cross-site"}}
+	if a := v.get(t, "/atoms/{atom}?a=b"); a.code != http.StatusOK || !strings.Contains(a.text, `http-equiv="refresh"`) || !strings.Contains(a.text, o.ids.Replace(`href="/atoms/{atom}?a=b"`)) {
+		t.Errorf("%d %s", a.code, a.text)
+	}
+}
+
+var (
+	inlineScript = regexp.MustCompile(`(?i)<script(?: [^>]*)?>[^<]`)
+	inlineStyle  = regexp.MustCompile(`(?i)<[a-z][^<>]* style=|<style`)
+	handler      = regexp.MustCompile(`(?i)<[a-z][^<>]* on[a-z]+=`)
+	foreign      = regexp.MustCompile(`(?i)(?:src|href|action)="(?:https?:)?//`)
+)
+
+// Nothing runs or loads that did not come with the program.
+func TestEveryPageIsStrict(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Admin])
+	answers := map[string]answer{"sign in": (&visitor{o: o}).get(t, "/"), "an error": v.get(t, "/atoms/none")}
+	for _, path := range pages() {
+		answers[path] = v.get(t, path)
+	}
+	for _, file := range regexp.MustCompile(`/static/[^"]+`).FindAllString(answers["sign in"].text, -1) {
+		a := v.get(t, file)
+		if answers[file] = a; a.code != http.StatusOK || !strings.Contains(a.header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: %d %v", file, a.code, a.header)
+		}
+	}
+	if len(answers) < 20 {
+		t.Fatal("pages are missing")
+	}
+	for path, a := range answers {
+		for header, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"} {
+			if got := a.header.Get(header); got != want {
+				t.Errorf("%s: %s: %q", path, header, got)
+			}
+		}
+		policy := a.header.Get("Content-Security-Policy")
+		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'", "require-trusted-types-for 'script'"} {
+			if !strings.Contains(policy, want) {
+				t.Errorf("%s: the policy has no %s: %s", path, want, policy)
+			}
+		}
+		if strings.Contains(policy, "unsafe") || strings.Contains(policy, "*") {
+			t.Errorf("%s: %s", path, policy)
+		}
+		if strings.HasPrefix(path, "/static/") {
+			continue
+		}
+		for name, bad := range map[string]*regexp.Regexp{"a script": inlineScript, "a style": inlineStyle, "a handler": handler, "another site": foreign} {
+			if found := bad.FindString(a.text); found != "" {
+				t.Errorf("%s has %s in it: %s", path, name, found)
+			}
+		}
+		if !strings.Contains(a.text, `<html lang="en"`) || !strings.Contains(a.text, "<h1") || a.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: no page, or one that is kept: %v", path, a.header)
+		}
+	}
+}
+
+// What atoms, callers and people of the account have chosen is text, wherever
+// it is shown.
+func TestHostileTexts(t *testing.T) {
+	o := open(t)
+	ctx := t.Context()
+	e, err := o.CreateEnvironment(ctx, o.Admin, cloud.Environment{Name: evil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := cloudtest.Join(t, o.URL, o.InstallToken(t, e.ID), evil)
+	bad.Heartbeat = func(h *wire.Heartbeat) { h.Version, h.Host, h.Health = evil, evil, evil }
+	pack, deployment := o.Deploy(t, e.ID, strings.ReplaceAll(evil, "/", ""), "1", "process: another\nsteps:\n  - log: ${env.SHOP_URL}\n")
+	if err := o.SetExtensions(ctx, o.Admin, e.ID, []cloud.Extension{{Name: "env.SHOP_URL", Set: true, Value: evil}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bad.Poll(ctx, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	request, err := o.Execute(ctx, o.Admin, cloud.ExecutionRequest{AtomID: bad.ID, ProcessID: pack.Components[0], Props: []byte(encode(map[string]string{evil: evil}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = bad.Report(ctx, wire.Reports{
+		Executions: []wire.ExecutionReport{
+			{Execution: evil, Request: request, Process: evil, Kind: evil, Status: "failed", Received: time.Now(), Error: evil, Original: evil, Document: []byte(encode(evil))},
+		},
+		Deployments: []wire.DeploymentReport{{Package: pack.SHA256, State: evil, Detail: evil, At: time.Now()}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := o.WaitRecord(ctx, o.Admin, request, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.token(t, cloud.Token{Name: strings.ReplaceAll(evil, ":", ""), Role: cloud.Viewer, Environments: []string{e.ID}})
+	v := o.signIn(t, o.tokens[cloud.Admin])
+	all := append(pages(), "/environments/"+e.ID, "/atoms/"+bad.ID, "/atoms/"+bad.ID+"/revoke", "/deployments/"+deployment.ID, "/executions/"+r.ID, "/requests/"+request, "/execute?atom="+bad.ID,
+		"/environments/"+e.ID+"?field="+url.QueryEscape(evil), "/?q="+url.QueryEscape(evil), "/executions?status="+url.QueryEscape(evil), "/executions?process="+url.QueryEscape(evil),
+		"/executions?atom="+url.QueryEscape(evil), "/execute?atom="+url.QueryEscape(evil+"x"), "/atoms/"+url.PathEscape(evil), "/"+url.PathEscape(evil), "/?done="+url.QueryEscape(evil),
+		"/deploy?environment="+e.ID+"&package="+pack.ID)
+	shown := 0
+	for _, path := range all {
+		a := v.get(t, path)
+		if strings.Contains(a.text, "<script>") || strings.Contains(a.text, "<img") || strings.Contains(a.text, `"'>`) {
+			t.Errorf("%s takes it for markup: %s", path, a.text)
+		}
+		if strings.Contains(html.UnescapeString(a.text), "<script>alert(1)</script>") {
+			shown++
+		}
+		if a.code >= 500 {
+			t.Errorf("%s: %d %s", path, a.code, a.text)
+		}
+	}
+	if shown < 12 {
+		t.Errorf("it is shown on %d pages only: the test has lost its object", shown)
+	}
+}
+
+// A page that is as it was costs a line; one that is not is sent.
+func TestFresh(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Viewer])
+	live := func(path, tag string) answer {
+		v.header = map[string]string{"Valence-Live": "1", "If-None-Match": tag}
+		return v.get(t, path)
+	}
+	if _, err := o.atom.Poll(t.Context(), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/atoms/{atom}", "/environments/{prod}", "/executions", "/requests/{request}"} {
+		same := false
+		for range 3 { // between two of them the minute may end
+			a := live(path, live(path, "").header.Get("ETag"))
+			same = same || a.code == http.StatusNotModified && a.text == ""
+		}
+		if !same {
+			t.Errorf("%s is another each time", path)
+		}
+	}
+	before := live("/executions", "").header.Get("ETag")
+	o.tell(t, wire.ExecutionReport{Execution: "x2", Process: "relay", Kind: "listener", Status: "failed", Received: time.Now(), Error: "the shop said no"})
+	if a := live("/executions", before); a.code != http.StatusOK || !strings.Contains(a.text, "the shop said no") {
+		t.Errorf("%d %s", a.code, a.text)
+	}
+	v.cookie = nil
+	if a := live("/", ""); a.code != http.StatusUnauthorized || strings.Contains(a.text, "<form") {
+		t.Errorf("a page that is over is not told: %d %s", a.code, a.text)
+	}
+}
+
+// Who may see one environment sees no other, and is not offered what concerns
+// the whole account.
+func TestLimitedToAnEnvironment(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.limited)
+	for _, path := range []string{"/", "/environments", "/executions", "/execute"} {
+		a := v.get(t, path)
+		if a.code != http.StatusOK || strings.Contains(a.text, "edge-01") || strings.Contains(a.text, ">prod<") {
+			t.Errorf("%s: %d %s", path, a.code, a.text)
+		}
+		for _, hidden := range []string{`href="/tokens"`, `href="/audit"`, `action="/environments"`} {
+			if strings.Contains(a.text, hidden) {
+				t.Errorf("%s offers %s", path, hidden)
+			}
+		}
+	}
+	for _, path := range []string{"/atoms/{atom}", "/environments/{prod}", "/deployments/{deployment}", "/executions/{record}", "/requests/{request}", "/executions/{record}/cancel"} {
+		if a := v.get(t, path); a.code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, a.code)
+		}
+	}
+	for _, path := range []string{"/tokens", "/audit"} {
+		if a := v.get(t, path); a.code != http.StatusForbidden {
+			t.Errorf("%s: %d", path, a.code)
+		}
+	}
+}
+
+// A secret is on no page once it is set.
+func TestSecretsAreNotShown(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Admin])
+	const secret = "correct horse battery staple"
+	if a := v.do(t, http.MethodPost, "/environments/{prod}/fields", url.Values{"name": {"secret.SHOP_KEY"}, "value": {secret}}); a.code != http.StatusSeeOther || strings.Contains(a.header.Get("Location"), "horse") {
+		t.Fatalf("%d %v", a.code, a.header)
+	}
+	if a := v.get(t, "/environments/{prod}?field=secret.SHOP_KEY"); !strings.Contains(a.text, "set, and not shown") {
+		t.Error(a.text)
+	}
+	for _, path := range append(pages(), "/environments/{prod}?field=secret.SHOP_KEY") {
+		if strings.Contains(v.get(t, path).text, secret) {
+			t.Errorf("%s shows it", path)
+		}
+	}
+}
+
+// The command to join is shown once, and is one word for each word of it in a
+// shell, whatever the name is.
+func TestInstallToken(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Admin])
+	v.header = map[string]string{"Origin": o.URL}
+	a := v.do(t, http.MethodPost, "/join", url.Values{"environment": {"{prod}"}, "minutes": {"15"}, "name": {evil}})
+	command := html.UnescapeString(regexp.MustCompile(`(?s)<pre id="command"[^>]*>(.*?)</pre>`).FindStringSubmatch(a.text)[1])
+	token := regexp.MustCompile(`vi_[A-Za-z0-9_-]+`).FindString(command)
+	if want := "valence join " + o.URL + " --token " + token + " --name " + console.Quoted(evil) + " --data /var/lib/valence"; command != want {
+		t.Errorf("%s\nwant %s", command, want)
+	}
+	words, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\n' `+strings.TrimPrefix(command, "valence ")).Output()
+	if got := strings.Split(strings.TrimSuffix(string(words), "\n"), "\n"); err != nil || len(got) != 8 || got[5] != evil {
+		t.Errorf("%q, %v", got, err)
+	}
+	follow := regexp.MustCompile(`data-from="([^"]+)"`).FindStringSubmatch(a.text)[1]
+	if a := v.get(t, follow); !strings.Contains(a.text, "for the atom to join") || strings.Contains(a.text, token) {
+		t.Errorf("%s", a.text)
+	}
+	joined := cloudtest.Join(t, o.URL, token, "joined")
+	if a := v.get(t, follow); !strings.Contains(a.text, "has joined. It is not running yet") {
+		t.Errorf("%s", a.text)
+	}
+	if _, err := joined.Poll(t.Context(), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if a := v.get(t, follow); !strings.Contains(a.text, "in touch") || !strings.Contains(a.text, `data-every="0"`) {
+		t.Errorf("%s", a.text)
+	}
+}
+
+// A form that is sent twice runs once.
+func TestExecuteTwice(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Operator])
+	form := url.Values{"atom": {"{atom}"}, "process": {"{process}"}, "name": {"id", "", "city"}, "value": {"4711", "", "Köln"}, "document": {`{"a":1}`}, "type": {"application/json"}, "key": {"one"}}
+	first := v.do(t, http.MethodPost, "/execute", form).header.Get("Location")
+	if again := v.do(t, http.MethodPost, "/execute", form).header.Get("Location"); first == "" || again != first {
+		t.Errorf("%q, %q", first, again)
+	}
+	if a := v.get(t, first); !strings.Contains(html.UnescapeString(a.text), `"city": "Köln"`) || !strings.Contains(a.text, "WAITING") {
+		t.Errorf("%s", a.text)
+	}
+	form.Set("document", `{"a":`)
+	if a := v.do(t, http.MethodPost, "/execute", form); a.code != http.StatusBadRequest || !strings.Contains(a.text, "no JSON") || !strings.Contains(a.text, `value="4711"`) {
+		t.Errorf("%d %s", a.code, a.text)
+	}
+}
+
+// The overview of many atoms begins with what is wrong, many of a kind as one,
+// and is one page of a hundred.
+func TestManyAtoms(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := cloudtest.NewFleet(t.Context(), dir, 250); err != nil {
+		t.Fatal(err)
+	}
+	o := &office{ids: strings.NewReplacer()}
+	o.Plane = cloudtest.Start(t, cloudtest.Options{Dir: dir, Handler: func(s *cloud.Service) http.Handler { return console.New(console.Options{Service: s}) }})
+	v := o.signIn(t, o.token(t, cloud.Token{Name: "viewer", Role: cloud.Viewer}).Secret)
+	a := v.get(t, "/")
+	if n := strings.Count(a.text, `<tr id="a-`); n != 100 || !strings.Contains(a.text, "250 atoms have joined and never asked") || strings.Count(a.text, `class="problem `) != 1 {
+		t.Errorf("%d rows: %s", n, a.text)
+	}
+	if !strings.Contains(a.text, "1–100 of 250") || !strings.Contains(a.text, `href="/?page=2"`) {
+		t.Errorf("%s", a.text)
+	}
+	if a := v.get(t, "/?page=3"); strings.Count(a.text, `<tr id="a-`) != 50 || !strings.Contains(a.text, `href="/?page=2"`) {
+		t.Errorf("%s", a.text)
+	}
+	if a := v.get(t, "/?q=ATOM-00042"); strings.Count(a.text, `<tr id="a-`) != 1 {
+		t.Errorf("%s", a.text)
+	}
+}
+
+// Records are looked for on the server, and a list goes on where a page ends.
+func TestRecords(t *testing.T) {
+	o := open(t)
+	begin := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
+	var all []wire.ExecutionReport
+	for n := range 120 {
+		status := map[bool]string{true: "failed", false: "completed"}[n%10 == 0]
+		all = append(all, wire.ExecutionReport{Execution: fmt.Sprint("r", n), Process: "relay", Kind: "listener", Status: status, Received: begin.Add(time.Duration(n) * time.Minute), Ended: begin.Add(time.Duration(n)*time.Minute + time.Second)})
+	}
+	o.tell(t, all...)
+	v := o.signIn(t, o.tokens[cloud.Viewer])
+	rows := func(path string) (int, string) {
+		a := v.get(t, path)
+		older := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(a.text)
+		if older == nil {
+			older = []string{"", ""}
+		}
+		return strings.Count(a.text, `<tr id="x-`), html.UnescapeString(older[1])
+	}
+	total, path := 0, "/executions"
+	for path != "" {
+		var n int
+		n, path = rows(path)
+		total += n
+	}
+	if total != 121 { // and the one that is under way
+		t.Errorf("%d records", total)
+	}
+	for path, want := range map[string]int{
+		"/executions?status=ERROR":                                 12,
+		"/executions?process=relay&atom=edge-01&status=ERROR":      12,
+		"/executions?process=none":                                 0,
+		"/executions?from=2026-01-02T03:10&to=2026-01-02T03:20":    10,
+		"/executions?environment={empty}":                          0,
+		"/executions?id={request}":                                 1,
+		"/executions?id={record}":                                  1,
+		"/executions?status=ERROR&from=2026-01-02T04:00&atom=gone": 0,
+	} {
+		if n, _ := rows(path); n != want {
+			t.Errorf("%s: %d records, want %d", path, n, want)
+		}
+	}
+}
