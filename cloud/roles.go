@@ -1,6 +1,8 @@
 package cloud
 
 import (
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"sort"
@@ -20,6 +22,20 @@ const (
 // Roles lists the roles, from least to most.
 func Roles() []Role { return []Role{Viewer, Operator, Deployer, Admin} }
 
+// Roles lists the roles that tokens may have.
+func (s *Service) Roles(_ context.Context, p Principal) ([]Role, error) {
+	if err := p.Allow("role.read"); err != nil {
+		return nil, err
+	}
+	return Roles(), nil
+}
+
+// RoleID gives the id of a role, the same for every control plane.
+func RoleID(r Role) string {
+	sum := sha256.Sum256([]byte("valence-role-1\n" + r))
+	return uuid([16]byte(sum[:16]), 8)
+}
+
 // rank orders the roles; -1 for what is none.
 func (r Role) rank() int { return slices.Index(Roles(), r) }
 
@@ -29,6 +45,7 @@ type Action string
 // least is the one table of who may do what: the least role of every action.
 // An action that is not in it is allowed to nobody.
 var least = map[Action]Role{
+	"role.read":      Viewer,
 	"account.create": Admin,
 	"account.read":   Admin,
 	"token.create":   Admin,

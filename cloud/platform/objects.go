@@ -14,9 +14,8 @@ import (
 func objects() []resource {
 	return []resource{
 		environmentObject, atomObject, attachmentObject, installerTokenObject, processObject, componentObject,
-		packageObject, deploymentObject, recordObject, schedulesObject, scheduleStatusObject, extensionsObject, auditObject,
-		unavailable{"Role", "Roles of users are not kept: an API token has one of four roles, which `valence cloud token` gives it."},
-		unavailable{"EnvironmentRole", "Environments are not given to roles: an API token may be limited to environments, which `valence cloud token` does."},
+		packageObject, deploymentObject, recordObject, schedulesObject, scheduleStatusObject, extensionsObject, auditObject, roleObject,
+		unavailable{"EnvironmentRole", "An environment cannot be kept to a role, and it would be wrong to say that it was: an API token has one role, and may itself be limited to environments, with `valence cloud token --environment`."},
 	}
 }
 

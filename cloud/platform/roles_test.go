@@ -37,7 +37,8 @@ func TestRules(t *testing.T) {
 	rules(t, scheduleStatusObject)
 	rules(t, extensionsObject)
 	rules(t, auditObject)
-	if n := len(objects()); n != 13+2 {
+	rules(t, roleObject)
+	if n := len(objects()); n != 14+1 {
 		t.Errorf("%d objects: list the new one here", n)
 	}
 }
@@ -108,7 +109,7 @@ func (d *desk) example(e endpoint) (path, body string) {
 	d.t.Helper()
 	ids := map[string]string{"Environment": d.environment, "Atom": d.atom, "EnvironmentAtomAttachment": d.attachment, "Process": d.component,
 		"ComponentMetadata": d.component, "PackagedComponent": d.pkg, "DeployedPackage": d.deployment, "ExecutionRecord": d.execution,
-		"EnvironmentExtensions": d.environment, "Role": "r", "EnvironmentRole": "r", "ProcessSchedules": d.schedule("nightly"), "ProcessScheduleStatus": d.schedule("nightly")}
+		"EnvironmentExtensions": d.environment, "Role": string(cloud.Viewer), "EnvironmentRole": "r", "ProcessSchedules": d.schedule("nightly"), "ProcessScheduleStatus": d.schedule("nightly")}
 	id := ids[e.object]
 	switch key := string(e.verb) + " " + e.object; {
 	case key == "delete Environment":

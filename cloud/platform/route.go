@@ -104,7 +104,25 @@ func (a *api) find(method string, parts []string) (endpoint, string, error) {
 	if len(allowed) > 0 {
 		return endpoint{}, "", refuse(http.StatusMethodNotAllowed, "%s takes %s, not %s", strings.Join(parts, "/"), list(allowed), method)
 	}
+	if len(parts) == 1 && method == http.MethodPost {
+		for _, r := range objects() {
+			if d := r.describe(); strings.EqualFold(d.Name, parts[0]) {
+				return endpoint{}, "", refuse(http.StatusMethodNotAllowed, "%s cannot be created here; what can be done with it is %s", d.Name, list(verbsOf(d)))
+			}
+		}
+	}
 	return endpoint{}, "", refuse(http.StatusNotFound, "this control plane has no %s; %sopenapi.json lists what it has", strings.Join(parts, "/"), Root)
+}
+
+// verbsOf lists what can be done with an object.
+func verbsOf(d description) []string {
+	var all []string
+	for _, v := range []verb{verbGet, verbBulk, verbQuery, verbCreate, verbUpdate, verbDelete} {
+		if _, ok := d.Rules[v]; ok {
+			all = append(all, string(v))
+		}
+	}
+	return all
 }
 
 // match compares a path with its parts. Names are compared without regard to
