@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"valence/atom"
@@ -139,4 +141,81 @@ func TestErrorsOfAMessageOpenNoCircuit(t *testing.T) {
 	if c := r.circuit(); c.Circuit != atom.CircuitClosed {
 		t.Errorf("%+v", c)
 	}
+}
+
+// crowded is a store in which holds are committed when many wait for it, or
+// after a second.
+type crowded struct {
+	*atomtest.Store
+	enough int
+
+	mu      sync.Mutex
+	here    int
+	most    int
+	opening chan struct{}
+}
+
+func (c *crowded) Apply(ctx context.Context, x *atom.Change) error {
+	if x.Park != nil && x.Park.State == atom.Held {
+		c.mu.Lock()
+		c.here++
+		c.most = max(c.most, c.here)
+		open := c.opening
+		if c.here >= c.enough {
+			close(open)
+			c.opening = make(chan struct{})
+			c.here = 0
+		}
+		c.mu.Unlock()
+		select {
+		case <-open:
+		case <-time.After(time.Second):
+		}
+	}
+	return c.Store.Apply(ctx, x)
+}
+
+// Very many executions that need a system that is down are held together, not
+// one commit after the other, by however few workers; each call is made by one
+// of them at a time all the same.
+func TestManyAreHeldTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys, store := newSystem(), &crowded{Store: atomtest.NewStore(), enough: 100, opening: make(chan struct{})}
+		sys.answers["post /x"] = failing(5, down, `{}`)
+		r := startAll(t, sys, store, `
+process: one
+listen: { path: /one, auth: none }
+workers: 1
+retry: { max_attempts: 1 }
+steps:
+  - call: sys.post
+    with: { path: /x }
+---
+connection: sys
+connector: fake
+circuit: { failures: 5, probe: 1m }
+`)
+		const n = 1000
+		for range n {
+			r.accept("one", `{}`)
+		}
+		begun := time.Now()
+		<-time.After(20 * time.Second)
+		views, err := r.atom.Connections(context.Background())
+		if err != nil || views[0].Held != n-5 {
+			t.Errorf("%+v, %v", views[0], err)
+		}
+		if store.most < 100 || time.Since(begun) > 30*time.Second {
+			t.Errorf("at most %d were held at once", store.most)
+		}
+		if got := len(sys.seen()); got != 5 {
+			t.Errorf("%d calls", got)
+		}
+		<-time.After(2 * time.Minute)
+		synctest.Wait()
+		if got := len(sys.seen()); got != n {
+			t.Errorf("%d calls once it was back", got)
+		}
+		r.stop()
+	})
 }

@@ -14,6 +14,9 @@ const (
 	refill      = 256
 )
 
+// mostParking is how many executions of a process are put on hold at once.
+const mostParking = 256
+
 // queue gives a process' durable executions to its workers: the accepted ones
 // in the order of commit, and those whose time to run again has come. It
 // keeps a window of them in memory and reads the rest from the store when the
@@ -35,6 +38,7 @@ type queue struct {
 	more     bool           // it has more of them than were read
 	filling  bool           // a worker is reading, or reading failed and waits
 	running  int
+	parking  int   // that were workers: what they ran is being held
 	waiting  int64 // live executions, running ones included
 	nextDue  time.Time
 	alarm    *time.Timer
@@ -189,9 +193,28 @@ func (q *queue) worker() {
 			return
 		}
 		start := time.Now()
-		q.done(r, q.atom.runRecord(q, r))
+		after := q.atom.runRecord(q, r)
+		q.done(r, after)
+		if after.left {
+			return
+		}
 		q.atom.giveWay(time.Since(start))
 	}
+}
+
+// leave gives this worker's place to another while what it ran is put on hold:
+// a system that is down has nobody wait for a commit after the other. It
+// reports whether it did; then the worker has nothing more to run.
+func (q *queue) leave() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.parking >= mostParking {
+		return false
+	}
+	q.parking++
+	q.running--
+	q.wake()
+	return true
 }
 
 // next gives the execution to run, or nil after taking this worker off the
@@ -302,6 +325,9 @@ func (q *queue) backOff() {
 func (q *queue) done(r *Record, what afterRun) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if what.left {
+		q.parking--
+	}
 	again := q.held[r.Seq]
 	delete(q.held, r.Seq)
 	if q.left != nil {

@@ -23,6 +23,7 @@ const (
 type afterRun struct {
 	ended bool
 	due   time.Time // parked until then; zero: not parked
+	left  bool      // its worker has given its place to another
 }
 
 // runRecord runs a durable execution once: to its end, to where it waits, or
@@ -59,7 +60,13 @@ func (a *Atom) runRecord(q *queue, r *Record) afterRun {
 			err = steps.RunProcess(f)
 		}
 	}
-	return e.finish(r, f, err)
+	left := false
+	if parked := (*steps.Parked)(nil); errors.As(err, &parked) && parked.Held != "" {
+		left = q.leave()
+	}
+	after := e.finish(r, f, err)
+	after.left = left
+	return after
 }
 
 // revive makes an execution of a record, with the journal of earlier runs. It
