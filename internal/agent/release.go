@@ -121,9 +121,10 @@ func (a *Agent) compose(d *wire.Desired, local []processes.File, serials map[str
 	if err := a.load(v, nil, local); err != nil {
 		return nil, err
 	}
-	for i := range d.Deployments {
-		x := &d.Deployments[i]
-		if find(&wire.Desired{Deployments: d.Deployments[:i]}, x.Project) != nil {
+	all := slices.SortedFunc(slices.Values(d.Deployments), func(x, y wire.Deployment) int { return strings.Compare(x.Project, y.Project) })
+	for i := range all { // in an order of their own: the same ones are the same version
+		x := &all[i]
+		if i > 0 && all[i-1].Project == x.Project {
 			return nil, never("the project %s is deployed twice", x.Project)
 		}
 		o, files, err := a.unpack(x)
