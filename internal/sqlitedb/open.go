@@ -94,7 +94,7 @@ type DB struct {
 
 type failure struct{ err error }
 
-// Open opens or creates a file, takes it through the migrations it does not
+// Open opens or creates a file, readable by its owner alone, takes it through the migrations it does not
 // have and starts nothing. A file of a newer schema is refused with a
 // *NewerSchemaError and left as it is.
 func Open(path string, o Options) (*DB, error) {
@@ -111,6 +111,11 @@ func Open(path string, o Options) (*DB, error) {
 	db.patience = time.AfterFunc(time.Hour, db.impatient)
 	db.patience.Stop()
 	ctx := context.Background()
+	if o.VFS == "" { // for its owner alone, as the files beside it then are; why it cannot be made SQLite tells
+		if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil {
+			f.Close()
+		}
+	}
 	var err error
 	db.writer, err = connect(ctx, dsn(path, o.VFS, fmt.Sprintf("page_size(%d)", o.PageSize), "journal_mode(WAL)", "synchronous(FULL)",
 		"wal_autocheckpoint(0)", "journal_size_limit(16777216)", "foreign_keys(ON)", "cache_size(-16384)", "temp_store(MEMORY)"))

@@ -275,3 +275,21 @@ func TestBackupWhileWriting(t *testing.T) {
 
 // A reader that dawdles while others write makes the log of writes long, and
 // when it is cut off the log gets short again.
+
+// TestFilesAreTheirOwnersAlone: also where the folder lets others in.
+func TestFilesAreTheirOwnersAlone(t *testing.T) {
+	dir := t.TempDir()
+	db, _ := start(t, filepath.Join(dir, "x.db"), sqlitedb.Options{})
+	if err := db.Do(t.Context(), sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error { _, err := tx.Exec("INSERT INTO item(body) VALUES(1)"); return err })); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
