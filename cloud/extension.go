@@ -91,6 +91,27 @@ func (s *Service) SetExtensions(ctx context.Context, p Principal, environment st
 	return s.commit(ctx, c)
 }
 
+// Unreadable names the secrets that cannot be read with this key, each with its
+// environment: the key is another one than they were kept under.
+func (s *Service) Unreadable() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var names []string
+	for _, fields := range s.state.extensions {
+		for _, x := range fields {
+			if _, err := s.secret(x); x.Secret && err != nil {
+				name := strings.TrimPrefix(x.Name, "secret.") + " of " + x.EnvironmentID
+				if e := s.state.environments[x.EnvironmentID]; e != nil {
+					name = strings.TrimPrefix(x.Name, "secret.") + " of " + e.Name
+				}
+				names = append(names, name)
+			}
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
 // secret gives the value of one for its atom.
 func (s *Service) secret(x *Extension) (string, error) {
 	text, err := s.box.open(x.EnvironmentID+"/"+x.Name, x.Sealed)

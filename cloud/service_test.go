@@ -320,6 +320,27 @@ func TestExecute(t *testing.T) {
 }
 
 func TestWrongKeyOfSecrets(t *testing.T) {
+	dir := t.TempDir()
+	d, stop := open(t, dir)
+	d.enrol(t, "prod", "edge-01")
+	if err := d.SetExtensions(d.ctx, d.admin, "prod", []cloud.Extension{{Name: "secret.KEY", Value: "s3cret", Secret: true, Set: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if lost := d.Unreadable(); len(lost) != 0 {
+		t.Errorf("with its key: %v", lost)
+	}
+	stop()
+	st, end := cloudtest.Open(t, dir)
+	defer end()
+	other := make([]byte, cloud.KeyBytes)
+	other[0] = 1
+	s, err := cloud.New(t.Context(), st, cloud.Options{Key: other, Catalog: cloudtest.Catalog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost := s.Unreadable(); len(lost) != 1 || lost[0] != "KEY of prod" {
+		t.Errorf("with another key: %v", lost)
+	}
 	if _, err := cloud.New(t.Context(), nil, cloud.Options{Key: make([]byte, 5), Catalog: cloudtest.Catalog()}); err == nil {
 		t.Error("a key of 5 bytes was taken")
 	}

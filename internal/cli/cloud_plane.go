@@ -85,6 +85,9 @@ func (p *plane) start(ctx context.Context) error {
 	if err != nil {
 		return failed("--data DIR with another folder, or a backup", "%v", err)
 	}
+	if lost := p.service.Unreadable(); len(lost) > 0 {
+		p.log.Error("secrets cannot be read with "+cloudKeyFile+", so the atoms of their environments get nothing new: stop, and put the copy of that file in place, or set them anew with valence cloud secret", "secrets", lost)
+	}
 	p.metrics.OnScrape(p.service.Fleet)
 	if err := p.token(ctx); err != nil {
 		return err
