@@ -35,7 +35,7 @@ func Join(ctx context.Context, data string, id *Identity, token, version, host s
 		return err
 	}
 	if err := id.Enrol(ctx, token, version, host); err != nil {
-		if r := (*Refused)(nil); errors.As(err, &r) && r.Status/100 == 4 {
+		if r := (*Refused)(nil); errors.As(err, &r) && r.ours() && r.Status/100 == 4 {
 			err = errors.Join(err, os.Remove(pending))
 		}
 		return err

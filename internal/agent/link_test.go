@@ -165,3 +165,39 @@ func TestJoinTwice(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestJoinAgainAfterALostAnswer: an enrolment whose answer was lost is made
+// again with the same keys, whatever something on the way has said meanwhile.
+func TestJoinAgainAfterALostAnswer(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	var keys []string
+	answer := 0
+	p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+		var e wire.Enrol
+		json.NewDecoder(r.Body).Decode(&e)
+		keys = append(keys, string(e.Key))
+		switch answer++; answer {
+		case 1: // taken, and the answer is lost
+			panic(http.ErrAbortHandler)
+		case 2:
+			w.WriteHeader(http.StatusProxyAuthRequired)
+		case 3:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			json.NewEncoder(w).Encode(wire.Enrolled{Atom: "atom-1", Account: "default"})
+		}
+		return true
+	}
+	for i := range 4 {
+		id, err := NewIdentity(p.srv.URL, "edge-01", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Join(t.Context(), data, id, "once", "test", ""); (err == nil) != (i == 3) {
+			t.Errorf("%d: %v", i, err)
+		}
+		if keys[i] != keys[0] {
+			t.Errorf("the attempt %d was made with other keys", i+1)
+		}
+	}
+}

@@ -280,6 +280,9 @@ func (a *Agent) heartbeat(ctx context.Context) wire.Heartbeat {
 	if err := a.atom.Ready(); err != nil {
 		h.Health = err.Error()
 	}
+	if err := a.spool.db.Err(); err != nil {
+		h.Health = "the folder " + Folder + " of the data folder cannot be written, so nothing is deployed or executed from afar: " + err.Error()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.runs.broken != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"valence/atom"
@@ -37,7 +38,7 @@ func (st *station) enrol(local *loaded) error {
 		o.Local = local.files
 	}
 	if st.agent, err = agent.Open(o); err != nil {
-		return failed("--data DIR with another folder, or a backup", "%v", err)
+		return failed("move "+filepath.Join(st.o.places.Data, agent.Folder, "agent.db")+" and what is beside it of that name away, which loses reports that were not sent: what is deployed is fetched again; or valence join URL --again", "%v", err)
 	}
 	st.identity = id
 	st.metrics.OnAgent(func() metrics.Agent {

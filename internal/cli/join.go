@@ -170,6 +170,9 @@ func reachError(address string, err error) error {
 	if errors.As(err, &authority) {
 		return failed("--ca FILE with the certificate of its authority", "the certificate of %s is of an authority that this machine does not trust", address)
 	}
+	if expired := (x509.CertificateInvalidError{}); errors.As(err, &expired) && expired.Reason == x509.Expired {
+		return failed("a renewed certificate there, or the right time on this machine", "the certificate of %s is not valid now: %v", address, expired)
+	}
 	if errors.As(err, &invalid) {
 		return failed("the name that is in its certificate", "%v", invalid)
 	}
