@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -105,7 +104,6 @@ type Agent struct {
 	pace       Pace
 	link       *link
 	spool      *spool
-	http       *http.Client
 	instance   string
 	started    time.Time
 
@@ -143,7 +141,7 @@ func Open(o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := newClient(o.Identity.CA)
+	link, err := newLink(o.Identity)
 	if err != nil {
 		return nil, err
 	}
@@ -153,14 +151,13 @@ func Open(o Options) (*Agent, error) {
 		return nil, fmt.Errorf("open what the agent keeps: %w", err)
 	}
 	a := &Agent{
-		o: o, log: o.Log, atom: o.Atom, id: o.Identity, publishers: keys, pace: o.Pace.orGood(), spool: s, http: client,
+		o: o, log: o.Log, atom: o.Atom, id: o.Identity, publishers: keys, pace: o.Pace.orGood(), spool: s, link: link,
 		instance: rand.Text(), started: time.Now().UTC(), local: o.Local, runs: &version{desired: &wire.Desired{}},
 		wake: make(chan struct{}, 1), restart: make(chan struct{}, 1),
 	}
 	a.requests.init()
 	a.outbox.init()
 	a.standing.bell = make(chan struct{}, 1)
-	a.link = &link{id: o.Identity, http: client, key: o.Identity.sign()}
 	if err := a.restore(); err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
@@ -202,7 +199,7 @@ func (a *Agent) RunSpool(ctx context.Context) error { return a.spool.db.Run(ctx)
 
 // Close closes the agent's file, after RunSpool has ended.
 func (a *Agent) Close() error {
-	a.http.CloseIdleConnections()
+	a.link.close()
 	return a.spool.db.Close()
 }
 

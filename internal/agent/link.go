@@ -54,22 +54,66 @@ func refusal(err error) string {
 	return ""
 }
 
+// lane is a connection to the control plane. Behind a load balancer several
+// control planes answer, each with an epoch of its own, but on one connection
+// it is always the same.
+type lane struct {
+	http  *http.Client
+	epoch string // under link.mu; "" until it is known
+}
+
+// The lanes, by what is asked: a poll that is held holds up nothing else.
+const (
+	laneOfPolls = iota
+	laneOfReports
+	laneOfOthers
+	countOfLanes
+)
+
+func laneOf(path string) int {
+	switch path {
+	case wire.PathPoll:
+		return laneOfPolls
+	case wire.PathReports:
+		return laneOfReports
+	}
+	return laneOfOthers
+}
+
 // link signs and makes the requests of one atom. It may be used by several
 // goroutines.
 type link struct {
-	id   *Identity
-	http *http.Client
-	key  ed25519.PrivateKey
+	id    *Identity
+	lanes [countOfLanes]lane
+	key   ed25519.PrivateKey
 
 	mu      sync.Mutex
-	epoch   string
+	epoch   string // the newest that was learnt
 	counter uint64
 	ceiling uint64             // counters below it are reserved
 	reserve func(uint64) error // keeps a ceiling, so that a restart goes on above it
 }
 
-// newClient makes the HTTP client of an atom: proxies from the environment,
-// certificates of the machine or of ca (PEM), redirects refused.
+func newLink(id *Identity) (*link, error) {
+	l := &link{id: id, key: id.sign()}
+	for i := range l.lanes {
+		var err error
+		if l.lanes[i].http, err = newClient(id.CA); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// close ends the connections.
+func (l *link) close() {
+	for i := range l.lanes {
+		l.lanes[i].http.CloseIdleConnections()
+	}
+}
+
+// newClient makes an HTTP client of an atom, with one connection: proxies from
+// the environment, certificates of the machine or of ca (PEM), redirects refused.
 func newClient(ca string) (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != "" {
@@ -83,7 +127,7 @@ func newClient(ca string) (*http.Client, error) {
 		Transport: &http.Transport{
 			// Only HTTP/1.1: a request that gets no answer ends its connection, so one that was cut silently is not used again.
 			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config,
-			TLSHandshakeTimeout: 15 * time.Second, IdleConnTimeout: 2 * time.Minute, MaxIdleConnsPerHost: 4, MaxResponseHeaderBytes: 64 << 10,
+			TLSHandshakeTimeout: 15 * time.Second, IdleConnTimeout: 2 * time.Minute, MaxConnsPerHost: 1, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
@@ -91,8 +135,8 @@ func newClient(ca string) (*http.Client, error) {
 
 const counterBlock = 1 << 20
 
-// next gives the epoch and a counter that was never used.
-func (l *link) next() (string, uint64, error) {
+// next gives the epoch of a lane and a counter that was never used.
+func (l *link) next(on *lane) (string, uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counter++
@@ -103,12 +147,15 @@ func (l *link) next() (string, uint64, error) {
 		}
 		l.ceiling = ceiling
 	}
-	return l.epoch, l.counter, nil
+	if on.epoch == "" {
+		return l.epoch, l.counter, nil
+	}
+	return on.epoch, l.counter, nil
 }
 
-// corrected takes what a refusal says of the epoch or the counter, and reports
-// whether the request may be made again at once.
-func (l *link) corrected(r *Refused, epoch string, counter uint64) bool {
+// corrected takes what a refusal says of the epoch of a lane or the counter, and
+// reports whether the request may be made again at once.
+func (l *link) corrected(r *Refused, on *lane, epoch string, counter uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch r.Code {
@@ -116,7 +163,7 @@ func (l *link) corrected(r *Refused, epoch string, counter uint64) bool {
 		if r.Epoch == "" || r.Epoch == epoch {
 			return false
 		}
-		l.epoch = r.Epoch
+		l.epoch, on.epoch = r.Epoch, r.Epoch
 		return true
 	case "replayed": // this folder is older than what the control plane saw last: a restored backup
 		if l.counter < counter+1<<32 {
@@ -155,8 +202,9 @@ func (l *link) fetch(ctx context.Context, path, mediaType string, limit int64) (
 }
 
 func (l *link) signed(ctx context.Context, method, path, mediaType string, body []byte, limit int64) ([]byte, error) {
+	on := &l.lanes[laneOf(path)]
 	for again := 0; ; again++ {
-		epoch, counter, err := l.next()
+		epoch, counter, err := l.next(on)
 		if err != nil {
 			return nil, fmt.Errorf("keep the counter of requests: %w", err)
 		}
@@ -165,8 +213,8 @@ func (l *link) signed(ctx context.Context, method, path, mediaType string, body 
 			return nil, err
 		}
 		wire.Sign(r, body, l.id.Atom, epoch, counter, l.key)
-		text, err := send(l.http, r, mediaType, limit)
-		if refused := (*Refused)(nil); errors.As(err, &refused) && again < 2 && l.corrected(refused, epoch, counter) {
+		text, err := send(on.http, r, mediaType, limit)
+		if refused := (*Refused)(nil); errors.As(err, &refused) && again < 2 && l.corrected(refused, on, epoch, counter) {
 			continue
 		}
 		return text, err

@@ -64,12 +64,12 @@ func (r *recorder) Write(b []byte) (int, error) { r.body = append(r.body, b...);
 func TestRefusalsOfTheLink(t *testing.T) {
 	p, data := newPlane(t), t.TempDir()
 	id := join(t, p, data)
-	l := &link{id: id, http: http.DefaultClient, key: id.sign(), reserve: func(uint64) error { return nil }}
-	client, err := newClient("")
+	l, err := newLink(id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.http = client
+	defer l.close()
+	l.reserve = func(uint64) error { return nil }
 	poll := func() error { return l.call(t.Context(), wire.PathPoll, wire.Poll{}, &wire.Polled{}) }
 	if err := poll(); err != nil { // learns the epoch
 		t.Fatal(err)
