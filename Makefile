@@ -40,6 +40,7 @@ setup: go ## Install what building and testing need: modules, a C compiler for t
 	@$(call need,ip,iproute2,the tests through a firewall)
 	@$(call need,nft,nftables,the tests through a firewall)
 	@$(call need,tinyproxy,tinyproxy,the tests through a firewall)
+	@[[ -n "$$(compgen -G '/usr/lib/postgresql/*/bin/postgres')" ]] || $(call need,postgres,postgresql,the tests of control planes that share a database)
 	@go mod download
 	@mkdir -p .cache && go build -o .cache/summary ./internal/summary
 

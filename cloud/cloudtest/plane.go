@@ -16,6 +16,7 @@ import (
 	"valence/cloud"
 	"valence/cloud/gate"
 	"valence/cloud/store"
+	"valence/cloud/store/postgres"
 	"valence/connectors/all"
 	"valence/internal/metrics"
 	"valence/internal/wire"
@@ -25,6 +26,7 @@ import (
 // Options of a control plane; the zero value is one as it is started by hand.
 type Options struct {
 	Dir     string        // data folder; "" is a temporary one
+	Shared  string        // URL of a PostgreSQL database, which others may use, too; "": everything is in Dir
 	Listen  string        // "" is any port of loopback
 	Hold    time.Duration // of polls, see gate.Options
 	Log     *slog.Logger
@@ -35,7 +37,7 @@ type Options struct {
 type Plane struct {
 	*cloud.Service
 	Gate    *gate.Gate
-	Store   *store.Store
+	Store   cloud.Store
 	Metrics *metrics.Cloud
 	URL     string
 	Dir     string
@@ -44,6 +46,21 @@ type Plane struct {
 	server *http.Server
 	stop   context.CancelFunc
 	done   chan error
+	close  func() error
+}
+
+// stored is a store that runs.
+type stored interface {
+	cloud.Store
+	Run(ctx context.Context) error
+	Close() error
+}
+
+func openStored(o Options) (stored, error) {
+	if o.Shared != "" {
+		return postgres.Open(context.Background(), postgres.Options{URL: o.Shared, Dir: o.Dir, Log: o.Log})
+	}
+	return store.Open(o.Dir, store.Options{Log: o.Log})
 }
 
 // Open opens a store and runs its committer until the test ends, or until the
@@ -76,12 +93,12 @@ func Start(t testing.TB, o Options) *Plane {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
-	st, err := store.Open(o.Dir, store.Options{Log: o.Log})
+	st, err := openStored(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Plane{Store: st, Dir: o.Dir, Metrics: metrics.NewCloud(), stop: cancel, done: make(chan error, 3)}
+	p := &Plane{Store: st, close: st.Close, Dir: o.Dir, Metrics: metrics.NewCloud(), stop: cancel, done: make(chan error, 3)}
 	go func() { p.done <- st.Run(ctx) }()
 	p.Service, err = cloud.New(ctx, st, cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: Catalog(), Log: o.Log, Metrics: p.Metrics})
 	if err != nil {
@@ -128,7 +145,7 @@ func (p *Plane) Stop() error {
 			err = errors.Join(err, e)
 		}
 	}
-	return errors.Join(err, p.Store.Close())
+	return errors.Join(err, p.close())
 }
 
 // Catalog is what packages may use.

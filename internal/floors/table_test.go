@@ -47,6 +47,7 @@ const (
 	compress   = "github.com/klauspost/compress"
 	sys        = "golang.org/x/sys"
 	sync       = "golang.org/x/sync"
+	pgx        = "github.com/jackc/pgx/v5"
 	kong       = "github.com/alecthomas/kong"
 	isatty     = "github.com/mattn/go-isatty"
 )
@@ -92,11 +93,12 @@ var table = []row{
 	{5, "internal/agent", join(floors2, []string{"atom"}), nil},
 	{5, "cloud", join(floors1, []string{"processes"}), []string{rate}},
 	{5, "cloud/store", join(floor0, []string{"cloud", "internal/sqlitedb", "internal/wire"}), nil},
+	{5, "cloud/store/postgres", join(floor0, []string{"cloud", "internal/wire"}), []string{pgx}},
 	{5, "cloud/platform", []string{"cloud", "cloud/platform/*"}, nil},
 	{5, "cloud/gate", join(floors1, []string{"cloud"}), nil},
 	{5, "cloud/operator", join(floors1, []string{"cloud"}), []string{mux}},
 	{5, "cloud/console", join(floors1, []string{"cloud"}), nil},
-	{5, "cloud/cloudtest", join(floors2, []string{"cloud", "cloud/*", "atom/steps", "connectors/all"}), nil},
+	{5, "cloud/cloudtest", join(floors2, []string{"cloud", "cloud/*", "cloud/store/*", "atom/steps", "connectors/all"}), []string{pgx}},
 	{0, "schemas", nil, nil},
 	{6, "internal/cli", []string{"*"}, []string{kong, isatty, yaml, gjson}},
 	{7, "cmd/valence", []string{"internal/cli"}, nil},

@@ -1,0 +1,411 @@
+package postgres_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/cloudtest"
+	"valence/internal/wire"
+)
+
+const shop = `process: relay
+listen: { path: /relay, auth: none }
+steps:
+  - log: ${props.recordId}
+`
+
+// cluster is two control planes on one database.
+type cluster struct {
+	*testing.T
+	a, b     *cloudtest.Plane
+	database string
+	prod     cloud.Environment
+}
+
+func start(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{T: t, database: server.Database(t)}
+	c.a = c.plane()
+	c.b = c.plane()
+	c.prod = c.a.Environment(t, "prod")
+	return c
+}
+
+func (c *cluster) plane() *cloudtest.Plane {
+	return cloudtest.Start(c, cloudtest.Options{Shared: server.URL(c.database)})
+}
+
+// at gives an atom as it speaks to another control plane.
+func at(a *cloudtest.Atom, p *cloudtest.Plane) *cloudtest.Atom {
+	other := *a
+	other.URL, other.Epoch, other.Client = p.URL, "", &http.Client{Transport: &http.Transport{}}
+	other.Counter += 1000
+	return &other
+}
+
+// settle polls until the atom has the newest generation, and gives it.
+func settle(t *testing.T, a *cloudtest.Atom) int64 {
+	t.Helper()
+	p, err := a.Poll(t.Context(), 0, 0)
+	if err != nil || p.Desired == nil {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	return p.Desired.Generation
+}
+
+func (c *cluster) execute(p *cloudtest.Plane, atom, key string) string {
+	c.Helper()
+	if err := p.Confirm(c.Context()); err != nil { // as every call of the APIs does
+		c.Fatal(err)
+	}
+	id, err := p.Execute(c.Context(), p.Admin, cloud.ExecutionRequest{AtomID: atom, ProcessName: "relay", Props: json.RawMessage(`{"recordId":"1"}`), IdempotencyKey: key})
+	if err != nil {
+		c.Fatal(err)
+	}
+	return id
+}
+
+// eventually waits for something, without hope after twenty seconds.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func refused(t testing.TB, err error, code string) {
+	t.Helper()
+	var r *cloudtest.Refused
+	if !errors.As(err, &r) || r.Code != code {
+		t.Errorf("got %v, want %s", err, code)
+	}
+}
+
+// An atom enrols at one, polls the other, and what is done at either is done.
+func TestTwoPlanes(t *testing.T) {
+	c := start(t)
+	atom := cloudtest.Join(t, c.a.URL, c.b.InstallToken(t, "prod"), "edge-01")
+	c.b.Deploy(t, c.prod.ID, "shop", "1", shop)
+	there := at(atom, c.b)
+	generation := settle(t, there)
+
+	held := make(chan *wire.Polled, 1)
+	go func() {
+		p, err := there.Poll(t.Context(), generation, 20)
+		if err != nil {
+			t.Error(err)
+		}
+		held <- p
+	}()
+	eventually(t, "the poll is held", func() bool { return c.b.Gate.Held() == 1 })
+	begin := time.Now()
+	request := c.execute(c.a, atom.ID, "k")
+	p := <-held
+	took := time.Since(begin)
+	if len(p.Messages) != 1 || p.Messages[0].Execute.Request != request || took > time.Second {
+		t.Fatalf("%+v after %v", p, took)
+	}
+	t.Logf("from the request at one to the answer at the other: %v", took)
+	if again := c.execute(c.b, atom.ID, "k"); again != request {
+		t.Errorf("the same key made %s", again)
+	}
+
+	// The acknowledgement goes to the other one; neither hands it out again.
+	here := at(atom, c.a)
+	if p, err := here.Poll(t.Context(), generation, 0, p.Messages[0].ID); err != nil || len(p.Messages) != 0 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := there.Poll(t.Context(), generation, 0); err != nil || len(p.Messages) != 0 {
+		t.Errorf("%+v, %v", p, err)
+	}
+
+	// Who waits at one for what is reported at the other.
+	waited := make(chan *cloud.ExecutionRecord, 1)
+	go func() {
+		r, err := c.a.WaitRecord(t.Context(), c.a.Admin, request, 20*time.Second)
+		if err != nil {
+			t.Error(err)
+		}
+		waited <- r
+	}()
+	now := time.Now()
+	err := there.Report(t.Context(), wire.Reports{Executions: []wire.ExecutionReport{{Execution: "x", Request: request, Process: "relay", Kind: "manual", Status: "completed", Received: now, Started: now, Ended: now}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := <-waited; r == nil || r.Status != cloud.Complete {
+		t.Errorf("%+v", r)
+	}
+}
+
+// What one says of atoms, the other says, too.
+func TestBeats(t *testing.T) {
+	c := start(t)
+	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
+	c.b.Deploy(t, c.prod.ID, "shop", "1", shop)
+	state := "running"
+	atom.Heartbeat = func(h *wire.Heartbeat) {
+		h.Listeners = []wire.Listener{{Process: "relay", Kind: "listen", State: state}}
+	}
+	settle(t, atom)
+	listener := func() string {
+		all, err := c.b.Listeners(t.Context(), c.b.Admin, "edge-01")
+		if err != nil || len(all) != 1 {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		return all[0].State
+	}
+	eventually(t, "the other one sees it", func() bool {
+		a, err := c.b.Atom(t.Context(), c.b.Admin, "edge-01")
+		return err == nil && a.Status == cloud.Online && listener() == cloud.Running
+	})
+	state = "paused"
+	generation := settle(t, atom)
+	eventually(t, "the other one sees the change", func() bool { return listener() == cloud.Paused })
+
+	// The question for a log is asked at one, and answered to the other.
+	answer := make(chan []wire.LogLine, 1)
+	go func() {
+		lines, err := c.b.AtomLog(t.Context(), c.b.Admin, "edge-01", 10)
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- lines
+	}()
+	p, err := atom.Poll(t.Context(), generation, 20)
+	if err != nil || len(p.Messages) != 1 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if err := atom.Report(t.Context(), wire.Reports{LogsFor: p.Messages[0].ID, Logs: []wire.LogLine{{Text: "hello"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if lines := <-answer; len(lines) != 1 || lines[0].Text != "hello" {
+		t.Errorf("%+v", lines)
+	}
+}
+
+func TestRevokedEverywhere(t *testing.T) {
+	c := start(t)
+	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
+	there := at(atom, c.b)
+	generation := settle(t, there)
+	held := make(chan error, 1)
+	go func() {
+		_, err := there.Poll(t.Context(), generation, 20)
+		held <- err
+	}()
+	eventually(t, "the poll is held", func() bool { return c.b.Gate.Held() == 1 })
+	begin := time.Now()
+	if err := c.a.RevokeAtom(t.Context(), c.a.Admin, atom.ID); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, <-held, "revoked")
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+	_, err := there.Poll(t.Context(), generation, 0)
+	refused(t, err, "revoked")
+
+	token, err := c.a.CreateToken(t.Context(), c.a.Admin, cloud.Token{Name: "x", Role: cloud.Viewer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.b.Authenticate(t.Context(), "", "", token.Secret); err != nil {
+		t.Errorf("a token that the other one has just made: %v", err)
+	}
+	if err := c.a.DeleteToken(t.Context(), c.a.Admin, token.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.b.Authenticate(t.Context(), "", "", token.Secret); !errors.Is(err, cloud.ErrUnauthenticated) {
+		t.Errorf("a token that the other one has just ended: %v", err)
+	}
+}
+
+// What may be done once is done once, however many do it at either.
+func TestOnce(t *testing.T) {
+	c := start(t)
+	token := c.a.InstallToken(t, "prod")
+	planes := []*cloudtest.Plane{c.a, c.b}
+	var all sync.WaitGroup
+	errs := make([]error, 8)
+	for n := range errs {
+		all.Go(func() {
+			atom := cloudtest.NewAtom(planes[n%2].URL)
+			_, errs[n] = atom.Enrol(t.Context(), token, "edge")
+		})
+	}
+	all.Wait()
+	won := 0
+	for _, err := range errs {
+		if err == nil {
+			won++
+			continue
+		}
+		refused(t, err, "used_token")
+	}
+	if won != 1 {
+		t.Errorf("%d won", won)
+	}
+
+	c.a.Deploy(t, c.prod.ID, "shop", "1", shop)
+	atoms, err := c.b.Atoms(t.Context(), c.b.Admin)
+	if err != nil || len(atoms) != 1 {
+		t.Fatalf("%v, %v", atoms, err)
+	}
+	ids := make([]string, 16)
+	for n := range ids {
+		all.Go(func() { ids[n] = c.execute(planes[n%2], atoms[0].ID, "one") })
+	}
+	all.Wait()
+	if slices.Sort(ids); ids[0] != ids[15] {
+		t.Errorf("%v", ids)
+	}
+
+	errs = make([]error, 8)
+	for n := range errs {
+		all.Go(func() {
+			_, errs[n] = planes[n%2].CreateEnvironment(t.Context(), c.a.Admin, cloud.Environment{Name: "test"})
+		})
+	}
+	all.Wait()
+	made := 0
+	for _, err := range errs {
+		if err == nil {
+			made++
+		} else if !errors.Is(err, cloud.ErrConflict) {
+			t.Error(err)
+		}
+	}
+	if made != 1 {
+		t.Errorf("%d environments of one name", made)
+	}
+}
+
+// Of two runs of one identity one is served, whichever they ask.
+func TestFencedAcross(t *testing.T) {
+	c := start(t)
+	first := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
+	generation := settle(t, first)
+	second := at(first, c.b)
+	second.Instance = "the clone"
+	if p, err := second.Poll(t.Context(), generation, 0); err != nil || !p.Fenced {
+		t.Fatalf("the second: %+v, %v", p, err)
+	}
+	same := at(first, c.b)
+	same.Counter += 5000
+	if p, err := same.Poll(t.Context(), generation, 0); err != nil || p.Fenced {
+		t.Fatalf("the first at the other one: %+v, %v", p, err)
+	}
+	same.Client.CloseIdleConnections()
+	first.Client.CloseIdleConnections() // the first is gone
+	second.Counter += 10000
+	eventually(t, "the second is served", func() bool {
+		p, err := second.Poll(t.Context(), generation, 0)
+		return err == nil && !p.Fenced
+	})
+	first.Counter += 20000
+	if p, err := first.Poll(t.Context(), generation, 0); err != nil || !p.Fenced {
+		t.Errorf("the first, which comes back: %+v, %v", p, err)
+	}
+}
+
+// The database crashes and starts again: meanwhile nothing is promised, then
+// everything goes on by itself, and nothing was missed.
+func TestDatabaseCrash(t *testing.T) {
+	c := start(t)
+	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
+	c.a.Deploy(t, c.prod.ID, "shop", "1", shop)
+	there := at(atom, c.b)
+	generation := settle(t, there)
+	server.Kill(syscall.SIGKILL)
+	begin := time.Now()
+	if _, err := c.a.CreateEnvironment(t.Context(), c.a.Admin, cloud.Environment{Name: "test"}); !errors.Is(err, cloud.ErrUnavailable) {
+		t.Errorf("a change: %v", err)
+	}
+	if _, err := c.a.Authenticate(t.Context(), "", "", "x"); !errors.Is(err, cloud.ErrUnavailable) {
+		t.Errorf("a token: %v", err)
+	}
+	if _, err := there.Poll(t.Context(), generation, 0); err != nil && time.Since(begin) < 5*time.Second {
+		t.Errorf("an idle poll, within ten seconds: %v", err)
+	}
+	eventually(t, "polls are refused", func() bool {
+		_, err := there.Poll(t.Context(), generation, 0)
+		return err != nil
+	})
+	if err := c.b.Ready(); err == nil {
+		t.Error("it says that it is ready")
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*cloudtest.Plane{c.a, c.b} {
+		eventually(t, "it is ready again", func() bool { return p.Ready() == nil })
+	}
+	id := c.execute(c.a, atom.ID, "")
+	p, err := there.Poll(t.Context(), generation, 20)
+	if err != nil || len(p.Messages) != 1 || p.Messages[0].Execute.Request != id {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// The connection that hears of others is cut again and again while things
+// happen at the other one: nothing is missed.
+func TestListeningCut(t *testing.T) {
+	c := start(t)
+	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
+	c.a.Deploy(t, c.prod.ID, "shop", "1", shop)
+	there := at(atom, c.b)
+	generation := settle(t, there)
+	ctx, stop := context.WithCancel(t.Context())
+	var cutting sync.WaitGroup
+	cutting.Go(func() {
+		for ctx.Err() == nil {
+			server.Exec(t, c.database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query LIKE '-- ping%'")
+			select {
+			case <-time.After(70 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	defer cutting.Wait()
+	defer stop()
+	want := map[string]bool{}
+	for range 50 {
+		want[c.execute(c.a, atom.ID, "")] = true
+	}
+	var acks []int64
+	for deadline := time.Now().Add(20 * time.Second); len(want) > 0 && time.Now().Before(deadline); {
+		p, err := there.Poll(t.Context(), generation, 1, acks...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acks = nil
+		for _, m := range p.Messages {
+			delete(want, m.Execute.Request)
+			acks = append(acks, m.ID)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("%d requests never came", len(want))
+	}
+	stop()
+	cutting.Wait()
+	if e, err := c.a.CreateEnvironment(t.Context(), c.a.Admin, cloud.Environment{Name: "test"}); err != nil {
+		t.Error(err)
+	} else {
+		eventually(t, "the change is there", func() bool {
+			_, err := c.b.Service.Environment(t.Context(), c.b.Admin, e.ID)
+			return err == nil
+		})
+	}
+}
