@@ -51,6 +51,8 @@ Examples:
 type cloudRunCmd struct {
 	Listen        string        `default:"127.0.0.1:9092" env:"VALENCE_CLOUD_LISTEN" help:"Address of everything: the atoms', the APIs, the metrics."`
 	Data          string        `default:"cloud-data" env:"VALENCE_CLOUD_DATA" help:"Folder for everything that is stored."`
+	Store         string        `env:"VALENCE_CLOUD_STORE" placeholder:"URL" help:"PostgreSQL database that several control planes share, as postgres://user@host/database; the password in PGPASSWORD or PGPASSFILE. Without it everything is in the data folder."`
+	SecretsKey    string        `name:"secrets-key" env:"VALENCE_CLOUD_SECRETS_KEY" placeholder:"FILE" help:"File with the key of the secrets, the same for all control planes of a database; by default secrets.key in the data folder."`
 	TLSCert       string        `name:"tls-cert" env:"VALENCE_CLOUD_TLS_CERT" placeholder:"FILE" help:"Certificate chain (PEM); read again when it changes."`
 	TLSKey        string        `name:"tls-key" env:"VALENCE_CLOUD_TLS_KEY" placeholder:"FILE" help:"Its private key."`
 	BeyondWithout bool          `name:"beyond-loopback-without-tls" help:"Let other machines reach it without TLS, as behind a proxy that ends TLS: whoever can read that network can read API tokens, install tokens and documents."`
@@ -65,10 +67,16 @@ func (*cloudRunCmd) Help() string {
 the file admin.token of the data folder. Secrets are kept under secrets.key, a
 file beside the database: without it they cannot be read.
 
+With --store several control planes share one PostgreSQL database, behind a load
+balancer. Each has a data folder of its own, for its token and the key; the key
+must be the same for all: copy secrets.key from the first, or name it with
+--secrets-key.
+
 Examples:
 
     valence cloud
     valence cloud --listen 0.0.0.0:443 --tls-cert cert.pem --tls-key key.pem --data /var/lib/valence-cloud
+    valence cloud --store 'postgres://valence@db.example/valence?sslmode=verify-full' --data /var/lib/valence-cloud
 `
 }
 
@@ -103,12 +111,23 @@ func (c *cloudRunCmd) Run(s *streams) error {
 	} else {
 		fmt.Fprintf(s.out, "valence %s control plane is ready after %s\n", version, span(time.Since(begin)))
 		fmt.Fprintf(s.out, "  address      %s\n", p.address.URL)
-		fmt.Fprintf(s.out, "  data folder  %s, with an admin's token in %s\n", c.Data, cloudTokenFile)
+		fmt.Fprintf(s.out, "  data folder  %s%s\n", c.Data, p.tokenThere())
+		if p.database != "" {
+			fmt.Fprintf(s.out, "  database     %s\n", p.database)
+		}
 		if p.first {
 			fmt.Fprint(s.out, p.next())
 		}
 	}
 	return p.finish(p.serve(signals, log))
+}
+
+// tokenThere tells of the admin's token in the data folder, if there is one.
+func (p *plane) tokenThere() string {
+	if _, err := os.Stat(filepath.Join(p.o.Data, cloudTokenFile)); err != nil {
+		return ""
+	}
+	return ", with an admin's token in " + cloudTokenFile
 }
 
 // next tells what to do with a control plane that has nothing yet.

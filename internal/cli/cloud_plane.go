@@ -46,12 +46,21 @@ type plane struct {
 	o       *cloudRunCmd
 	log     *slog.Logger
 	metrics *metrics.Cloud
-	store   *store.Store
+	store   planeStore
 	service *cloud.Service
 	gate    *gate.Gate
 	parts   *parts
 	address cloudAddress
 	first   bool // nobody has used the data folder before
+
+	database string // that it shares with others; "": everything is in the data folder
+}
+
+// planeStore is a store as it is run here.
+type planeStore interface {
+	cloud.Store
+	Run(ctx context.Context) error
+	Close() error
 }
 
 // openPlane opens the data folder. Nothing runs yet.
@@ -61,6 +70,9 @@ func openPlane(o *cloudRunCmd, log *slog.Logger) (*plane, error) {
 	}
 	p := &plane{o: o, log: log, metrics: metrics.NewCloud(), parts: newParts()}
 	p.metrics.Version(version)
+	if o.Store != "" {
+		return p, p.openShared()
+	}
 	st, err := store.Open(o.Data, store.Options{Log: log, OnCommit: p.metrics.Commit})
 	if locked := (*sqlitedb.LockedError)(nil); errors.As(err, &locked) {
 		return nil, failed("stop that one, or --data DIR with another folder", "another control plane runs on the data folder: %v", locked)
@@ -75,7 +87,7 @@ func openPlane(o *cloudRunCmd, log *slog.Logger) (*plane, error) {
 // start opens the door once everything behind it is there.
 func (p *plane) start(ctx context.Context) error {
 	p.parts.start("store", p.store.Run)
-	key, err := cloudKey(p.o.Data)
+	key, err := p.key(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,9 +126,25 @@ func (p *plane) start(ctx context.Context) error {
 	return nil
 }
 
-// cloudKey gives the key of the secrets. The first call makes it.
-func cloudKey(folder string) ([]byte, error) {
-	path := filepath.Join(folder, cloudKeyFile)
+// keyFile names the file with the key of the secrets.
+func (p *plane) keyFile() string {
+	if p.o.SecretsKey != "" {
+		return p.o.SecretsKey
+	}
+	return filepath.Join(p.o.Data, cloudKeyFile)
+}
+
+// key gives the key of the secrets. The first call makes it, unless other
+// control planes have one already.
+func (p *plane) key(ctx context.Context) ([]byte, error) {
+	if shared, ok := p.store.(*sharedStore); ok {
+		return shared.key(ctx, p.keyFile())
+	}
+	return cloudKey(p.keyFile())
+}
+
+// cloudKey gives the key that is in a file. The first call makes it.
+func cloudKey(path string) ([]byte, error) {
 	key, err := os.ReadFile(path)
 	switch {
 	case err == nil && len(key) == cloud.KeyBytes:
@@ -140,7 +168,7 @@ func (p *plane) token(ctx context.Context) error {
 	path := filepath.Join(p.o.Data, cloudTokenFile)
 	token, err := p.service.Bootstrap(ctx)
 	p.first = token != ""
-	if _, missing := os.Stat(path); err == nil && token == "" && errors.Is(missing, fs.ErrNotExist) {
+	if _, missing := os.Stat(path); err == nil && token == "" && errors.Is(missing, fs.ErrNotExist) && p.keyIsHere() {
 		token, err = p.service.RenewAdmin(ctx)
 	}
 	if err != nil {
@@ -153,6 +181,14 @@ func (p *plane) token(ctx context.Context) error {
 		return failed("--data DIR with a folder that can be written to", "%v", err)
 	}
 	return nil
+}
+
+// keyIsHere reports whether who has the data folder has the key of the secrets,
+// and so may have an admin's token: a folder that holds neither is one of many
+// that come and go.
+func (p *plane) keyIsHere() bool {
+	_, err := os.Stat(filepath.Join(p.o.Data, cloudKeyFile))
+	return p.database == "" || err == nil
 }
 
 // listen opens the address, with TLS unless only this machine can reach it.
@@ -206,7 +242,7 @@ func (p *plane) handler() http.Handler {
 func (p *plane) asked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if _, err := p.service.Authenticate(r.Context(), cloud.DefaultAccount, "", strings.TrimSpace(token)); err != nil {
+		if _, err := p.service.Recognize(cloud.DefaultAccount, "", strings.TrimSpace(token)); err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="valence cloud"`)
 			http.Error(w, "Send an API token of the account "+cloud.DefaultAccount+" as Authorization: Bearer …", http.StatusUnauthorized)
 			return
