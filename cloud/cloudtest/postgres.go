@@ -218,3 +218,17 @@ func (p *Postgres) Remove() {
 	p.Kill(syscall.SIGQUIT)
 	os.RemoveAll(p.dir)
 }
+
+// Allow puts a line before the others of pg_hba.conf.
+func (p *Postgres) Allow(t testing.TB, line string) {
+	t.Helper()
+	path := filepath.Join(p.dir, "data", "pg_hba.conf")
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, append([]byte(line+"\n"), text...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Exec(t, "postgres", "SELECT pg_reload_conf()")
+}

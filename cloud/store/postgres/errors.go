@@ -54,8 +54,8 @@ func (s *Store) explain(err error) error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return say("the address, and whether a firewall is between", "the server %s does not answer in time", at)
 		}
-		if c := (*pgconn.ConnectError)(nil); errors.As(err, &c) {
-			return say("the address, and whether the server runs", "the server %s cannot be reached: %v", at, last(c))
+		if op := (*net.OpError)(nil); errors.As(err, &op) {
+			return say("the address, and whether the server runs", "the server %s cannot be reached: %v", at, op)
 		}
 	}
 	return say("the log of the database", "the database %s at %s cannot be used: %v", database, at, err)
@@ -67,30 +67,4 @@ func message(err error) string {
 		return e.Message
 	}
 	return err.Error()
-}
-
-// last gives the innermost of wrapped errors, which says what happened.
-func last(err error) error {
-	for {
-		switch x := err.(type) {
-		case interface{ Unwrap() error }:
-			if x.Unwrap() == nil {
-				return err
-			}
-			err = x.Unwrap()
-		case interface{ Unwrap() []error }:
-			all := x.Unwrap()
-			if len(all) == 0 {
-				return err
-			}
-			err = all[len(all)-1]
-		case *net.OpError:
-			return err
-		default:
-			return err
-		}
-		if op := (*net.OpError)(nil); errors.As(err, &op) && op == err {
-			return err
-		}
-	}
 }

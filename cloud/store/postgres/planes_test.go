@@ -314,9 +314,10 @@ func TestFencedAcross(t *testing.T) {
 		return err == nil && !p.Fenced
 	})
 	first.Counter += 20000
-	if p, err := first.Poll(t.Context(), generation, 0); err != nil || !p.Fenced {
-		t.Errorf("the first, which comes back: %+v, %v", p, err)
-	}
+	eventually(t, "the first, which comes back, is fenced", func() bool { // in milliseconds
+		p, err := first.Poll(t.Context(), generation, 0)
+		return err == nil && p.Fenced
+	})
 }
 
 // The database crashes and starts again: meanwhile nothing is promised, then
