@@ -260,7 +260,7 @@ func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment
 		case !p.in(at.EnvironmentID):
 			return Attachment{}, missing("atom", atom)
 		}
-		return Attachment{}, conflict("the atom %s is attached to another environment: detach it first", a.Name)
+		return Attachment{}, conflict("the atom %s is attached to another environment: detach it first, with valence cloud detach %s", a.Name, a.Name)
 	}
 	at := s.attach(c, a, e)
 	c.audit(p, "attachment.create", at.ID, a.Name+" to "+e.Name)

@@ -109,6 +109,7 @@ type atomView struct {
 	Enrolled    time.Time      `json:"enrolled"`
 	LastSeen    time.Time      `json:"last_seen,omitzero"`
 	Revoked     bool           `json:"revoked,omitempty"`
+	Retired     bool           `json:"retired,omitempty"`
 	Generation  int64          `json:"generation"` // that it is to have
 	Applied     int64          `json:"applied"`    // that it has
 	Waiting     int            `json:"waiting"`    // messages
@@ -123,7 +124,7 @@ func (a *api) atomViews(c *call, atoms []cloud.Atom) ([]atomView, error) {
 	}
 	views := []atomView{}
 	for _, x := range atoms {
-		views = append(views, atomView{x.ID, x.Name, x.Status, where[x.ID], x.Version, x.Host, x.Enrolled, x.LastSeen, x.Revoked, x.Generation, x.Applied, x.Waiting, x.Heartbeat})
+		views = append(views, atomView{x.ID, x.Name, x.Status, where[x.ID], x.Version, x.Host, x.Enrolled, x.LastSeen, x.Revoked, x.Retired, x.Generation, x.Applied, x.Waiting, x.Heartbeat})
 	}
 	return views, err
 }
@@ -293,64 +294,6 @@ func (a *api) setFields(c *call) (any, error) {
 		fields = append(fields, x)
 	}
 	return nil, a.service.SetExtensions(c.Context(), c.p, c.vars["id"], fields)
-}
-
-type deploymentView struct {
-	ID             string       `json:"id"`
-	Environment    string       `json:"environment"` // name
-	Package        string       `json:"package"`
-	Project        string       `json:"project"`
-	Version        string       `json:"version"`
-	SHA256         string       `json:"sha256"`
-	Notes          string       `json:"notes,omitempty"`
-	By             string       `json:"by"`
-	Created        time.Time    `json:"created"`
-	Active         bool         `json:"active"`
-	ListenerStatus string       `json:"listener_status"`
-	Results        []resultView `json:"results"`
-}
-
-type resultView struct {
-	Atom   string    `json:"atom"` // id
-	State  string    `json:"state"`
-	Detail string    `json:"detail,omitempty"`
-	At     time.Time `json:"at"`
-}
-
-func (a *api) deploymentView(c *call, d cloud.Deployment) (deploymentView, error) {
-	x, err := a.service.Package(c.Context(), c.p, d.PackageID)
-	v := deploymentView{d.ID, a.environmentName(c, d.EnvironmentID), d.PackageID, x.Project, x.Version, x.SHA256, d.Notes, d.By, d.Created, d.Active, d.ListenerStatus, []resultView{}}
-	for _, r := range d.Results {
-		v.Results = append(v.Results, resultView{r.AtomID, r.State, r.Detail, r.At})
-	}
-	return v, err
-}
-
-func (a *api) deployments(c *call) (any, error) {
-	all, err := a.service.Deployments(c.Context(), c.p)
-	if err != nil {
-		return nil, err
-	}
-	views := []deploymentView{}
-	for _, d := range all {
-		if c.FormValue("active") == "true" && !d.Active {
-			continue
-		}
-		v, err := a.deploymentView(c, d)
-		if err != nil {
-			return nil, err
-		}
-		views = append(views, v)
-	}
-	return map[string]any{"deployments": views}, nil
-}
-
-func (a *api) deployment(c *call) (any, error) {
-	d, err := a.service.Deployment(c.Context(), c.p, c.vars["id"])
-	if err != nil {
-		return nil, err
-	}
-	return a.deploymentView(c, d)
 }
 
 func (a *api) audit(c *call) (any, error) {

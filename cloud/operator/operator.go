@@ -89,6 +89,8 @@ func (a *api) routes() []route {
 		{http.MethodPost, "/atoms/{id}/listeners", "listener.update", a.changeListener},
 		{http.MethodDelete, "/atoms/{id}", "atom.delete", a.revoke},
 		{http.MethodPost, "/atoms/{id}/retire", "atom.delete", a.retire},
+		{http.MethodPut, "/atoms/{id}/environment", "attachment.create", a.attach},
+		{http.MethodDelete, "/atoms/{id}/environment", "attachment.delete", a.detach},
 		{http.MethodGet, "/schedules", "schedule.read", a.schedules},
 		{http.MethodPatch, "/atoms/{id}/schedules/{process}", "schedule.update", a.switchSchedule},
 		{http.MethodGet, "/environments", "environment.read", a.environments},
@@ -99,6 +101,7 @@ func (a *api) routes() []route {
 		{http.MethodPatch, "/environments/{id}/fields", "extension.update", a.setFields},
 		{http.MethodGet, "/deployments", "deployment.read", a.deployments},
 		{http.MethodGet, "/deployments/{id}", "deployment.read", a.deployment},
+		{http.MethodDelete, "/deployments/{id}", "deployment.delete", a.undeploy},
 		{http.MethodGet, "/audit", "audit.read", a.audit},
 		{http.MethodPost, "/backup", "backup.create", a.backup},
 	}

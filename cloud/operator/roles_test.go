@@ -39,6 +39,8 @@ var endpoints = map[string]endpoint{
 	"POST /atoms/{id}/listeners":            {"/atoms/edge-01/listeners", `{"process":"relay","action":"pause"}`, cloud.Operator, true},
 	"DELETE /atoms/{id}":                    {"/atoms/edge-01", "", cloud.Admin, true},
 	"POST /atoms/{id}/retire":               {"/atoms/edge-01/retire", "", cloud.Admin, true},
+	"PUT /atoms/{id}/environment":           {"/atoms/edge-01/environment", `{"environment":"prod"}`, cloud.Admin, true},
+	"DELETE /atoms/{id}/environment":        {"/atoms/edge-01/environment", "", cloud.Admin, true},
 	"GET /schedules":                        {"/schedules?atom=edge-01", "", cloud.Viewer, false},
 	"PATCH /atoms/{id}/schedules/{process}": {"/atoms/edge-01/schedules/nightly", `{"enabled":false}`, cloud.Operator, true},
 	"GET /environments":                     {"/environments", "", cloud.Viewer, false},
@@ -49,6 +51,7 @@ var endpoints = map[string]endpoint{
 	"PATCH /environments/{id}/fields":       {"/environments/prod/fields", `{"env.SHOP_URL":"https://shop.example"}`, cloud.Deployer, true},
 	"GET /deployments":                      {"/deployments", "", cloud.Viewer, false},
 	"GET /deployments/{id}":                 {"/deployments/{deployment}", "", cloud.Viewer, false},
+	"DELETE /deployments/{id}":              {"/deployments/{deployment}", "", cloud.Deployer, true},
 	"GET /audit":                            {"/audit", "", cloud.Admin, false},
 	"POST /backup":                          {"/backup", `{"folder":"{folder}"}`, cloud.Admin, true},
 }

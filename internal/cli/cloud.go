@@ -18,6 +18,8 @@ type cloudCmd struct {
 	Install      cloudInstallCmd      `cmd:"" name:"install-token" help:"Make a token that lets one atom enrol, once."`
 	Atoms        cloudAtomsCmd        `cmd:"" help:"List the atoms that have enrolled."`
 	Log          cloudLogCmd          `cmd:"" help:"Show the last lines of an atom's log, as it answers now."`
+	Attach       cloudAttachCmd       `cmd:"" help:"Put an atom into an environment."`
+	Detach       cloudDetachCmd       `cmd:"" help:"Take an atom out of its environment."`
 	Retire       cloudRetireCmd       `cmd:"" help:"Take an atom out of service in good order: it finishes what it has, and asks no more."`
 	Revoke       cloudRevokeCmd       `cmd:"" help:"End an atom's enrolment: none of its requests is answered any more."`
 	Schedules    cloudSchedulesCmd    `cmd:"" help:"List schedules, and switch them off and on."`
@@ -29,6 +31,7 @@ type cloudCmd struct {
 	Executions   cloudExecutionsCmd   `cmd:"" help:"List execution records of all atoms, show one, cancel one."`
 	Execute      cloudExecuteCmd      `cmd:"" help:"Ask an atom to run a process."`
 	Listeners    cloudListenersCmd    `cmd:"" help:"List, pause, resume and restart the triggers of an atom."`
+	Undeploy     cloudUndeployCmd     `cmd:"" help:"Take a project out of an environment."`
 	Account      cloudAccountCmd      `cmd:"" help:"Make an account, with a token for its first admin."`
 	Audit        cloudAuditCmd        `cmd:"" help:"Show who did what, when and from where."`
 	Backup       cloudBackupCmd       `cmd:"" help:"Copy the data of the running control plane."`

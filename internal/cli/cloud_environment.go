@@ -29,6 +29,7 @@ func (c *cloudAtomsCmd) Run(s *streams) error {
 			LastSeen                                     time.Time `json:"last_seen"`
 			Generation, Applied                          int64
 			Waiting                                      int
+			Retired                                      bool
 			Heartbeat                                    struct {
 				Health  string
 				Backlog int64
@@ -42,6 +43,9 @@ func (c *cloudAtomsCmd) Run(s *streams) error {
 			health := a.Heartbeat.Health
 			if a.Generation != a.Applied && health != "" {
 				health += ", changing"
+			}
+			if a.Retired {
+				health = "retired"
 			}
 			t.add(a.Name, a.ID, a.Status, a.Environment, a.Version, ago(a.LastSeen), fmt.Sprint(a.Waiting), fmt.Sprint(a.Heartbeat.Backlog), fmt.Sprint(a.Heartbeat.Failed), cut(health, 100))
 		}
@@ -377,58 +381,6 @@ func (c *cloudFieldsCmd) Run(s *streams) error {
 			default:
 				t.add(f.Name, cut(*f.Value, 80))
 			}
-		}
-		return t
-	})
-}
-
-type cloudDeploymentsCmd struct {
-	cloudRemote
-	ID   string `arg:"" optional:"" name:"deployment" help:"One deployment, with what became of it on each atom."`
-	All  bool   `help:"Also those that were replaced."`
-	JSON bool   `help:"Print as JSON."`
-}
-
-// Help is shown below the command's summary.
-func (*cloudDeploymentsCmd) Help() string {
-	return "Examples:\n\n    valence cloud deployments --json\n    valence cloud deployments 6f0c9a52-…\n"
-}
-
-type cloudDeployment struct {
-	ID, Environment, Project, Version, By string
-	Created                               time.Time
-	Active                                bool
-	Results                               []struct {
-		Atom, State, Detail string
-		At                  time.Time
-	}
-}
-
-// Run lists deployments, or shows one.
-func (c *cloudDeploymentsCmd) Run(s *streams) error {
-	if c.ID != "" {
-		var d cloudDeployment
-		return c.get(s, c.JSON, "/deployments/"+url.PathEscape(c.ID), &d, func() *table {
-			t := &table{head: []string{"ATOM", "STATE", "AT", "DETAIL"}}
-			for _, r := range d.Results {
-				t.add(r.Atom, r.State, ago(r.At), r.Detail)
-			}
-			return t
-		})
-	}
-	path := "/deployments?active=true"
-	if c.All {
-		path = "/deployments"
-	}
-	var list struct{ Deployments []cloudDeployment }
-	return c.get(s, c.JSON, path, &list, func() *table {
-		t := &table{head: []string{"DEPLOYMENT", "ENVIRONMENT", "PROJECT", "VERSION", "MADE", "BY", ""}}
-		for _, d := range list.Deployments {
-			state := ""
-			if !d.Active {
-				state = "replaced"
-			}
-			t.add(d.ID, d.Environment, d.Project, d.Version, ago(d.Created), d.By, state)
 		}
 		return t
 	})

@@ -35,7 +35,7 @@ type deployCmd struct {
 	DryRun          bool          `help:"Only tell what would change."`
 	Package         string        `placeholder:"SHA256" help:"Deploy a package that is there already, in place of a folder."`
 	FromEnvironment string        `placeholder:"NAME" help:"Deploy the package that this environment has."`
-	Rollback        bool          `help:"Deploy the package that was deployed before."`
+	Rollback        bool          `help:"Deploy the package that ran before: the newest that some atom took and kept."`
 	Sign            string        `placeholder:"FILE" help:"Private key of a publisher, to sign with."`
 	Field           []string      `sep:"none" placeholder:"NAME" help:"With --sign: a field that the environment may set, such as env.SHOP_URL or connection.erp.url. May be given several times."`
 	Host            []string      `sep:"none" placeholder:"HOST" help:"With --sign: a host that such a field may lead to. May be given several times."`
@@ -323,24 +323,6 @@ func (r *rollout) packageIn(ctx context.Context, environment string) (packageRef
 		return packageRef{}, usage("--project "+strings.Join(names, ", or --project "), "%s has several projects", e.Name)
 	}
 	return active[0], nil
-}
-
-// packageBefore finds what was deployed before what is deployed.
-func (r *rollout) packageBefore(ctx context.Context) (packageRef, error) {
-	all, packs, err := r.deployments(ctx, r.environment.ID, r.c.Project)
-	if err != nil {
-		return packageRef{}, err
-	}
-	now := ""
-	for i := len(all) - 1; i >= 0; i-- {
-		d := all[i]
-		if now == "" && d.Active {
-			now = d.Package
-		} else if now != "" && d.Package != now {
-			return packs[d.Package], nil
-		}
-	}
-	return packageRef{}, wrong("--package SHA256, for any that was uploaded", "nothing was deployed before to %s of the project %s", r.environment.Name, r.c.Project)
 }
 
 // roll uploads, deploys and follows.
