@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"valence/cloud"
@@ -37,7 +39,32 @@ var documentTypes = []string{"application/json", "application/xml", "text/csv", 
 
 func (c *console) executePage(v *visit) (*answer, error) {
 	q := v.URL.Query()
-	return c.executeForm(v, &executeData{Text: strings.TrimSpace(q.Get("atom")), Process: q.Get("process")})
+	d := &executeData{Text: strings.TrimSpace(q.Get("atom")), Process: q.Get("process")}
+	if id := q.Get("request"); id != "" { // with the properties of an earlier one
+		r, err := c.Service.Request(v.Context(), v.p, id)
+		if err != nil {
+			return nil, err
+		}
+		d.Props = propsOf(r.Props)
+	}
+	return c.executeForm(v, d)
+}
+
+// propsOf gives the properties of a request as the form has them: texts.
+func propsOf(object json.RawMessage) []prop {
+	var all map[string]json.RawMessage
+	if len(object) == 0 || json.Unmarshal(object, &all) != nil {
+		return nil
+	}
+	var props []prop
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		var text string
+		if json.Unmarshal(all[name], &text) != nil {
+			text = string(all[name])
+		}
+		props = append(props, prop{name, text})
+	}
+	return props
 }
 
 func (c *console) executeForm(v *visit, d *executeData) (*answer, error) {

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -173,10 +174,11 @@ var functions = template.FuncMap{
 		}
 		return id
 	},
-	"list":   func(items ...any) []any { return items },
-	"plural": plural,
-	"lower":  strings.ToLower,
-	"millis": func(generation int64) time.Time { return time.UnixMilli(generation) },
+	"list":      func(items ...any) []any { return items },
+	"plural":    plural,
+	"startedBy": func(kind string) string { return cmp.Or(starts[kind], kind) },
+	"lower":     strings.ToLower,
+	"millis":    func(generation int64) time.Time { return time.UnixMilli(generation) },
 	"dict": func(pairs ...any) map[string]any {
 		m := map[string]any{}
 		for i := 0; i+1 < len(pairs); i += 2 {
@@ -184,6 +186,11 @@ var functions = template.FuncMap{
 		}
 		return m
 	},
+}
+
+// starts says in words what began an execution.
+var starts = map[string]string{
+	"exec_manual": "a request", "exec_listener": "its listener", "exec_sched": "its schedule", "retry_manual": "a resubmission", "exec_handoff": "another process",
 }
 
 // cut shortens a text that may be of any length to so many characters.

@@ -153,7 +153,7 @@ func (d *desk) deploys(id string) {
 	d.shows("live-atom", "active") // by itself
 	d.shows("live-atom", "orders")
 	d.open("/environments/prod")
-	d.shows("live-deployments", "1 run it")
+	d.shows("live-deployments", "1 runs it")
 	d.do("see the results", chromedp.Click("#live-deployments td.actions a", chromedp.NodeVisible), chromedp.WaitVisible("#results"))
 	d.is("what became of it", "active", `document.querySelector("#results .state").textContent`)
 	d.harmless()
