@@ -53,6 +53,12 @@ func TestSession(t *testing.T) {
 		t.Errorf("behind a proxy with TLS: %d %s", a.code, c)
 	}
 
+	// Behind such a proxy, a cookie that a neighbouring host has set is no session.
+	planted := &visitor{o: o, cookie: v.cookie, header: map[string]string{"Host": "cloud.example", "Sec-Fetch-Site": "none"}}
+	if a := planted.get(t, "/"); a.code != http.StatusUnauthorized {
+		t.Errorf("a cookie without TLS, over TLS: %d", a.code)
+	}
+
 	// Signing out ends the session itself, whoever has a copy of the cookie.
 	second := o.signIn(t, token.Secret)
 	if a := second.send(t, http.MethodPost, "/signout", nil); a.code != http.StatusForbidden {

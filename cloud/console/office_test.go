@@ -141,7 +141,9 @@ func (v *visitor) send(t *testing.T, method, path string, form url.Values) answe
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	for name, value := range v.header {
-		req.Header.Set(name, value)
+		if req.Header.Set(name, value); name == "Host" {
+			req.Host = value
+		}
 	}
 	if v.cookie != nil {
 		req.AddCookie(v.cookie)

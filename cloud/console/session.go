@@ -28,7 +28,13 @@ func sessionSecret(r *http.Request) string {
 	if cookie, err := r.Cookie(cookieSecure); err == nil {
 		return cookie.Value
 	}
-	if cookie, err := r.Cookie(cookieName); err == nil && r.TLS == nil {
+	// Browsers tell of where a request comes from over TLS, and to the machine
+	// they run on: there, a cookie that any neighbouring host could have set is
+	// not taken.
+	if r.TLS != nil || r.Header.Get("Sec-Fetch-Site") != "" && !loopback(r.Host) {
+		return ""
+	}
+	if cookie, err := r.Cookie(cookieName); err == nil {
 		return cookie.Value
 	}
 	return ""
