@@ -283,8 +283,11 @@ func TestFilesAreTheirOwnersAlone(t *testing.T) {
 	if err := db.Do(t.Context(), sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error { _, err := tx.Exec("INSERT INTO item(body) VALUES(1)"); return err })); err != nil {
 		t.Fatal(err)
 	}
+	if err := db.Backup(t.Context(), filepath.Join(dir, "copy.db")); err != nil {
+		t.Fatal(err)
+	}
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) < 3 {
+	if err != nil || len(files) < 4 {
 		t.Fatal(files, err)
 	}
 	for _, f := range files {
