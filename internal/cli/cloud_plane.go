@@ -222,8 +222,10 @@ func (p *plane) listen() (net.Listener, error) {
 func (p *plane) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/atom/v1/", p.gate)
-	mux.Handle(platform.Root, platform.New(platform.Options{Service: p.service, Log: p.log}))
-	mux.Handle(operator.Root, operator.New(p.service, p.log))
+	// A browser keeps what was typed for basic authentication, and sends it with what another site has it post.
+	own := http.NewCrossOriginProtection()
+	mux.Handle(platform.Root, own.Handler(platform.New(platform.Options{Service: p.service, Log: p.log})))
+	mux.Handle(operator.Root, own.Handler(operator.New(p.service, p.log)))
 	mux.Handle("GET /metrics", p.asked(p.metrics.Handler()))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,4 +93,36 @@ func TestAdminTokenIsMadeAgain(t *testing.T) {
 	stop := begin(t, &cloudRunCmd{Listen: "127.0.0.1:0", Data: data})
 	expect(t, exitDone, "the file with the token was gone", "cloud", "audit", "--data", data)
 	stop()
+}
+
+// TestOtherSites: a browser that knows a token does nothing with it that another
+// site has it post; programs say nothing of sites.
+func TestOtherSites(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "plane")
+	defer begin(t, &cloudRunCmd{Listen: "127.0.0.1:0", Data: data})()
+	a, _ := readCloudAddress(data)
+	token, err := os.ReadFile(filepath.Join(data, cloudTokenFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/api/rest/v1/default/Environment", "/api/v1/default/environments"} {
+		for header, want := range map[string]int{"Sec-Fetch-Site: cross-site": 403, "Origin: https://evil.example": 403, "Sec-Fetch-Site: same-origin": 200, "X: y": 200} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL+path, strings.NewReader(`{"name":"`+header+`"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.SetBasicAuth("BOOMI_TOKEN.admin", strings.TrimSpace(string(token)))
+			name, value, _ := strings.Cut(header, ": ")
+			r.Header.Set(name, value)
+			r.Header.Set("Content-Type", "text/plain") // which a form can send
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if got := resp.StatusCode; got != want && !(want == 200 && got == http.StatusConflict) {
+				t.Errorf("%s with %s: %d, want %d", path, header, got, want)
+			}
+		}
+	}
 }
