@@ -86,7 +86,7 @@ func (g *Gate) Close() { g.closed.Do(func() { close(g.closing) }) }
 const (
 	maxEnrol   = 64 << 10
 	maxPoll    = 1 << 20
-	maxReports = 32 << 20
+	maxReports = 8 << 20 // an atom sends a batch of one, or its log
 	readTime   = 30 * time.Second
 	writeTime  = time.Minute
 )

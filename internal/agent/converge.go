@@ -320,9 +320,7 @@ func results(d *wire.Desired, left map[string]error, otherwise string) []report 
 	became := func(pack, project string) report {
 		r := wire.DeploymentReport{Generation: d.Generation, Package: pack, State: "active", At: at}
 		if why := left[project]; why != nil {
-			if r.State, r.Detail = otherwise, why.Error(); len(r.Detail) > 8<<10 {
-				r.Detail = r.Detail[:8<<10] + " …"
-			}
+			r.State, r.Detail = otherwise, clip(why.Error())
 		}
 		return reportOf(aDeployment, r)
 	}

@@ -208,7 +208,7 @@ func (a *Agent) entered() {
 func (a *Agent) reject(ctx context.Context, x *wire.Execute, why error) bool {
 	a.log.Warn("an execution request was rejected", "request", x.Request, "process", x.Process, "reason", why)
 	now := time.Now().UTC()
-	r := reportOf(aRequest, wire.ExecutionReport{Request: x.Request, Process: x.Process, Kind: atom.ByRequest, Status: "rejected", Received: now, Ended: now, Error: why.Error()})
+	r := reportOf(aRequest, wire.ExecutionReport{Request: x.Request, Process: x.Process, Kind: atom.ByRequest, Status: "rejected", Received: now, Ended: now, Error: clip(why.Error())})
 	if err := a.spool.reject(ctx, x.Request, r); err != nil {
 		a.log.Error("a rejection could not be kept", "request", x.Request, "error", err)
 		return false
@@ -323,12 +323,22 @@ func (a *Agent) ended(e atom.Ended) {
 	a.settle(e)
 }
 
+// maxError bounds an error in a report.
+const maxError = 8 << 10
+
+func clip(text string) string {
+	if len(text) > maxError {
+		return strings.ToValidUTF8(text[:maxError], "") + " …"
+	}
+	return text
+}
+
 // settle hands the report of an execution to the outbox. The caller holds
 // requests.mu, so that reports of one execution keep their order.
 func (a *Agent) settle(e atom.Ended) {
 	r := wire.ExecutionReport{
 		Execution: e.Execution, Process: e.Process, Kind: e.Kind, Original: e.Original, Status: string(e.Status), In: (*wire.Traffic)(e.In), Out: (*wire.Traffic)(e.Out),
-		Received: e.Received, Started: e.Started, Ended: e.Ended, Error: e.Error,
+		Received: e.Received, Started: e.Started, Ended: e.Ended, Error: clip(e.Error),
 	}
 	list := a.requests.by[e.Execution]
 	if len(list) == 0 {
