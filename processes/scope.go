@@ -284,8 +284,8 @@ func suggestion(name string, known []string) string {
 // nearest is spec.Suggest over names in an order of their own, so that the
 // same files always give the same hint.
 func nearest(name string, known []string) string {
-	if len(known) > 5000 {
-		return "" // it would take too long for a hint
+	if len(known) > 64 {
+		return spec.Suggest(name, spec.Likely(name, known, 64))
 	}
 	sorted := append([]string(nil), known...)
 	sort.Strings(sorted)
