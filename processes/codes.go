@@ -86,7 +86,7 @@ func Codes() []Explained {
 		{CodeDuplicateKey, "A mapping has the same key twice."},
 		{CodeBadKey, "A key is empty or no text."},
 		{CodeTooDeep, "A document is nested more than 64 levels deep."},
-		{CodeUnquoted, "YAML would cut or misread an expression that is not in quotes."},
+		{CodeUnquoted, "YAML would cut or misread an expression, or a text with brackets, that is not in quotes."},
 		{CodeNotComponent, "A document is no mapping."},
 		{CodeUnknownKind, "The first key of a document is no kind of component."},
 		{CodeUnknownStep, "A step has no key that makes it a step."},

@@ -11,7 +11,11 @@ func (s *source) explain(e *syntaxError, scan *scanned) {
 		if i == 20 {
 			break
 		}
-		s.report(u.line, u.col, CodeUnquoted, "YAML reads this expression otherwise: unquoted, it may hold no `: ` or ` #`, and inside of { } and [ ] it may not stand at all",
+		msg := "YAML reads this expression otherwise: unquoted, it may hold no `: ` or ` #`, and inside of { } and [ ] it may not stand at all"
+		if !strings.Contains(s.line(u.line), "${") {
+			msg = "YAML reads this text otherwise: inside of { } and [ ] it may hold no brackets of its own unless it is in quotes"
+		}
+		s.report(u.line, u.col, CodeUnquoted, msg,
 			"write the line as `"+strings.TrimSpace(u.fixed)+"`")
 	}
 	if len(scan.unquoted) > 0 {

@@ -13,7 +13,8 @@ type scanned struct {
 	open     [2]int // line and column of what is not closed at the end; zero if everything is
 }
 
-// unquoted is an expression that YAML reads otherwise than its author meant.
+// unquoted is an expression, or a text with brackets inside of brackets, that
+// YAML reads otherwise than its author meant.
 type unquoted struct {
 	line, col int
 	fixed     string // the line as it must be
@@ -42,7 +43,7 @@ func scanLines(s *source) *scanned {
 			}
 			out.tabs = true
 		}
-		if !quoted && strings.Contains(line, "${") {
+		if !quoted && strings.ContainsAny(line, "{[") {
 			if fixed, col := quoteLine(line, depth); fixed != "" {
 				out.unquoted = append(out.unquoted, unquoted{i + 1, utf8.RuneCountInString(line[:col]) + 1, fixed})
 			}
@@ -158,7 +159,8 @@ func stripComment(s string) string {
 	return s
 }
 
-// quoteLine gives the line with quotes around the values whose expressions
+// quoteLine gives the line with quotes around the values whose expressions or,
+// inside of brackets, other brackets
 // YAML would cut or misread, and where the first of them is; "" if there are
 // none. depth is that of the brackets around the line.
 func quoteLine(line string, depth int) (fixed string, col int) {
@@ -203,16 +205,18 @@ func quoteLine(line string, depth int) (fixed string, col int) {
 			if end < 0 {
 				return "", 0
 			}
-			for end < len(line) && !strings.ContainsRune(",]}", rune(line[end])) {
-				if strings.HasPrefix(line[end:], "${") {
-					if end = expressionEnd(line, end); end < 0 {
-						return "", 0
-					}
-					continue
-				}
-				end++
+			if end = textEnd(line, end); end < 0 {
+				return "", 0
 			}
 			wrap(from, end)
+			i, start = end, end
+			continue
+		case (c == '{' || c == '[') && depth > 0 && strings.TrimSpace(line[start:i]) != "": // in the middle of a text
+			end := textEnd(line, i)
+			if end < 0 {
+				return "", 0
+			}
+			wrap(start+len(line[start:i])-len(strings.TrimLeft(line[start:i], " ")), end)
 			i, start = end, end
 			continue
 		case c == '{' || c == '[':
@@ -233,6 +237,33 @@ func quoteLine(line string, depth int) (fixed string, col int) {
 		return "", 0
 	}
 	return b.String() + line[last:], col
+}
+
+// textEnd gives the offset behind the text that goes on at from, inside of
+// brackets, for its author: whose own brackets belong to it. It is -1 if one
+// of them is not closed.
+func textEnd(line string, from int) int {
+	depth := 0
+	for i := from; i < len(line); i++ {
+		switch c := line[i]; {
+		case strings.HasPrefix(line[i:], "${"):
+			end := expressionEnd(line, i)
+			if end < 0 {
+				return -1
+			}
+			i = end - 1
+		case c == '{' || c == '[':
+			depth++
+		case depth == 0 && (c == ',' || c == '}' || c == ']'):
+			return i
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	if depth > 0 {
+		return -1
+	}
+	return len(line)
 }
 
 // valueStart skips indentation, `- ` and `key: `.
