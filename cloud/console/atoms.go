@@ -27,6 +27,7 @@ type atomData struct {
 type processRow struct {
 	cloud.Component
 	Listener *cloud.ListenerState // nil: it has no trigger
+	Schedule *cloud.ScheduleState // nil: it has none
 }
 
 // Settled reports whether the trigger is as it is to be.
@@ -100,8 +101,15 @@ func (c *console) atomProcesses(v *visit, d *atomData) error {
 	if err != nil {
 		return err
 	}
+	schedules, err := c.Service.Schedules(v.Context(), v.p, d.ID)
+	if err != nil {
+		return err
+	}
 	for _, x := range all {
 		p := processRow{Component: x}
+		if i := slices.IndexFunc(schedules, func(s cloud.ScheduleState) bool { return s.ProcessID == x.ID && s.Cron != "" }); i >= 0 {
+			p.Schedule = &schedules[i]
+		}
 		if i := slices.IndexFunc(listeners, func(l cloud.ListenerState) bool { return l.ProcessID == x.ID }); i >= 0 {
 			p.Listener = &listeners[i]
 		}
@@ -134,6 +142,9 @@ func (c *console) listener(v *visit) (*answer, error) {
 		return nil, err
 	}
 	verb, _, _ := strings.Cut(action, "_")
+	if back := localPath(v.PostForm.Get("back")); back != "/" {
+		return see(back, verb)
+	}
 	return see(here(id)+"#processes", verb)
 }
 

@@ -112,6 +112,10 @@ func (c *console) routes() []route {
 		{get, "/environments/{id}/delete", "environment.delete", c.askDeleteEnvironment},
 		{post, "/environments/{id}/delete", "environment.delete", c.deleteEnvironment},
 
+		{get, "/listeners", "listener.read", c.listeners},
+		{get, "/listeners/change", "listener.update", c.askListeners},
+		{post, "/listeners", "listener.update", c.changeListeners},
+
 		{get, "/deploy", "deployment.create", c.askDeploy},
 		{post, "/deploy", "deployment.create", c.deploy},
 		{get, "/deployments/{id}", "deployment.read", c.deployment},

@@ -424,3 +424,34 @@ func TestRecords(t *testing.T) {
 		}
 	}
 }
+
+// What is paused on all atoms of an environment is paused on each.
+func TestListenersOfAnEnvironment(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Operator])
+	if a := v.get(t, "/listeners/change?environment={prod}&process=relay&action=pause"); !strings.Contains(a.text, "on 2 atoms of prod") {
+		t.Errorf("%d %s", a.code, a.text)
+	}
+	for action, want := range map[string]string{"pause": cloud.Paused, "resume": cloud.Running} {
+		a := v.do(t, http.MethodPost, "/listeners", url.Values{"environment": {"{prod}"}, "process": {"relay"}, "action": {action}})
+		if a.code != http.StatusSeeOther {
+			t.Fatalf("%d %s", a.code, a.text)
+		}
+		for _, atom := range []string{"edge-01", "never-started"} {
+			all, err := o.Listeners(t.Context(), o.Admin, atom)
+			if err != nil || len(all) != 1 || all[0].Wanted != want {
+				t.Errorf("%s, %s: %+v, %v", action, atom, all, err)
+			}
+		}
+		if a := v.get(t, a.header.Get("Location")); a.code != http.StatusOK || !strings.Contains(a.text, `id="done"`) {
+			t.Errorf("%d %s", a.code, a.text)
+		}
+	}
+	if a := v.do(t, http.MethodPost, "/listeners", url.Values{"environment": {"{prod}"}, "process": {"none"}, "action": {"pause"}}); a.code != http.StatusNotFound {
+		t.Errorf("%d %s", a.code, a.text)
+	}
+	a := v.do(t, http.MethodPost, "/atoms/{atom}/listener", url.Values{"action": {"restart"}, "process": {"{process}"}, "back": {"/listeners?state=paused"}})
+	if to := a.header.Get("Location"); to != "/listeners?state=paused&done=restart" {
+		t.Errorf("%d, to %s", a.code, to)
+	}
+}

@@ -37,8 +37,9 @@ func open(t *testing.T) *office {
 	other := o.Environment(t, "other")
 	o.atom = cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
 	loose := cloudtest.Join(t, o.URL, o.InstallToken(t, ""), "loose")
-	o.Deploy(t, prod.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n")
-	pack, deployment := o.Deploy(t, prod.ID, "shop", "2", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}, again\n")
+	cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "never-started")
+	o.Deploy(t, prod.ID, "shop", "1", "process: relay\nlisten: { path: /relay, method: POST, auth: none }\nsteps:\n  - log: ${env.SHOP_URL}\n")
+	pack, deployment := o.Deploy(t, prod.ID, "shop", "2", "process: relay\nlisten: { path: /relay, method: POST, auth: none }\nsteps:\n  - log: ${env.SHOP_URL}, again\n")
 	for _, r := range cloud.Roles() {
 		o.tokens[r] = o.token(t, cloud.Token{Name: string(r), Role: r}).Secret
 	}

@@ -243,7 +243,7 @@ func (c *console) show(w http.ResponseWriter, v *visit, a *answer) {
 	if a.to != "" {
 		to, part, _ := strings.Cut(a.to, "#")
 		if a.done != "" {
-			to += "?done=" + a.done
+			to += map[bool]string{true: "&", false: "?"}[strings.Contains(to, "?")] + "done=" + a.done
 		}
 		if part != "" {
 			to += "#" + part
