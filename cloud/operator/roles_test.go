@@ -203,3 +203,26 @@ func TestAudited(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitedTokensAreToldNothing asks everything there is with a token of
+// another environment: no answer holds what is in this one.
+func TestLimitedTokensAreToldNothing(t *testing.T) {
+	o := open(t)
+	x, err := o.CreateToken(t.Context(), o.Admin, cloud.Token{Name: "limited", Role: cloud.Admin, Environments: []string{"empty"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	prod, err := o.Service.Environment(t.Context(), o.Admin, "prod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range operator.Routes() {
+		method, _, _ := strings.Cut(r.Name, " ")
+		code, answer := o.call(t, x.Secret, "default", method, endpoints[r.Name])
+		for _, hidden := range []string{"prod", "edge-01", prod.ID, o.deployment} {
+			if code < 300 && strings.Contains(answer, hidden) {
+				t.Errorf("%s: %d tells %q: %s", r.Name, code, hidden, answer)
+			}
+		}
+	}
+}

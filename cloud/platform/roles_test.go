@@ -193,3 +193,28 @@ func TestLimitedToEnvironments(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitedTokensAreToldNothing asks everything there is with a token of
+// another environment: no answer holds an id or a name of this one, but that a
+// refusal may repeat the id that it was asked for.
+func TestLimitedTokensAreToldNothing(t *testing.T) {
+	d := open(t, cloud.Options{Rate: 1e6}).furnish()
+	token := d.token(cloud.Admin, d.empty)
+	names := []string{"prod", "edge-01", "plant-7"}
+	ids := []string{d.environment, d.atom, d.attachment, d.deployment, d.request, d.execution}
+	for _, e := range endpoints() {
+		path, body := d.example(e)
+		hidden := names
+		for _, format := range []string{"json", "xml"} {
+			w := d.askAs(token, string(cloud.Admin), e.method, "default/"+path, body, "Content-Type: application/json", "Accept: application/"+format)
+			if w.Code < 300 && e.verb != verbBulk { // which refuses each by itself
+				hidden = append(hidden, ids...)
+			}
+			for _, x := range hidden {
+				if strings.Contains(w.Body.String(), x) {
+					t.Errorf("%s: %d tells %q: %s", e.name(), w.Code, x, w.Body)
+				}
+			}
+		}
+	}
+}
