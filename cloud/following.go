@@ -75,6 +75,7 @@ func (s *Service) told(ctx context.Context, e Event) error {
 			return err
 		}
 		h.listening.Store(true)
+		h.begins.Store(false)
 	case Ticked:
 		return s.readWaiting(ctx)
 	case Changed:

@@ -118,7 +118,12 @@ func (s *Service) revisions() {
 }
 
 // Ready is nil while the control plane takes requests.
-func (s *Service) Ready() error { return errors.Join(s.store.Err(), s.Vouch()) }
+func (s *Service) Ready() error {
+	if s.shared != nil && s.shared.begins.Load() {
+		return errors.New("the other control planes are not heard yet")
+	}
+	return errors.Join(s.store.Err(), s.Vouch())
+}
 
 // How often the background looks.
 const (

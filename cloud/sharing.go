@@ -32,7 +32,8 @@ type sharing struct {
 
 	applied   atomic.Int64 // the position that is in memory; written under Service.changing
 	confirmed atomic.Pointer[time.Time]
-	listening atomic.Bool
+	listening atomic.Bool // others are heard now
+	begins    atomic.Bool // they never were
 
 	confirming chan struct{} // a token for who confirms
 	begun      atomic.Int64  // rounds of confirming
@@ -49,10 +50,12 @@ type sharing struct {
 }
 
 func newSharing(store Shared) *sharing {
-	return &sharing{
+	h := &sharing{
 		store: store, turns: make(chan struct{}, 1), confirming: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		urgent: make(chan struct{}, 1), beats: make(chan Event, 64), questions: map[int64]chan struct{}{},
 	}
+	h.begins.Store(true)
+	return h
 }
 
 // signal puts a token into a channel of one.

@@ -123,6 +123,11 @@ func Start(t testing.TB, o Options) *Plane {
 	p.server = &http.Server{Handler: mux, ConnContext: p.Gate.Link, ConnState: p.Gate.Unlink}
 	go func() { p.done <- p.server.Serve(listen) }()
 	go func() { p.done <- p.Service.Run(ctx) }()
+	for deadline := time.Now().Add(30 * time.Second); p.Ready() != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(p.Ready())
+		}
+	}
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil {
 			t.Error(err)

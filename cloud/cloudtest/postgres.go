@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -157,28 +158,47 @@ func (p *Postgres) Start() error {
 	}
 }
 
-// Kill ends it by a signal: SIGKILL is a crash, SIGQUIT a stop at once.
+// Kill ends it by a signal: SIGKILL is a crash of all its processes, SIGQUIT a
+// stop at once.
 func (p *Postgres) Kill(sig syscall.Signal) {
 	if p.cmd == nil {
 		return
 	}
-	if sig == syscall.SIGKILL { // its children notice only when they look
-		defer p.awaitChildren()
-	}
+	children := p.children()
 	_ = p.cmd.Process.Signal(sig) // it may have ended
 	<-p.done
 	p.cmd = nil
+	for _, pid := range children { // they would go on until they notice
+		if sig != syscall.SIGKILL {
+			break
+		}
+		_ = syscall.Kill(pid, sig)
+		for deadline := time.Now().Add(10 * time.Second); runs(pid) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		}
+	}
 }
 
-// awaitChildren waits until another one may start on the data.
-func (p *Postgres) awaitChildren() {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", p.Port), time.Second)
-		if err != nil {
-			return
-		}
-		c.Close()
+// runs reports whether a process is there and is not only waited for.
+func runs(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(text), ") ")
+	return err == nil && !strings.HasPrefix(state, "Z")
+}
+
+// children are the processes of the server beside the first.
+func (p *Postgres) children() []int {
+	pid := p.cmd.Process.Pid
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return nil
 	}
+	var all []int
+	for _, f := range strings.Fields(string(text)) {
+		if n, err := strconv.Atoi(f); err == nil {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // URL names a database of the server.
