@@ -13,7 +13,7 @@
 //	PROCESSES=2000   loaded at once
 //	WAITS=1000000    executions that wait for a signal
 //	REQUESTS=300     execution requests to an atom, in each round
-//	FLEET=10000      atoms on one control plane; IDLE=1m, how long they are watched in each round
+//	FLEET=10000      atoms on one control plane; IDLE=1m, how long they are watched in each round (a single one 65 s at least)
 //	DATA=DIR         where data is kept while measuring: it must lie on a disk
 //	VALENCE=FILE     a program that is built already
 //	OUT=FILE         the table
