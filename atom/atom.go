@@ -55,6 +55,7 @@ type Atom struct {
 	onDeploy []func([]*Deployed)
 	onEnded  func(Ended)
 	onSwitch func()
+	keepFor  atomic.Int64 // the longest that what ends is kept, ns; 0: as its process says
 	paused   map[string]bool
 
 	callbacks *callbacks // nil: nobody is called back
@@ -227,6 +228,20 @@ func (a *Atom) Ready() error {
 		return ErrStarting
 	}
 	return a.store.Err()
+}
+
+// KeepAtMost bounds how long executions that end from now on are kept, whatever
+// their processes say; 0 leaves it to them. Unresolved failed ones are kept all
+// the same.
+func (a *Atom) KeepAtMost(d time.Duration) { a.keepFor.Store(int64(d)) }
+
+// retention is how long what a process did is kept now.
+func (a *Atom) retention(p *processes.Process) processes.Retention {
+	r := p.Delivery.Retention
+	if most := time.Duration(a.keepFor.Load()); most > 0 {
+		r.Records, r.Documents = min(r.Records, most), min(r.Documents, most)
+	}
+	return r
 }
 
 // Load is how much a process has to do, for operators and metrics.

@@ -44,7 +44,7 @@ func (a *Atom) coalesceFor(f *steps.Frame, p *processes.Process, taken *Acceptan
 	}
 	taken.Coalesce = &Coalesce{Key: key, Superseded: Outcome{
 		Status: Superseded, Started: taken.Received, Ended: taken.Received, Trace: []byte(`{"steps":[]}`), Resolved: note,
-		DropDocuments: p.Delivery.Retention.Documents == 0, Keep: p.Delivery.Retention.Records,
+		DropDocuments: p.Delivery.Retention.Documents == 0, Keep: a.retention(p).Records,
 	}}
 	return nil
 }

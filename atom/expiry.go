@@ -155,7 +155,7 @@ func (e *execution) expire(ctx context.Context, r *Record) error {
 	now := time.Now().UTC()
 	c := &Change{Seq: r.Seq, Unbegun: true, Outcome: &Outcome{
 		Status: Expired, Started: now, Ended: now, Error: text, Trace: []byte(`{"steps":[]}`),
-		Fingerprint: fingerprint(r.Process, why), Keep: e.plan.process.Delivery.Retention.Records,
+		Fingerprint: fingerprint(r.Process, why), Keep: a.retention(e.plan.process).Records,
 	}}
 	if err := a.concluded(ctx, r, c, why); err != nil {
 		return err

@@ -172,9 +172,10 @@ func (e *execution) outcome(fail *fault.Failure, documents bool) Outcome {
 	}
 	o := Outcome{
 		Status: Completed, Started: e.started.UTC(), Ended: time.Now().UTC(), Trace: e.pack(documents),
-		DropDocuments: !documents, Keep: e.plan.process.Delivery.Retention.Records,
+		DropDocuments: !documents,
 	}
-	if keep := e.plan.process.Delivery.Retention; keep.Documents < keep.Records {
+	keep := e.atom.retention(e.plan.process)
+	if o.Keep = keep.Records; keep.Documents < keep.Records {
 		o.Documents = keep.Documents
 	}
 	switch {

@@ -111,6 +111,38 @@ func (s *Service) RenameAtom(ctx context.Context, p Principal, id, name string) 
 	return s.filled(&next), nil
 }
 
+// maxPurge is as many days as the platform API knows.
+const maxPurge = 9999
+
+// SetPurge says how many days at most an atom keeps what ends from then on; 0
+// leaves that to its processes.
+func (s *Service) SetPurge(ctx context.Context, p Principal, id string, days int) (Atom, error) {
+	if days < 0 || days > maxPurge {
+		return Atom{}, invalid("purgeHistoryDays", "is 0 to %d days", maxPurge)
+	}
+	c, err := s.begin(ctx)
+	if err != nil {
+		return Atom{}, err
+	}
+	defer c.end()
+	a, err := s.atomFor(p, "atom.update", id)
+	if err != nil {
+		return Atom{}, err
+	}
+	if a.Purge == days {
+		return s.filled(a), nil
+	}
+	next := *a
+	next.Purge, next.Revision = days, s.revision()
+	c.put(&next)
+	c.wake(a.ID)
+	c.audit(p, "atom.update", a.ID, fmt.Sprintf("keeps executions %d days at most", days))
+	if err := s.commit(ctx, c); err != nil {
+		return Atom{}, err
+	}
+	return s.filled(&next), nil
+}
+
 func (s *Service) checkAtomName(account, name, id string) error {
 	if !goodName(name) {
 		return invalid("name", "is 1 to 200 characters, none of them a control character")

@@ -249,11 +249,7 @@ func (s *Service) record(a *Atom, x *wire.ExecutionReport) *ExecutionRecord {
 		r.Message = "the execution expired"
 	}
 	if !x.Ended.IsZero() {
-		from := x.Started
-		if from.IsZero() {
-			from = x.Received
-		}
-		r.Duration = max(0, x.Ended.Sub(from))
+		r.Duration = max(0, x.Ended.Sub(x.Received))
 	}
 	return r
 }

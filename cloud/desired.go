@@ -29,6 +29,7 @@ func (s *Service) outline(atom string) (*wire.Desired, *Atom, []*Extension, erro
 		return nil, nil, nil, missing("atom", atom)
 	}
 	d := &wire.Desired{Generation: s.generation(a), Deployments: []wire.Deployment{}}
+	d.PurgeDays = a.Purge
 	e := s.state.environmentOf(atom)
 	if e == nil {
 		return d, a, nil, nil

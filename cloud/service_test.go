@@ -220,6 +220,7 @@ func TestDesiredState(t *testing.T) {
 			_, err := d.SetPolicy(d.ctx, d.admin, "prod", wire.Policy{RollbackRate: 0.5})
 			return err
 		}, func(x *wire.Desired) bool { return x.Policy.RollbackRate == 0.5 }},
+		{"the purge setting", func() error { _, err := d.SetPurge(d.ctx, d.admin, atom, 14); return err }, func(x *wire.Desired) bool { return x.PurgeDays == 14 }},
 		{"a value removed", func() error {
 			return d.SetExtensions(d.ctx, d.admin, "prod", []cloud.Extension{{Name: "env.SHOP_URL"}})
 		}, func(x *wire.Desired) bool { return len(x.Values) == 0 && len(x.Secrets) == 1 }},

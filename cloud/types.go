@@ -70,6 +70,7 @@ type Atom struct {
 	Triggers map[string]string `json:"triggers,omitempty"` // running or paused, by process, where an operator said so
 	Switched map[string]int64  `json:"switched,omitempty"` // the revision of that, by process
 	Retired  bool              `json:"retired,omitempty"`  // it was told to stop asking
+	Purge    int               `json:"purge,omitempty"`    // most days that it keeps executions; 0: as their processes say
 
 	LastSeen   time.Time      `json:"-"`
 	Status     string         `json:"-"` // ONLINE or OFFLINE

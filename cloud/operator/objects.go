@@ -110,6 +110,7 @@ type atomView struct {
 	LastSeen    time.Time      `json:"last_seen,omitzero"`
 	Revoked     bool           `json:"revoked,omitempty"`
 	Retired     bool           `json:"retired,omitempty"`
+	PurgeDays   int            `json:"purge_days,omitempty"`
 	Generation  int64          `json:"generation"` // that it is to have
 	Applied     int64          `json:"applied"`    // that it has
 	Waiting     int            `json:"waiting"`    // messages
@@ -124,7 +125,7 @@ func (a *api) atomViews(c *call, atoms []cloud.Atom) ([]atomView, error) {
 	}
 	views := []atomView{}
 	for _, x := range atoms {
-		views = append(views, atomView{x.ID, x.Name, x.Status, where[x.ID], x.Version, x.Host, x.Enrolled, x.LastSeen, x.Revoked, x.Retired, x.Generation, x.Applied, x.Waiting, x.Heartbeat})
+		views = append(views, atomView{x.ID, x.Name, x.Status, where[x.ID], x.Version, x.Host, x.Enrolled, x.LastSeen, x.Revoked, x.Retired, x.Purge, x.Generation, x.Applied, x.Waiting, x.Heartbeat})
 	}
 	return views, err
 }
@@ -145,6 +146,21 @@ func (a *api) atom(c *call) (any, error) {
 	}
 	views, err := a.atomViews(c, []cloud.Atom{x})
 	return views[0], err
+}
+
+// changeAtom changes the fields that are sent.
+func (a *api) changeAtom(c *call) (any, error) {
+	var in struct {
+		PurgeDays *int `json:"purge_days"`
+	}
+	err := c.read(&in)
+	if err == nil && in.PurgeDays != nil {
+		_, err = a.service.SetPurge(c.Context(), c.p, c.vars["id"], *in.PurgeDays)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.atom(c)
 }
 
 func (a *api) revoke(c *call) (any, error) {

@@ -89,6 +89,7 @@ func (a *api) routes() []route {
 		{http.MethodPost, "/atoms/{id}/listeners", "listener.update", a.changeListener},
 		{http.MethodDelete, "/atoms/{id}", "atom.delete", a.revoke},
 		{http.MethodPost, "/atoms/{id}/retire", "atom.delete", a.retire},
+		{http.MethodPatch, "/atoms/{id}", "atom.update", a.changeAtom},
 		{http.MethodPut, "/atoms/{id}/environment", "attachment.create", a.attach},
 		{http.MethodDelete, "/atoms/{id}/environment", "attachment.delete", a.detach},
 		{http.MethodGet, "/schedules", "schedule.read", a.schedules},

@@ -39,6 +39,7 @@ var endpoints = map[string]endpoint{
 	"POST /atoms/{id}/listeners":            {"/atoms/edge-01/listeners", `{"process":"relay","action":"pause"}`, cloud.Operator, true},
 	"DELETE /atoms/{id}":                    {"/atoms/edge-01", "", cloud.Admin, true},
 	"POST /atoms/{id}/retire":               {"/atoms/edge-01/retire", "", cloud.Admin, true},
+	"PATCH /atoms/{id}":                     {"/atoms/edge-01", `{"purge_days":14}`, cloud.Admin, true},
 	"PUT /atoms/{id}/environment":           {"/atoms/edge-01/environment", `{"environment":"prod"}`, cloud.Admin, true},
 	"DELETE /atoms/{id}/environment":        {"/atoms/edge-01/environment", "", cloud.Admin, true},
 	"GET /schedules":                        {"/schedules?atom=edge-01", "", cloud.Viewer, false},

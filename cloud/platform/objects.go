@@ -151,20 +151,36 @@ var atomObject = &object[cloud.Atom]{
 			}
 			return a.Version
 		}},
+		{Name: "purgeHistoryDays", Attr: true, Filter: true, Type: filter.Number, Write: onUpdate, Doc: "For how many days at most it keeps what ends from then on; 0: as its processes say.", Of: func(_ *call, a cloud.Atom) any { return a.Purge }},
 		{Name: "capabilities", Filter: true, Doc: "Of brokers and gateways; an atom has none.", Of: func(*call, cloud.Atom) any { return []string(nil) }},
 		{Name: "lastSeen", Attr: true, Filter: true, Type: filter.Time, Doc: "When it was heard of last. An addition.", Of: func(_ *call, a cloud.Atom) any { return a.LastSeen }},
 	},
-	Rules: map[verb]cloud.Action{verbGet: "atom.read", verbBulk: "atom.read", verbQuery: "atom.read", verbUpdate: "atom.update", verbDelete: "atom.delete"},
-	Key:   func(a cloud.Atom) string { return order(a.Enrolled, a.ID) },
-	Get:   func(c *call, id string) (cloud.Atom, error) { return c.service.Atom(c.ctx, c.who, id) },
-	List:  func(c *call) ([]cloud.Atom, error) { return c.service.Atoms(c.ctx, c.who) },
-	Update: func(c *call, id string, in *codec.Node) (cloud.Atom, error) {
-		if name := in.String("name"); name != "" {
-			return c.service.RenameAtom(c.ctx, c.who, id, name)
-		}
-		return c.service.Atom(c.ctx, c.who, id)
-	},
+	Rules:  map[verb]cloud.Action{verbGet: "atom.read", verbBulk: "atom.read", verbQuery: "atom.read", verbUpdate: "atom.update", verbDelete: "atom.delete"},
+	Key:    func(a cloud.Atom) string { return order(a.Enrolled, a.ID) },
+	Get:    func(c *call, id string) (cloud.Atom, error) { return c.service.Atom(c.ctx, c.who, id) },
+	List:   func(c *call) ([]cloud.Atom, error) { return c.service.Atoms(c.ctx, c.who) },
+	Update: updateAtom,
 	Delete: func(c *call, id string) error { return c.service.RevokeAtom(c.ctx, c.who, id) },
+}
+
+func updateAtom(c *call, id string, in *codec.Node) (cloud.Atom, error) {
+	a, err := c.service.Atom(c.ctx, c.who, id)
+	if err != nil {
+		return a, err
+	}
+	days, err := in.Int("purgeHistoryDays", a.Purge)
+	if err != nil {
+		return a, refuse(400, "%v", err)
+	}
+	if name := in.String("name"); name != "" && name != a.Name {
+		if a, err = c.service.RenameAtom(c.ctx, c.who, id, name); err != nil {
+			return a, err
+		}
+	}
+	if days != a.Purge {
+		return c.service.SetPurge(c.ctx, c.who, a.ID, days)
+	}
+	return a, nil
 }
 
 var attachmentObject = &object[cloud.Attachment]{

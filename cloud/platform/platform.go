@@ -12,6 +12,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -128,15 +129,29 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// split takes a path below Root apart; a slash at its end and doubled ones mean nothing.
-func split(path string) []string {
-	var parts []string
-	for p := range strings.SplitSeq(strings.TrimPrefix(path, Root), "/") {
+// Serves reports whether a path is below Root. Slashes more than there must be
+// mean nothing: clients put URLs together from parts that begin and end with one.
+func Serves(path string) bool {
+	below := parts(path)
+	return len(below) > len(root) && slices.Equal(below[:len(root)], root)
+}
+
+var root = parts(Root)
+
+func parts(path string) []string {
+	var all []string
+	for p := range strings.SplitSeq(path, "/") {
 		if p != "" {
-			parts = append(parts, p)
+			all = append(all, p)
 		}
 	}
-	return parts
+	return all
+}
+
+// split takes a path below Root apart.
+func split(path string) []string {
+	all := parts(path)
+	return all[min(len(root), len(all)):]
 }
 
 // from gives the address of who asks.

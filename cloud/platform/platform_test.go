@@ -187,3 +187,14 @@ func TestPackageUpload(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+func TestServes(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/api/rest/v1/default/Environment": true, "//api/rest//v1/default//Environment/": true, "/api/rest/v1/openapi.json": true,
+		"/api/rest/v1": false, "/api/rest/v1/": false, "/api/v1/default/atoms": false, "/": false, "": false, "/x/api/rest/v1/y": false,
+	} {
+		if Serves(path) != want {
+			t.Errorf("%q: %v", path, !want)
+		}
+	}
+}

@@ -39,6 +39,7 @@ type Atom interface {
 	FailureGroups(ctx context.Context, process string, limit int) ([]atom.FailureGroupView, error)
 	Hearing(d *atom.Deployed) string
 	Restart(process string) error
+	KeepAtMost(time.Duration)
 	OnEnded(func(atom.Ended))
 	OnSwitch(func())
 }

@@ -203,6 +203,7 @@ func (a *Agent) running(s state, now *version, changed bool) {
 	a.mu.Lock()
 	a.state, a.runs = s, now
 	a.mu.Unlock()
+	a.atom.KeepAtMost(time.Duration(now.desired.PurgeDays) * 24 * time.Hour)
 	if changed {
 		judged := s.Previous != nil && len(s.Previous.Deployments) > 0
 		names := map[string]bool{}

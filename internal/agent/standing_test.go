@@ -195,3 +195,36 @@ func TestRestartOneTrigger(t *testing.T) {
 	default:
 	}
 }
+
+// The purge setting of the control plane bounds how long what ends is kept, and
+// holds over a restart.
+func TestPurgeSetting(t *testing.T) {
+	p, data, r := deployed(t)
+	pack := p.pack("a.yaml", oneProcess)
+	kept := func(id int64, request string) time.Duration {
+		t.Helper()
+		p.execute(id, request, "one")
+		seq, at, _ := r.atom.ParseID(p.waitReport(request).Execution)
+		x, err := r.store.Get(t.Context(), seq, at)
+		if err != nil || x.Outcome == nil {
+			t.Fatal(x, err)
+		}
+		return x.Outcome.Keep
+	}
+	before := kept(1, "executionrecord-1")
+	p.deploy(2, pack, func(d *wire.Desired) { d.PurgeDays = 2 })
+	p.waitResult(2, "active")
+	if got := kept(2, "executionrecord-2"); got != 48*time.Hour || before <= got {
+		t.Errorf("kept for %s, and %s before", got, before)
+	}
+	r.stop()
+	r = start(t, p, data, r.store, nil)
+	if got := kept(3, "executionrecord-3"); got != 48*time.Hour {
+		t.Errorf("after a restart kept for %s", got)
+	}
+	p.deploy(3, pack, nil)
+	p.waitResult(3, "active")
+	if got := kept(4, "executionrecord-4"); got != before {
+		t.Errorf("kept for %s", got)
+	}
+}

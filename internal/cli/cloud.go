@@ -20,6 +20,7 @@ type cloudCmd struct {
 	Log          cloudLogCmd          `cmd:"" help:"Show the last lines of an atom's log, as it answers now."`
 	Attach       cloudAttachCmd       `cmd:"" help:"Put an atom into an environment."`
 	Detach       cloudDetachCmd       `cmd:"" help:"Take an atom out of its environment."`
+	Purge        cloudPurgeCmd        `cmd:"" help:"Say for how many days at most an atom keeps what has ended."`
 	Retire       cloudRetireCmd       `cmd:"" help:"Take an atom out of service in good order: it finishes what it has, and asks no more."`
 	Revoke       cloudRevokeCmd       `cmd:"" help:"End an atom's enrolment: none of its requests is answered any more."`
 	Schedules    cloudSchedulesCmd    `cmd:"" help:"List schedules, and switch them off and on."`

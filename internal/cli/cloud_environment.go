@@ -92,6 +92,36 @@ func (c *cloudLogCmd) Run(s *streams) error {
 	return nil
 }
 
+type cloudPurgeCmd struct {
+	cloudRemote
+	Atom string `arg:"" help:"Its name or id."`
+	Days int    `required:"" help:"Days, at most 9999; 0: as its processes say with retention."`
+}
+
+// Help is shown below the command's summary.
+func (*cloudPurgeCmd) Help() string {
+	return `It counts for what ends from then on. Failed executions that nobody has dealt with
+are kept all the same.
+
+Example:
+
+    valence cloud purge edge-01 --days 14
+`
+}
+
+// Run changes how long an atom keeps what has ended.
+func (c *cloudPurgeCmd) Run(s *streams) error {
+	if _, err := c.do("PATCH", "/atoms/"+url.PathEscape(c.Atom), map[string]int{"purge_days": c.Days}, nil); err != nil {
+		return err
+	}
+	text := "keeps what ends as its processes say"
+	if c.Days > 0 {
+		text = "keeps what ends for " + plural(c.Days, "day", "days") + " at most"
+	}
+	_, err := fmt.Fprintf(s.out, "the atom %s %s\n", c.Atom, text)
+	return err
+}
+
 type cloudRetireCmd struct {
 	cloudRemote
 	Atom string `arg:"" help:"Its name or id."`

@@ -224,7 +224,6 @@ func (p *plane) handler() http.Handler {
 	mux.Handle("/atom/v1/", p.gate)
 	// A browser keeps what was typed for basic authentication, and sends it with what another site has it post.
 	own := http.NewCrossOriginProtection()
-	mux.Handle(platform.Root, own.Handler(platform.New(platform.Options{Service: p.service, Log: p.log})))
 	mux.Handle(operator.Root, own.Handler(operator.New(p.service, p.log)))
 	mux.Handle("GET /metrics", p.asked(p.metrics.Handler()))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -235,8 +234,15 @@ func (p *plane) handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	api := own.Handler(platform.New(platform.Options{Service: p.service, Log: p.log}))
 	mux.Handle("/", cloudconsole.New(cloudconsole.Options{Service: p.service, Version: version, Log: p.log}))
-	return secured(mux)
+	return secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if platform.Serves(r.URL.Path) { // before the mux, which sends doubled slashes elsewhere
+			api.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 }
 
 // asked lets a request through that brings an API token of the default

@@ -125,6 +125,7 @@ type Desired struct {
 	Connections json.RawMessage   `json:"connections,omitempty"` // overrides: settings by connection
 	Paused      []string          `json:"paused,omitempty"`      // processes whose triggers are to be paused
 	Switched    map[string]int64  `json:"switched,omitempty"`    // by process: the generation in which an operator paused or resumed it
+	PurgeDays   int               `json:"purge_days,omitempty"`  // most that executions are kept; 0: as their processes say
 	Policy      Policy            `json:"policy"`
 }
 
