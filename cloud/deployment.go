@@ -9,7 +9,8 @@ import (
 
 // Deploy makes a package the one of its project in an environment; the one
 // before is inactive from then on. Deploying what is active already changes
-// nothing but its listeners, and is no error.
+// nothing but its listeners, and is no error; what an atom has put back is
+// deployed anew, and atoms try it again.
 func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deployment, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -38,7 +39,15 @@ func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deploy
 	}
 	before := s.state.active[e.ID][x.Project]
 	detail := fmt.Sprintf("%s %s to %s", x.Project, x.Version, e.Name)
-	if before != nil && before.PackageID == x.ID {
+	same := before != nil && before.PackageID == x.ID
+	if same {
+		back, err := s.putBack(ctx, before)
+		if err != nil {
+			return Deployment{}, err
+		}
+		same = !back
+	}
+	if same {
 		next := *before
 		if d.ListenerStatus != "" {
 			next.ListenerStatus = d.ListenerStatus
@@ -70,6 +79,13 @@ func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deploy
 	s.touch(c, e)
 	c.audit(p, "deployment.create", d.ID, detail)
 	return d, s.commit(ctx, c)
+}
+
+// putBack reports whether an atom has put a deployment back: it does not take
+// the same one again.
+func (s *Service) putBack(ctx context.Context, d *Deployment) (bool, error) {
+	all, err := s.store.Results(ctx, d.ID)
+	return slices.ContainsFunc(all, func(r DeploymentResult) bool { return r.State == "rolled_back" }), err
 }
 
 // clash finds a process that another project of the environment has, too: an

@@ -28,6 +28,8 @@ type state struct {
 	Paused     []string         `json:"paused,omitempty"`   // what it wanted paused, of what is here
 	Restarted  int64            `json:"restarted,omitempty"`
 	Retired    bool             `json:"retired,omitempty"`
+
+	PutBack map[string]putBack `json:"put_back,omitempty"` // by project: what failed too often here
 }
 
 // deployments gives what is deployed, which may be nothing.
@@ -140,6 +142,10 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 	a.mu.Unlock()
 	left := map[string]error{}
 	for _, x := range d.Deployments {
+		if why := a.wasPutBack(x); why != nil {
+			left[x.Project] = why
+			continue
+		}
 		err := a.ensure(ctx, x)
 		if errors.Is(err, errAltered) {
 			if d.tries++; d.tries >= alteredTries {
@@ -164,16 +170,20 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 	a.mu.Lock()
 	s, before := a.state, a.runs
 	a.mu.Unlock()
-	now, err := a.adopt(ctx, d.Desired, before, s.deployments(), s.Serials, left)
+	now, err := a.adopt(ctx, d.Desired, before, s.deployments(), s.serialsToMeet(d.Desired), left)
 	if err != nil {
 		a.comeBack(ctx, before)
 		return err
 	}
 	changed := now.print != before.print
 	next := s
-	next.Generation, next.Desired, next.Wanted, next.Serials = d.Generation, now.desired, nil, now.serials
+	next.Generation, next.Desired, next.Wanted, next.Serials = d.Generation, now.desired, nil, newest(now.serials, s.Serials)
+	next.PutBack = stillPutBack(s.PutBack, d.Desired)
 	if len(left) > 0 {
-		next.Wanted, now.broken = d.Desired, outages(left, now.desired)
+		now.broken = outages(left, now.desired)
+	}
+	if len(left) > len(next.PutBack) {
+		next.Wanted = d.Desired
 	}
 	if changed {
 		next.Previous, next.Since = before.desired, time.Now().UTC()
@@ -190,6 +200,10 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 	a.clean(next)
 	a.outbox.nudge()
 	for project, why := range left {
+		if isPutBack(why) {
+			a.log.Warn("a version that was put back stays so", "generation", d.Generation, "project", project, "reason", why)
+			continue
+		}
 		a.log.Error("a deployment was not taken; what ran of it before goes on", "generation", d.Generation, "project", project, "reason", why)
 	}
 	if changed {
@@ -298,10 +312,16 @@ func (a *Agent) rollback(ctx context.Context, why string) {
 		return
 	}
 	bad, left := s.Desired, map[string]error{"": errors.New(why)}
+	back := stillPutBack(s.PutBack, bad)
 	for project := range news(bad, s.Previous) {
 		left[project] = errors.New(why)
+		if x, old := find(bad, project), find(s.Previous, project); x != nil && (old == nil || old.Package != x.Package) {
+			back[project] = putBack{Deployment: x.ID, Package: x.Package, Why: why}
+			left[project] = back[project].err()
+		}
 	}
 	next := state{
+		PutBack:    back,
 		Generation: s.Previous.Generation, Desired: s.Previous, Refused: max(s.Refused, s.Generation),
 		Serials: s.Serials, Restarted: s.Restarted, Retired: s.Retired, Switched: s.Switched, Paused: s.Paused,
 	}
@@ -322,6 +342,9 @@ func results(d *wire.Desired, left map[string]error, otherwise string) []report 
 		r := wire.DeploymentReport{Generation: d.Generation, Package: pack, State: "active", At: at}
 		if why := left[project]; why != nil {
 			r.State, r.Detail = otherwise, clip(why.Error())
+			if isPutBack(why) {
+				r.State = "rolled_back"
+			}
 		}
 		return reportOf(aDeployment, r)
 	}

@@ -11,6 +11,9 @@ import (
 	"valence/internal/wire"
 )
 
+// serialKey names what serials are counted for.
+func serialKey(project, environment string) string { return project + "\n" + environment }
+
 // vouched holds a deployment against what its publisher says of it.
 func (a *Agent) vouched(o *owner, environment string, serials map[string]int64, v *version) error {
 	if len(o.Statement) == 0 {
@@ -31,7 +34,7 @@ func (a *Agent) vouched(o *owner, environment string, serials map[string]int64, 
 	if err := a.moved(environment, serials); err != nil {
 		return err
 	}
-	key := s.Project + "\n" + s.Environment
+	key := serialKey(s.Project, s.Environment)
 	if newest := serials[key]; s.Serial < newest {
 		return never("the publisher's statement for %s has the serial %d, and this atom has seen %d: it is an old one", o.Project, s.Serial, newest)
 	}
