@@ -8,6 +8,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 // path is a name, or the element of a loop, with keys and indexes that are all
@@ -219,7 +220,7 @@ func indexNode(src int) *node {
 		run: func(m *machine) (any, error) {
 			return document.Number(strconv.FormatInt(m.cells[src].index, 10)), nil
 		},
-		num: func(m *machine) (num, error) { return small(m.cells[src].index), nil },
+		num: func(m *machine) (exact.Number, error) { return exact.Int(m.cells[src].index), nil },
 	}
 }
 
@@ -242,7 +243,7 @@ func (c *compiler) plain(src int, steps []step, typ Type, at site) *node {
 	if n < len(steps) {
 		return c.follow(out, steps[n:])
 	}
-	out.num = func(m *machine) (num, error) { return p.number(m) }
+	out.num = func(m *machine) (exact.Number, error) { return p.number(m) }
 	return out
 }
 

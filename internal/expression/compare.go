@@ -3,6 +3,8 @@ package expression
 import (
 	"strings"
 
+	"valence/internal/expression/exact"
+
 	"github.com/expr-lang/expr/ast"
 )
 
@@ -109,7 +111,7 @@ func (c *compiler) ordering(t *ast.BinaryNode) *node {
 			if err != nil {
 				return nil, err
 			}
-			return holds(compareNum(p, q)), m.spend(&s, cost(p, q))
+			return holds(exact.Compare(p, q)), m.spend(&s, cost(p, q))
 		}}
 	}
 	return &node{typ: TypeBoolean, run: func(m *machine) (any, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/expr-lang/expr/file"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 	"valence/internal/fault"
 )
 
@@ -20,9 +21,9 @@ type code func(m *machine) (any, error)
 type node struct {
 	typ   Type
 	run   code
-	num   func(m *machine) (num, error) // gives a number without making a value of it; may be nil
-	path  *path                         // a plain path; may be nil
-	fixed bool                          // value is what run gives
+	num   func(m *machine) (exact.Number, error) // gives a number without making a value of it; may be nil
+	path  *path                                  // a plain path; may be nil
+	fixed bool                                   // value is what run gives
 	value any
 	omits bool // may give ${omit}
 	head  bool // the headers of request or response
@@ -198,8 +199,8 @@ func (c *compiler) fold(n *node) {
 	n.fixed, n.value, n.typ = true, v, TypeOf(v)
 	n.run = func(*machine) (any, error) { return v, nil }
 	if t, ok := v.(document.Number); ok {
-		if x, err := parseNum(string(t)); err == nil {
-			n.num = func(*machine) (num, error) { return x, nil }
+		if x, err := exact.Parse(string(t)); err == nil {
+			n.num = func(*machine) (exact.Number, error) { return x, nil }
 		}
 	}
 }
@@ -294,8 +295,8 @@ func (c *compiler) node(t ast.Node, tail bool) *node {
 func constant(v any) *node {
 	n := &node{typ: TypeOf(v), fixed: true, value: v, run: func(*machine) (any, error) { return v, nil }}
 	if t, ok := v.(document.Number); ok {
-		if x, err := parseNum(string(t)); err == nil {
-			n.num = func(*machine) (num, error) { return x, nil }
+		if x, err := exact.Parse(string(t)); err == nil {
+			n.num = func(*machine) (exact.Number, error) { return x, nil }
 		}
 	}
 	return n

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"valence/internal/expression/exact"
+
 	"github.com/expr-lang/expr/ast"
 )
 
@@ -52,7 +54,7 @@ func (c *call) list(i int) ([]any, error) {
 	return list, err
 }
 
-func (c *call) num(i int) (num, error) { return toNum(c.site, c.args[i]) }
+func (c *call) num(i int) (exact.Number, error) { return toNum(c.site, c.args[i]) }
 
 // integer gives an argument that must be an integer of a bearable size.
 func (c *call) integer(i int) (int, error) {
@@ -60,7 +62,7 @@ func (c *call) integer(i int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	v, ok := n.integer()
+	v, ok := n.Int64()
 	if !ok || v > 1<<40 || v < -1<<40 {
 		return 0, c.fail("argument %d must be an integer of ordinary size", i+1)
 	}

@@ -6,6 +6,7 @@ import (
 	_ "time/tzdata" // so that zones mean the same on every machine
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 // stamp is how dates are written: RFC 3339 in UTC with milliseconds, so that
@@ -91,18 +92,18 @@ func (c *call) when(i int, zone *time.Location) (time.Time, error) {
 			}
 		}
 	case document.Number:
-		n, err := parseNum(string(v))
+		n, err := exact.Parse(string(v))
 		if err != nil {
 			return time.Time{}, err
 		}
-		millis, err := mul(n, small(1000))
+		millis, err := exact.Mul(n, exact.Int(1000))
 		if err != nil {
 			return time.Time{}, err
 		}
-		if millis, err = round(millis, 0, downwards); err != nil {
+		if millis, err = exact.Round(millis, 0, exact.Down); err != nil {
 			return time.Time{}, err
 		}
-		if ms, ok := millis.integer(); ok && ms < 1<<53 && ms > -1<<53 {
+		if ms, ok := millis.Int64(); ok && ms < 1<<53 && ms > -1<<53 {
 			return c.bounded(time.UnixMilli(ms).UTC())
 		}
 	}
@@ -263,8 +264,8 @@ func dateDiff(c *call) (any, error) {
 	if !ok {
 		return nil, c.fail("the unit must be days, hours, minutes, seconds or milliseconds")
 	}
-	n, err := div(small(a.UnixMilli()-b.UnixMilli()), small(millis))
-	return n.number(), err
+	n, err := exact.Div(exact.Int(a.UnixMilli()-b.UnixMilli()), exact.Int(millis))
+	return n.Text(), err
 }
 
 func unix(c *call) (any, error) {
@@ -272,6 +273,6 @@ func unix(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := div(small(t.UnixMilli()), small(1000))
-	return n.number(), err
+	n, err := exact.Div(exact.Int(t.UnixMilli()), exact.Int(1000))
+	return n.Text(), err
 }

@@ -13,6 +13,7 @@ import (
 
 	"valence/internal/convert"
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 // encodingHelpers turn text into other text, and text into values.
@@ -245,7 +246,7 @@ func keyedDigest(c *call) (any, error) {
 // uuidSite names the occurrence of a uuid() in the files.
 func uuidSite(c *compiler, _ []*node) any {
 	c.uuids++
-	return c.src.start.String() + "#" + string(small(int64(c.uuids)).number())
+	return c.src.start.String() + "#" + string(exact.Int(int64(c.uuids)).Text())
 }
 
 func uuid(c *call) (any, error) {

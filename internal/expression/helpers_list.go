@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 // listHelpers read and make lists and objects.
@@ -29,30 +30,30 @@ var listHelpers = []*Helper{
 func length(c *call) (any, error) {
 	switch v := c.args[0].(type) {
 	case string:
-		return small(int64(utf8.RuneCountInString(v))).number(), c.m.read(c.site, len(v))
+		return exact.Int(int64(utf8.RuneCountInString(v))).Text(), c.m.read(c.site, len(v))
 	case document.Raw:
-		return small(int64(count(string(v)))).number(), c.m.read(c.site, len(v))
+		return exact.Int(int64(count(string(v)))).Text(), c.m.read(c.site, len(v))
 	case []any:
-		return small(int64(len(v))).number(), nil
+		return exact.Int(int64(len(v))).Text(), nil
 	case *document.Object:
-		return small(int64(v.Len())).number(), nil
+		return exact.Int(int64(v.Len())).Text(), nil
 	}
 	return nil, c.fail("len(…) takes a list, an object or a text, not %s", article(TypeOf(c.args[0])))
 }
 
 // pathLength counts the elements below a plain path without making values of them.
-func pathLength(p *path, other code) func(m *machine) (num, error) {
-	return func(m *machine) (num, error) {
+func pathLength(p *path, other code) func(m *machine) (exact.Number, error) {
+	return func(m *machine) (exact.Number, error) {
 		text, _, err := m.find(p)
 		if err != nil {
-			return num{}, err
+			return exact.Number{}, err
 		}
 		if text != "" && (text[0] == '[' || text[0] == '{') {
-			return small(int64(count(text))), m.read(&p.site, len(text))
+			return exact.Int(int64(count(text))), m.read(&p.site, len(text))
 		}
 		v, err := other(m)
 		if err != nil {
-			return num{}, err
+			return exact.Number{}, err
 		}
 		return toNum(&p.site, v)
 	}

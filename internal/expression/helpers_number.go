@@ -7,14 +7,15 @@ import (
 	"strings"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 // numberHelpers compute. round goes away from zero at a half, as people do.
 var numberHelpers = []*Helper{
 	{Name: "abs", Usage: "abs(number)", Doc: "Without its sign.", args: "n", result: TypeNumber, call: abs},
-	{Name: "floor", Usage: "floor(number[, digits])", Doc: "The next lower integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(downwards)},
-	{Name: "ceil", Usage: "ceil(number[, digits])", Doc: "The next higher integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(upwards)},
-	{Name: "round", Usage: "round(number[, digits])", Doc: "The nearest integer, or number with so many digits after the point; a half goes away from zero.", args: "n?n", result: TypeNumber, call: rounded(halfAway)},
+	{Name: "floor", Usage: "floor(number[, digits])", Doc: "The next lower integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(exact.Down)},
+	{Name: "ceil", Usage: "ceil(number[, digits])", Doc: "The next higher integer, or number with so many digits after the point.", args: "n?n", result: TypeNumber, call: rounded(exact.Up)},
+	{Name: "round", Usage: "round(number[, digits])", Doc: "The nearest integer, or number with so many digits after the point; a half goes away from zero.", args: "n?n", result: TypeNumber, call: rounded(exact.HalfAway)},
 	{Name: "min", Usage: "min(number, …) or min(list)", Doc: "The least number.", args: "v", anyCount: true, result: TypeNumber, call: extreme(-1)},
 	{Name: "max", Usage: "max(number, …) or max(list)", Doc: "The greatest number.", args: "v", anyCount: true, result: TypeNumber, call: extreme(1)},
 	{Name: "mean", Usage: "mean(list)", Doc: "The arithmetic mean of numbers.", args: "l", result: TypeNumber, call: mean},
@@ -29,13 +30,13 @@ var numberHelpers = []*Helper{
 
 func abs(c *call) (any, error) {
 	n, err := c.num(0)
-	if err == nil && n.sign() < 0 {
-		n, err = negate(n)
+	if err == nil && n.Sign() < 0 {
+		n, err = exact.Negate(n)
 	}
-	return n.number(), err
+	return n.Text(), err
 }
 
-func rounded(how mode) func(c *call) (any, error) {
+func rounded(how exact.Mode) func(c *call) (any, error) {
 	return func(c *call) (any, error) {
 		n, err := c.num(0)
 		if err != nil {
@@ -47,15 +48,15 @@ func rounded(how mode) func(c *call) (any, error) {
 				return nil, err
 			}
 		}
-		if n, err = round(n, int64(digits), how); err != nil {
+		if n, err = exact.Round(n, int64(digits), how); err != nil {
 			return nil, err
 		}
-		return n.number(), c.m.charge(c.site, n, n)
+		return n.Text(), c.m.charge(c.site, n, n)
 	}
 }
 
 // numbers gives the arguments, or the elements of the only one, as numbers.
-func (c *call) numbers() ([]num, error) {
+func (c *call) numbers() ([]exact.Number, error) {
 	list := c.args
 	if len(list) == 1 {
 		if l, ok, err := c.m.list(c.site, list[0]); ok || err != nil {
@@ -71,7 +72,7 @@ func (c *call) numbers() ([]num, error) {
 	if err := c.m.alloc(c.site, 24*int64(len(list))); err != nil {
 		return nil, err
 	}
-	out := make([]num, len(list))
+	out := make([]exact.Number, len(list))
 	for i, v := range list {
 		n, err := toNum(c.site, v)
 		if err != nil {
@@ -91,11 +92,11 @@ func extreme(sign int) func(c *call) (any, error) {
 		}
 		best := list[0]
 		for _, n := range list[1:] {
-			if compareNum(n, best)*sign > 0 {
+			if exact.Compare(n, best)*sign > 0 {
 				best = n
 			}
 		}
-		return best.number(), nil
+		return best.Text(), nil
 	}
 }
 
@@ -107,14 +108,14 @@ func mean(c *call) (any, error) {
 	if len(list) == 0 {
 		return nil, c.fail("an empty list has no mean")
 	}
-	total := small(0)
+	total := exact.Int(0)
 	for _, n := range list {
-		if total, err = c.m.arithmetic(c.site, total, n, add); err != nil {
+		if total, err = c.m.arithmetic(c.site, total, n, exact.Add); err != nil {
 			return nil, err
 		}
 	}
-	n, err := c.m.arithmetic(c.site, total, small(int64(len(list))), div)
-	return n.number(), err
+	n, err := c.m.arithmetic(c.site, total, exact.Int(int64(len(list))), exact.Div)
+	return n.Text(), err
 }
 
 func median(c *call) (any, error) {
@@ -128,14 +129,14 @@ func median(c *call) (any, error) {
 	if err := c.m.spend(c.site, 4*int64(len(list))); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(list, compareNum)
+	slices.SortFunc(list, exact.Compare)
 	mid := list[len(list)/2]
 	if len(list)%2 == 0 {
-		if mid, err = c.m.arithmetic(c.site, mid, list[len(list)/2-1], add); err == nil {
-			mid, err = c.m.arithmetic(c.site, mid, small(2), div)
+		if mid, err = c.m.arithmetic(c.site, mid, list[len(list)/2-1], exact.Add); err == nil {
+			mid, err = c.m.arithmetic(c.site, mid, exact.Int(2), exact.Div)
 		}
 	}
-	return mid.number(), err
+	return mid.Text(), err
 }
 
 func toNumber(c *call) (any, error) {
@@ -164,10 +165,10 @@ func toInteger(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n, err = round(n, 0, towardsZero); err != nil {
+	if n, err = exact.Round(n, 0, exact.TowardsZero); err != nil {
 		return nil, err
 	}
-	return n.number(), c.m.charge(c.site, n, n)
+	return n.Text(), c.m.charge(c.site, n, n)
 }
 
 // decimalText reads a number as people and other systems write it: a plus
@@ -230,7 +231,7 @@ func literalNumber(s string) (document.Number, error) {
 	if err != nil {
 		return "", errors.New("this is not a number")
 	}
-	if _, err := parseNum(string(n)); err != nil {
+	if _, err := exact.Parse(string(n)); err != nil {
 		return "", err
 	}
 	return n, nil

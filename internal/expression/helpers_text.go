@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"valence/internal/expression/exact"
+
 	"github.com/expr-lang/expr/ast"
 )
 
@@ -164,7 +166,7 @@ func located(f func(s, part string) int) func(c *call) (any, error) {
 		if at > 0 {
 			at = utf8.RuneCountInString(text[:at])
 		}
-		return small(int64(at)).number(), c.m.read(c.site, len(text))
+		return exact.Int(int64(at)).Text(), c.m.read(c.site, len(text))
 	}
 }
 
@@ -304,7 +306,7 @@ func (c *compiler) end(t ast.Node, absent int64) func(m *machine) (int64, error)
 		if err != nil {
 			return 0, err
 		}
-		i, ok := v.integer()
+		i, ok := v.Int64()
 		if !ok {
 			return 0, s.fail("the ends of a slice must be integers")
 		}

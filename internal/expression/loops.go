@@ -4,6 +4,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 // each goes through the elements of a list in the cell of a predicate. f
@@ -200,7 +201,7 @@ func counting(l *looping) code {
 			}
 			return true, err
 		})
-		return small(n).number(), err
+		return exact.Int(n).Text(), err
 	}
 }
 
@@ -242,12 +243,12 @@ func (m *machine) push(s *site, list []any, v any) ([]any, error) {
 	return append(list, v), nil
 }
 
-func (l *looping) sum(m *machine) (num, error) {
-	total, value := small(0), l.pred.number()
+func (l *looping) sum(m *machine) (exact.Number, error) {
+	total, value := exact.Int(0), l.pred.number()
 	err := l.each(m, func() (bool, error) {
 		n, err := value(m)
 		if err == nil {
-			total, err = m.arithmetic(&l.site, total, n, add)
+			total, err = m.arithmetic(&l.site, total, n, exact.Add)
 		}
 		return true, err
 	})
@@ -262,7 +263,7 @@ func finding(index, last bool) func(l *looping) code {
 			err := l.each(m, func() (bool, error) {
 				ok, err := cond(m)
 				if ok && index {
-					found = small(m.cells[l.src].index).number()
+					found = exact.Int(m.cells[l.src].index).Text()
 				} else if ok {
 					found = l.element(m)
 				}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 	"valence/internal/fault"
 )
 
@@ -43,8 +44,9 @@ func (s *site) at(err error) error {
 		return err
 	}
 	var limit limitError
-	if errors.As(err, &limit) {
-		return s.failure(fault.CodeLimit, string(limit), nil)
+	var digits exact.LimitError
+	if errors.As(err, &limit) || errors.As(err, &digits) {
+		return s.failure(fault.CodeLimit, err.Error(), nil)
 	}
 	return s.failure(fault.CodeExpression, err.Error(), nil)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/expr-lang/expr/ast"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 func (c *compiler) unary(t *ast.UnaryNode) *node {
@@ -31,12 +32,12 @@ func (c *compiler) unary(t *ast.UnaryNode) *node {
 			return constant(negative(text))
 		}
 	}
-	return numeric(func(m *machine) (num, error) {
+	return numeric(func(m *machine) (exact.Number, error) {
 		n, err := operand(m)
 		if err != nil {
 			return n, err
 		}
-		return negate(n)
+		return exact.Negate(n)
 	})
 }
 
@@ -48,7 +49,7 @@ func negative(n document.Number) document.Number {
 }
 
 // number compiles what must be a number.
-func (c *compiler) number(t ast.Node, what string) func(m *machine) (num, error) {
+func (c *compiler) number(t ast.Node, what string) func(m *machine) (exact.Number, error) {
 	n := c.compile(t)
 	if n.typ != TypeUnknown && n.typ != TypeNumber {
 		c.problemAt(t.Location(), CodeType, numberHint(n.typ), "%s takes numbers, not %s", what, article(n.typ))
@@ -66,32 +67,32 @@ func numberHint(t Type) string {
 	return ""
 }
 
-func (n *node) number() func(m *machine) (num, error) {
+func (n *node) number() func(m *machine) (exact.Number, error) {
 	if n.num != nil {
 		return n.num
 	}
-	return func(m *machine) (num, error) {
+	return func(m *machine) (exact.Number, error) {
 		v, err := n.run(m)
 		if err != nil {
-			return num{}, err
+			return exact.Number{}, err
 		}
 		return toNum(&n.site, v)
 	}
 }
 
 // numeric is the node of what computes a number.
-func numeric(f func(m *machine) (num, error)) *node {
+func numeric(f func(m *machine) (exact.Number, error)) *node {
 	return &node{typ: TypeNumber, num: f, run: func(m *machine) (any, error) {
 		n, err := f(m)
 		if err != nil {
 			return nil, err
 		}
-		return n.number(), nil
+		return n.Text(), nil
 	}}
 }
 
-var arithmetic = map[string]func(a, b num) (num, error){
-	"+": add, "-": sub, "*": mul, "/": div, "%": mod, "**": power, "^": power,
+var arithmetic = map[string]func(a, b exact.Number) (exact.Number, error){
+	"+": exact.Add, "-": exact.Sub, "*": exact.Mul, "/": exact.Div, "%": exact.Mod, "**": exact.Power, "^": exact.Power,
 }
 
 func (c *compiler) binary(t *ast.BinaryNode, tail bool) *node {
@@ -123,8 +124,8 @@ func (c *compiler) binary(t *ast.BinaryNode, tail bool) *node {
 	return c.broken()
 }
 
-func compute(s *site, a, b func(m *machine) (num, error), f func(a, b num) (num, error)) func(m *machine) (num, error) {
-	return func(m *machine) (num, error) {
+func compute(s *site, a, b func(m *machine) (exact.Number, error), f func(a, b exact.Number) (exact.Number, error)) func(m *machine) (exact.Number, error) {
+	return func(m *machine) (exact.Number, error) {
 		x, err := a(m)
 		if err != nil {
 			return x, err
@@ -137,7 +138,7 @@ func compute(s *site, a, b func(m *machine) (num, error), f func(a, b num) (num,
 	}
 }
 
-func (m *machine) arithmetic(s *site, x, y num, f func(a, b num) (num, error)) (num, error) {
+func (m *machine) arithmetic(s *site, x, y exact.Number, f func(a, b exact.Number) (exact.Number, error)) (exact.Number, error) {
 	if err := m.charge(s, x, y); err != nil {
 		return x, err
 	}
@@ -169,7 +170,7 @@ func (c *compiler) plus(t *ast.BinaryNode) *node {
 		out.typ = a.typ
 	}
 	if out.typ == TypeNumber {
-		return numeric(compute(&s, a.number(), b.number(), add))
+		return numeric(compute(&s, a.number(), b.number(), exact.Add))
 	}
 	out.run = func(m *machine) (any, error) {
 		x, err := a.run(m)
@@ -204,8 +205,8 @@ func (m *machine) plus(s *site, x, y any) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			n, err := m.arithmetic(s, p, q, add)
-			return n.number(), err
+			n, err := m.arithmetic(s, p, q, exact.Add)
+			return n.Text(), err
 		}
 	case string:
 		if y, ok := y.(string); ok {
@@ -275,8 +276,8 @@ func (c *compiler) span(t *ast.BinaryNode) *node {
 		if err != nil {
 			return nil, err
 		}
-		from, ok := x.integer()
-		to, ok2 := y.integer()
+		from, ok := x.Int64()
+		to, ok2 := y.Int64()
 		if !ok || !ok2 {
 			return nil, s.fail("`..` takes integers that 64 bits hold")
 		}
@@ -295,7 +296,7 @@ func (c *compiler) span(t *ast.BinaryNode) *node {
 		}
 		list := make([]any, n)
 		for i := range list {
-			list[i] = small(from + int64(i)).number()
+			list[i] = exact.Int(from + int64(i)).Text()
 		}
 		return list, nil
 	}}

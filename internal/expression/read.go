@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 )
 
 // value is the code of a plain path.
@@ -34,13 +35,13 @@ func (m *machine) missing(p *path, c *cell) (any, error) {
 	return m.follow(m.value(c), p.steps)
 }
 
-func (p *path) number(m *machine) (num, error) {
+func (p *path) number(m *machine) (exact.Number, error) {
 	text, cell, err := m.find(p)
 	if err != nil {
-		return num{}, err
+		return exact.Number{}, err
 	}
 	if text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') {
-		n, err := parseNum(text)
+		n, err := exact.Parse(text)
 		if err != nil {
 			return n, p.site.at(err)
 		}
@@ -53,7 +54,7 @@ func (p *path) number(m *machine) (num, error) {
 		v, err = m.missing(p, cell)
 	}
 	if err != nil {
-		return num{}, err
+		return exact.Number{}, err
 	}
 	return toNum(&p.site, v)
 }
@@ -109,11 +110,11 @@ func (m *machine) computed(v any, st *step) (any, error) {
 		if o := TypeOf(v); o == TypeObject {
 			return m.key(v, st, string(k))
 		}
-		n, err := parseNum(string(k))
+		n, err := exact.Parse(string(k))
 		if err != nil {
 			return nil, st.site.at(err)
 		}
-		i, ok := n.integer()
+		i, ok := n.Int64()
 		if !ok || int64(int(i)) != i {
 			return nil, st.site.fail("the index of a list must be an integer")
 		}

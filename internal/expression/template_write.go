@@ -361,10 +361,10 @@ func (c *compiler) scalarWriter(s *scalar) *writer {
 			if err != nil {
 				return dst, err
 			}
-			if n.big == nil {
-				return n.appendSmall(dst), m.alloc(&out.site, 20)
+			if n.Small() {
+				return n.Append(dst), m.alloc(&out.site, 20)
 			}
-			return m.literal(&out.site, dst, string(n.number()))
+			return m.literal(&out.site, dst, string(n.Text()))
 		}
 	default:
 		out.write = func(m *machine, dst []byte) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"valence/internal/document"
+	"valence/internal/expression/exact"
 	"valence/internal/fault"
 )
 
@@ -120,15 +121,15 @@ func (m *machine) object(s *site, v any) (o *document.Object, ok bool, err error
 	return nil, false, nil
 }
 
-func toNum(s *site, v any) (num, error) {
+func toNum(s *site, v any) (exact.Number, error) {
 	if text, ok := v.(document.Number); ok {
-		n, err := parseNum(string(text))
+		n, err := exact.Parse(string(text))
 		if err != nil {
 			return n, s.at(err)
 		}
 		return n, nil
 	}
-	return num{}, s.notA(TypeNumber, v)
+	return exact.Number{}, s.notA(TypeNumber, v)
 }
 
 // notA is the failure of a value that has another type than it must.
@@ -191,15 +192,15 @@ func (m *machine) equal(s *site, a, b any, depth int) (bool, error) {
 }
 
 func (m *machine) equalNumbers(s *site, a, b document.Number) (bool, error) {
-	x, err := parseNum(string(a))
+	x, err := exact.Parse(string(a))
 	if err != nil {
 		return false, s.at(err)
 	}
-	y, err := parseNum(string(b))
+	y, err := exact.Parse(string(b))
 	if err != nil {
 		return false, s.at(err)
 	}
-	return compareNum(x, y) == 0, m.spend(s, cost(x, y)-1)
+	return exact.Compare(x, y) == 0, m.spend(s, cost(x, y)-1)
 }
 
 func (m *machine) equalLists(s *site, x, y []any, depth int) (bool, error) {
@@ -256,7 +257,7 @@ func (m *machine) compare(s *site, a, b any) (int, error) {
 			if err != nil {
 				return 0, err
 			}
-			return compareNum(p, q), m.spend(s, cost(p, q)-1)
+			return exact.Compare(p, q), m.spend(s, cost(p, q)-1)
 		}
 	case string:
 		if y, ok := b.(string); ok {
@@ -294,14 +295,14 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 		}
 		return document.AppendString(dst, v), m.read(s, len(v))
 	case document.Number:
-		n, err := parseNum(string(v))
+		n, err := exact.Parse(string(v))
 		if err != nil {
 			return nil, s.at(err)
 		}
 		if err := m.charge(s, n, n); err != nil {
 			return nil, err
 		}
-		return append(dst, n.number()...), nil
+		return append(dst, n.Text()...), nil
 	}
 	list, ok, err := m.list(s, v)
 	if err != nil {
@@ -349,23 +350,23 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 }
 
 // cost is the steps of one arithmetic operation.
-func cost(a, b num) int64 {
-	if a.big == nil && b.big == nil {
+func cost(a, b exact.Number) int64 {
+	if a.Small() && b.Small() {
 		return 1
 	}
-	d := a.digits() + b.digits()
+	d := a.Digits() + b.Digits()
 	return 1 + d*d/16_384
 }
 
 // charge takes what one arithmetic operation costs.
-func (m *machine) charge(s *site, a, b num) error {
+func (m *machine) charge(s *site, a, b exact.Number) error {
 	if err := m.spend(s, cost(a, b)); err != nil {
 		return err
 	}
-	if a.big == nil && b.big == nil {
+	if a.Small() && b.Small() {
 		return nil
 	}
-	return m.alloc(s, 4*(a.digits()+b.digits())+256)
+	return m.alloc(s, 4*(a.Digits()+b.Digits())+256)
 }
 
 // scalarKey gives text, or the digits of a number, as a key.

@@ -1,4 +1,8 @@
-package expression
+// Package exact computes with decimal numbers of any size: exactly where the
+// result is an integer, and otherwise rounded to 34 digits, half to even (IEEE
+// 754 decimal128). Nothing it does takes long or much memory: numbers are
+// bounded, and an operation beyond that fails with a LimitError.
+package exact
 
 import (
 	"math/bits"
@@ -10,34 +14,43 @@ import (
 	"valence/internal/document"
 )
 
-// Arithmetic is exact where the result is an integer, and otherwise rounded to
-// 34 digits, half to even (IEEE 754 decimal128).
 const (
 	precision   = 34
 	maxExponent = 20_000 // of a number as it is written
 	maxDigits   = 20_000 // of a number that is computed with
 )
 
-// num is coefficient × 10^exp, or *big where that does not fit.
-type num struct {
+// RangeError is the failure of what has no result, or none near enough.
+type RangeError string
+
+// LimitError is the failure of what would have too many digits.
+type LimitError string
+
+func (e RangeError) Error() string { return string(e) }
+func (e LimitError) Error() string { return string(e) }
+
+// Number is coefficient × 10^exp, or *big where that does not fit. The zero
+// value is 0.
+type Number struct {
 	coef int64
 	exp  int32 // 0 to -18
 	big  *apd.Decimal
 }
 
-func small(n int64) num { return num{coef: n} }
+// Int gives an integer.
+func Int(n int64) Number { return Number{coef: n} }
 
 var pow10 = [...]int64{
 	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
 }
 
-// parseNum reads a JSON number.
-func parseNum(s string) (num, error) {
+// Parse reads a JSON number.
+func Parse(s string) (Number, error) {
 	i, negative := 0, false
 	if s != "" && s[0] == '-' {
 		i, negative = 1, true
 	}
-	var n num
+	var n Number
 	dot := -1
 	if len(s)-i > 19 {
 		return parseBig(s)
@@ -63,37 +76,37 @@ func parseNum(s string) (num, error) {
 	return n, nil
 }
 
-func parseBig(s string) (num, error) {
+func parseBig(s string) (Number, error) {
 	if e := strings.IndexAny(s, "eE"); e >= 0 {
 		exp, err := strconv.Atoi(s[e+1:])
 		if err != nil || exp > maxExponent || exp < -maxExponent {
-			return num{}, rangeError("the number's exponent is beyond ±20,000, too far to compute with")
+			return Number{}, RangeError("the number's exponent is beyond ±20,000, too far to compute with")
 		}
 	}
 	if len(s) > maxDigits {
-		return num{}, limitError("a number has more than 20,000 digits, too many to compute with")
+		return Number{}, LimitError("a number has more than 20,000 digits, too many to compute with")
 	}
 	d, _, err := apd.NewFromString(s)
 	if err != nil || d.Form != apd.Finite {
-		return num{}, rangeError("not a number")
+		return Number{}, RangeError("not a number")
 	}
 	return shrink(d), nil
 }
 
-// shrink gives d as a num, in the fast form if that holds it. d is given away.
-func shrink(d *apd.Decimal) num {
+// shrink gives d as a Number, in the fast form if that holds it. d is given away.
+func shrink(d *apd.Decimal) Number {
 	if d.Coeff.IsInt64() && d.Exponent <= 0 && d.Exponent >= -18 {
 		c := d.Coeff.Int64()
 		if d.Negative {
 			c = -c
 		}
-		return num{coef: c, exp: d.Exponent}
+		return Number{coef: c, exp: d.Exponent}
 	}
-	return num{big: d}
+	return Number{big: d}
 }
 
 // decimal gives n as an apd.Decimal that may be changed.
-func (n num) decimal() *apd.Decimal {
+func (n Number) decimal() *apd.Decimal {
 	if n.big != nil {
 		return new(apd.Decimal).Set(n.big)
 	}
@@ -101,14 +114,15 @@ func (n num) decimal() *apd.Decimal {
 }
 
 // wide gives n as an apd.Decimal that must not be changed.
-func (n num) wide() *apd.Decimal {
+func (n Number) wide() *apd.Decimal {
 	if n.big != nil {
 		return n.big
 	}
 	return apd.New(n.coef, n.exp)
 }
 
-func (n num) sign() int {
+// Sign is -1, 0 or 1.
+func (n Number) Sign() int {
 	if n.big != nil {
 		return n.big.Sign()
 	}
@@ -121,16 +135,16 @@ func (n num) sign() int {
 	return 0
 }
 
-// digits is about how many digits it takes to compute with n.
-func (n num) digits() int64 {
+// Digits is about how many digits it takes to compute with n.
+func (n Number) Digits() int64 {
 	if n.big == nil {
 		return 19
 	}
 	return n.big.NumDigits() + max(int64(n.big.Exponent), 0)
 }
 
-// integer gives n if it is an integer that an int64 holds.
-func (n num) integer() (int64, bool) {
+// Int64 gives n if it is an integer that an int64 holds.
+func (n Number) Int64() (int64, bool) {
 	if n.big != nil {
 		i, err := n.big.Int64()
 		return i, err == nil
@@ -139,11 +153,11 @@ func (n num) integer() (int64, bool) {
 	return n.coef / p, n.coef%p == 0
 }
 
-// number writes n in its shortest form: no trailing zeros, and an exponent
+// Text writes n in its shortest form: no trailing zeros, and an exponent
 // only where there would be more than 40 zeros.
-func (n num) number() document.Number {
+func (n Number) Text() document.Number {
 	if n.big == nil {
-		return document.Number(n.appendSmall(make([]byte, 0, 24)))
+		return document.Number(n.Append(make([]byte, 0, 24)))
 	}
 	d, _ := new(apd.Decimal).Reduce(n.big)
 	if d.IsZero() {
@@ -171,7 +185,12 @@ func (n num) number() document.Number {
 	}
 }
 
-func (n num) appendSmall(dst []byte) []byte {
+// Small reports whether n is small enough to be computed with at no cost to
+// speak of.
+func (n Number) Small() bool { return n.big == nil }
+
+// Append writes a Small one in its shortest form.
+func (n Number) Append(dst []byte) []byte {
 	c, e := n.coef, int(-n.exp)
 	for e > 0 && c%10 == 0 {
 		c, e = c/10, e-1
@@ -196,7 +215,7 @@ func (n num) appendSmall(dst []byte) []byte {
 }
 
 // align gives both coefficients for one exponent, if int64 holds them.
-func align(a, b num) (x, y int64, exp int32, ok bool) {
+func align(a, b Number) (x, y int64, exp int32, ok bool) {
 	if a.big != nil || b.big != nil {
 		return 0, 0, 0, false
 	}
@@ -236,7 +255,8 @@ func abs64(n int64) uint64 {
 	return uint64(n)
 }
 
-func compareNum(a, b num) int {
+// Compare is -1, 0 or 1.
+func Compare(a, b Number) int {
 	if x, y, _, ok := align(a, b); ok {
 		switch {
 		case x < y:
@@ -259,31 +279,32 @@ func rounding() *apd.Context {
 }
 
 // settle rounds what is no integer.
-func settle(d *apd.Decimal, err error) (num, error) {
+func settle(d *apd.Decimal, err error) (Number, error) {
 	if err != nil || d.Form != apd.Finite {
-		return num{}, rangeError("the result is out of range")
+		return Number{}, RangeError("the result is out of range")
 	}
 	if d.Exponent < 0 {
 		d.Reduce(d)
 	}
 	if d.Exponent < 0 && d.NumDigits() > precision {
 		if _, err := rounding().Round(d, d); err != nil {
-			return num{}, rangeError("the result is out of range")
+			return Number{}, RangeError("the result is out of range")
 		}
 	}
 	if int64(d.Exponent)+d.NumDigits() < -maxExponent {
-		return num{}, rangeError("the result is out of range")
+		return Number{}, RangeError("the result is out of range")
 	}
 	if n := d.NumDigits() + max(int64(d.Exponent), 0); n > maxDigits {
-		return num{}, limitError("the result has more than 20,000 digits")
+		return Number{}, LimitError("the result has more than 20,000 digits")
 	}
 	return shrink(d), nil
 }
 
-func add(a, b num) (num, error) {
+// Add gives a + b.
+func Add(a, b Number) (Number, error) {
 	if x, y, e, ok := align(a, b); ok {
 		if sum := x + y; (sum > x) == (y > 0) {
-			return num{coef: sum, exp: e}, nil
+			return Number{coef: sum, exp: e}, nil
 		}
 	}
 	d := new(apd.Decimal)
@@ -291,15 +312,17 @@ func add(a, b num) (num, error) {
 	return settle(d, err)
 }
 
-func sub(a, b num) (num, error) {
-	n, err := negate(b)
+// Sub gives a - b.
+func Sub(a, b Number) (Number, error) {
+	n, err := Negate(b)
 	if err != nil {
 		return n, err
 	}
-	return add(a, n)
+	return Add(a, n)
 }
 
-func negate(a num) (num, error) {
+// Negate gives -a.
+func Negate(a Number) (Number, error) {
 	if a.big == nil && a.coef != -1<<63 {
 		a.coef = -a.coef
 		return a, nil
@@ -309,10 +332,11 @@ func negate(a num) (num, error) {
 	return shrink(d), nil
 }
 
-func mul(a, b num) (num, error) {
+// Mul gives a × b.
+func Mul(a, b Number) (Number, error) {
 	if a.big == nil && b.big == nil && a.exp+b.exp >= -18 {
 		if c, ok := mul64(a.coef, b.coef); ok {
-			return num{coef: c, exp: a.exp + b.exp}, nil
+			return Number{coef: c, exp: a.exp + b.exp}, nil
 		}
 	}
 	d := new(apd.Decimal)
@@ -320,14 +344,15 @@ func mul(a, b num) (num, error) {
 	return settle(d, err)
 }
 
-func div(a, b num) (num, error) {
-	if b.sign() == 0 {
-		return num{}, rangeError("division by zero")
+// Div gives a / b.
+func Div(a, b Number) (Number, error) {
+	if b.Sign() == 0 {
+		return Number{}, RangeError("division by zero")
 	}
 	if x, y, _, ok := align(a, b); ok && x%y == 0 && x != -1<<63 {
-		return small(x / y), nil
+		return Int(x / y), nil
 	}
-	if q, r := quoRem(a, b); r.sign() == 0 {
+	if q, r := quoRem(a, b); r.Sign() == 0 {
 		return settle(q.decimal(), nil)
 	}
 	d := new(apd.Decimal)
@@ -336,7 +361,7 @@ func div(a, b num) (num, error) {
 }
 
 // quoRem gives the quotient cut towards zero and the remainder, which has a's sign.
-func quoRem(a, b num) (quo, rem num) {
+func quoRem(a, b Number) (quo, rem Number) {
 	x, y := a.decimal(), b.decimal()
 	exp := min(x.Exponent, y.Exponent)
 	for _, d := range []*apd.Decimal{x, y} {
@@ -351,85 +376,87 @@ func quoRem(a, b num) (quo, rem num) {
 	return shrink(&q), shrink(&r)
 }
 
-func mod(a, b num) (num, error) {
-	if b.sign() == 0 {
-		return num{}, rangeError("division by zero")
+// Mod gives what is left of a / b, with the sign of a.
+func Mod(a, b Number) (Number, error) {
+	if b.Sign() == 0 {
+		return Number{}, RangeError("division by zero")
 	}
 	if x, y, e, ok := align(a, b); ok && y != -1 {
-		return num{coef: x % y, exp: e}, nil
+		return Number{coef: x % y, exp: e}, nil
 	}
 	_, r := quoRem(a, b)
 	return settle(r.decimal(), nil)
 }
 
-// power is exact for an integer to an integer that is not negative.
-func power(a, b num) (num, error) {
-	n, whole := b.integer()
-	if a.sign() == 0 && b.sign() < 0 {
-		return num{}, rangeError("division by zero")
+// Power gives a to the b. It is exact for an integer to an integer that is not negative.
+func Power(a, b Number) (Number, error) {
+	n, whole := b.Int64()
+	if a.Sign() == 0 && b.Sign() < 0 {
+		return Number{}, RangeError("division by zero")
 	}
-	if !whole && a.sign() < 0 {
-		return num{}, rangeError("a negative number has no root here")
+	if !whole && a.Sign() < 0 {
+		return Number{}, RangeError("a negative number has no root here")
 	}
-	if _, integral := a.integer(); whole && integral && n >= 0 {
-		out := small(1)
+	if _, integral := a.Int64(); whole && integral && n >= 0 {
+		out := Int(1)
 		for base := a; ; {
 			var err error
 			if n&1 == 1 {
-				if out, err = mul(out, base); err != nil {
+				if out, err = Mul(out, base); err != nil {
 					return out, err
 				}
 			}
 			if n >>= 1; n == 0 {
 				return out, nil
 			}
-			if base, err = mul(base, base); err != nil {
+			if base, err = Mul(base, base); err != nil {
 				return out, err
 			}
 		}
 	}
-	if c := compareAbs(b, small(10_000)); c > 0 {
-		return num{}, rangeError("the exponent is beyond ±10,000")
+	if c := compareAbs(b, Int(10_000)); c > 0 {
+		return Number{}, RangeError("the exponent is beyond ±10,000")
 	}
 	d := new(apd.Decimal)
 	_, err := rounding().Pow(d, a.wide(), b.wide())
 	return settle(d, err)
 }
 
-func compareAbs(a, b num) int {
+func compareAbs(a, b Number) int {
 	x, y := a.decimal(), b.decimal()
 	x.Negative, y.Negative = false, false
 	return x.Cmp(y)
 }
 
-// mode is a way of rounding.
-type mode int
+// Mode is a way of rounding.
+type Mode int
 
+// The ways of rounding.
 const (
-	towardsZero mode = iota
-	downwards
-	upwards
-	halfAway // to the nearest, a half away from zero
+	TowardsZero Mode = iota
+	Down
+	Up
+	HalfAway // to the nearest, a half away from zero
 )
 
 // up reports whether what is left of a magnitude after cutting off rest must
 // be one more.
-func (how mode) up(negative bool, rest, unit *apd.BigInt) bool {
+func (how Mode) up(negative bool, rest, unit *apd.BigInt) bool {
 	switch how {
-	case downwards:
+	case Down:
 		return negative && rest.Sign() != 0
-	case upwards:
+	case Up:
 		return !negative && rest.Sign() != 0
-	case halfAway:
+	case HalfAway:
 		return new(apd.BigInt).Lsh(rest, 1).Cmp(unit) >= 0
 	}
 	return false
 }
 
-// round rounds to so many digits after the point, fewer than zero before it.
-func round(a num, digits int64, how mode) (num, error) {
+// Round rounds to so many digits after the point, fewer than zero before it.
+func Round(a Number, digits int64, how Mode) (Number, error) {
 	if digits > maxExponent || digits < -maxExponent {
-		return num{}, rangeError("cannot round to so many digits")
+		return Number{}, RangeError("cannot round to so many digits")
 	}
 	if a.big == nil && int64(-a.exp) <= digits {
 		return a, nil
