@@ -109,6 +109,9 @@ func TestRefusalsOfTheLink(t *testing.T) {
 			t.Error(d)
 		}
 	}
+	if d := b.after(&Refused{RetryAfter: time.Hour}); d > 10*time.Minute {
+		t.Errorf("a page that says an hour keeps the atom away for %v", d)
+	}
 	if b.next != 5*time.Minute {
 		t.Error(b.next)
 	}

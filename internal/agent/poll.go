@@ -65,12 +65,13 @@ type backoff struct {
 func (b *backoff) reset() { b.next = 0 }
 
 // after gives the wait after one more failure. Where the other side said how
-// long to wait, it is that and the jitter.
+// long to wait, it is that and the jitter; not longer than after many failures,
+// for it may be the page of a proxy that said so.
 func (b *backoff) after(err error) time.Duration {
 	b.next = min(max(2*b.next, b.first), b.most)
 	wait := time.Duration(rand.Int64N(int64(b.next) + 1))
 	if r := (*Refused)(nil); errors.As(err, &r) {
-		wait += r.RetryAfter
+		wait += min(r.RetryAfter, b.most)
 	}
 	return wait
 }
