@@ -199,11 +199,17 @@ func (s *Service) WaitRecord(ctx context.Context, p Principal, request string, w
 		case <-ch:
 		case <-timer.C:
 			over = true
+		case <-s.leaving:
+			over = true
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
+
+// Leave has those who wait for a record answered at once with what there is,
+// now and from now on: the control plane is about to stop.
+func (s *Service) Leave() { s.leave.Do(func() { close(s.leaving) }) }
 
 // request finds one that the principal may see.
 func (s *Service) request(ctx context.Context, p Principal, id string) (*ExecutionRequest, error) {

@@ -55,6 +55,9 @@ type Service struct {
 	waiters waiters
 	asked   asked
 	refused refusals
+
+	leaving chan struct{} // closed by Leave
+	leave   sync.Once
 }
 
 // New makes a control plane on a store and reads what is there. It starts nothing.
@@ -72,7 +75,7 @@ func New(ctx context.Context, store Store, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{o: o, log: o.Log, store: store, box: box, state: newState(), lines: newLines(), rates: rates{limit: o.Rate, burst: o.Burst}}
+	s := &Service{o: o, log: o.Log, store: store, box: box, state: newState(), lines: newLines(), leaving: make(chan struct{}), rates: rates{limit: o.Rate, burst: o.Burst}}
 	if shared, ok := store.(Shared); ok {
 		s.shared = newSharing(shared)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"valence/cloud"
 	"valence/cloud/cloudtest"
@@ -299,6 +300,11 @@ func TestExecute(t *testing.T) {
 	}
 	if id, err := d.Execute(d.ctx, d.admin, cloud.ExecutionRequest{AtomID: atom, ProcessName: "other", IdempotencyKey: "k"}); !errors.Is(err, cloud.ErrConflict) {
 		t.Errorf("the same key for another process: %s, %v", id, err)
+	}
+	begin := time.Now()
+	d.Leave()
+	if r, err := d.WaitRecord(d.ctx, d.admin, first, time.Minute); r != nil || err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("who waits when it stops: %+v, %v after %v", r, err, time.Since(begin))
 	}
 	if err := d.CancelExecution(d.ctx, d.admin, first); err != nil {
 		t.Error(err)

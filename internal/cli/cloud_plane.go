@@ -115,6 +115,7 @@ func (p *plane) start(ctx context.Context) error {
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug), ConnContext: p.gate.Link, ConnState: p.gate.Unlink,
 	}
 	srv.RegisterOnShutdown(p.gate.Close) // polls that are held must not hold it up
+	srv.RegisterOnShutdown(p.service.Leave)
 	p.parts.start("server", func(ctx context.Context) error { return serveUntil(ctx, srv, ln) })
 	text, err := json.Marshal(p.address)
 	if err != nil {
@@ -246,13 +247,13 @@ func (p *plane) handler() http.Handler {
 }
 
 // asked lets a request through that brings an API token of the default
-// account: what is counted is about all accounts.
+// account that is not limited to environments: what is counted is about all.
 func (p *plane) asked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if _, err := p.service.Recognize(cloud.DefaultAccount, "", strings.TrimSpace(token)); err != nil {
+		if who, err := p.service.Recognize(cloud.DefaultAccount, "", strings.TrimSpace(token)); err != nil || len(who.Environments) > 0 {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="valence cloud"`)
-			http.Error(w, "Send an API token of the account "+cloud.DefaultAccount+" as Authorization: Bearer …", http.StatusUnauthorized)
+			http.Error(w, "Send an API token of the account "+cloud.DefaultAccount+", not limited to environments, as Authorization: Bearer …", http.StatusUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)

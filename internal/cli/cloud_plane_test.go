@@ -95,6 +95,34 @@ func TestAdminTokenIsMadeAgain(t *testing.T) {
 	stop()
 }
 
+// TestMetricsAreAboutAll: a token of one environment does not get what is counted
+// of all.
+func TestMetricsAreAboutAll(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "plane")
+	defer begin(t, &cloudRunCmd{Listen: "127.0.0.1:0", Data: data})()
+	expect(t, exitDone, "", "cloud", "environments", "make", "test", "--data", data)
+	a, _ := readCloudAddress(data)
+	for want, args := range map[int][]string{200: {}, 401: {"--environment", "test"}} {
+		var out, errs strings.Builder
+		if code := Main(append([]string{"cloud", "token", "--role", "viewer", "--name", "x", "--data", data}, args...), strings.NewReader(""), &out, &errs); code != exitDone {
+			t.Fatal(errs.String())
+		}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.URL+"/metrics", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(out.String()))
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%v: %d, want %d", args, resp.StatusCode, want)
+		}
+	}
+}
+
 // TestOtherSites: a browser that knows a token does nothing with it that another
 // site has it post; programs say nothing of sites.
 func TestOtherSites(t *testing.T) {
