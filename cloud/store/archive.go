@@ -24,8 +24,15 @@ func openArchives(dir string) (*archives, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return &archives{dir}, nil
+	halves, err := filepath.Glob(filepath.Join(dir, halfName)) // of a run that was killed
+	for _, half := range halves {
+		err = errors.Join(err, os.Remove(half))
+	}
+	return &archives{dir}, err
 }
+
+// halfName is what a file is called while it is written.
+const halfName = ".new-*"
 
 func (a *archives) path(sha string) (string, error) {
 	if !wire.IsPackageID(sha) {
@@ -53,7 +60,7 @@ func (s *Store) PutArchive(ctx context.Context, sha string, archive []byte) erro
 // writeFile writes a file that is there whole or not at all, also after a
 // power cut.
 func writeFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // created with mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), halfName) // created with mode 0600
 	if err != nil {
 		return err
 	}
@@ -128,15 +135,24 @@ func (s *Store) Backup(ctx context.Context, folder string) error {
 	if err != nil {
 		return fmt.Errorf("back up: %w", err)
 	}
+	var altered error
 	for _, n := range names {
 		if !wire.IsPackageID(n.Name()) {
 			continue
 		}
-		if err := s.copyArchive(ctx, n.Name(), target); err != nil {
+		err := s.copyArchive(ctx, n.Name(), target)
+		if _, gone := os.Stat(filepath.Join(s.archives.dir, n.Name())); errors.Is(gone, fs.ErrNotExist) {
+			continue // it was deleted meanwhile
+		}
+		if err != nil && !errors.Is(err, cloud.ErrAltered) {
 			return fmt.Errorf("back up: %w", err)
 		}
+		altered = errors.Join(altered, err)
 	}
-	return sqlitedb.SyncDir(folder)
+	if altered != nil {
+		altered = fmt.Errorf("the backup in %s has everything but this: %w", folder, altered)
+	}
+	return errors.Join(altered, sqlitedb.SyncDir(folder))
 }
 
 // copyArchive copies an archive that is what its name says into a folder.

@@ -102,3 +102,46 @@ func TestFolder(t *testing.T) {
 		t.Errorf("of a newer program: %v", err)
 	}
 }
+
+// One package that was altered does not keep the others from a backup, and a
+// half one that was being written is not left in the folder.
+func TestBackupOfAlteredPackages(t *testing.T) {
+	dir := t.TempDir()
+	st, stop := cloudtest.Open(t, dir)
+	var names []string
+	for _, text := range []string{"x", "y", "z"} {
+		archive, err := wire.Pack([]wire.PackFile{{Name: "a.yaml", Content: []byte(text)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, wire.PackageID(archive))
+		if err := st.PutArchive(t.Context(), wire.PackageID(archive), archive); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	half := filepath.Join(dir, "packages", ".new-1234")
+	for _, path := range []string{filepath.Join(dir, "packages", names[1]), half} {
+		if err := os.WriteFile(path, []byte("altered"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, _ = cloudtest.Open(t, dir)
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a half package stays: %v", err)
+	}
+	folder := filepath.Join(t.TempDir(), "copy")
+	if err := st.Backup(t.Context(), folder); !errors.Is(err, cloud.ErrAltered) {
+		t.Errorf("an altered package is not told: %v", err)
+	}
+	copied, _ := cloudtest.Open(t, folder)
+	for i, name := range names {
+		f, err := copied.Archive(t.Context(), name)
+		if (err == nil) != (i != 1) {
+			t.Errorf("%d: %v", i, err)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+}
