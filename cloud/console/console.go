@@ -179,9 +179,10 @@ func (c *console) known(route route) http.Handler {
 		}
 		p.From, _, _ = net.SplitHostPort(r.RemoteAddr)
 		v := &visit{r, p, csrfOf(secret)}
-		if wait, ok := c.Service.Rate(p.Account); !ok {
+		// Apart from the account's API: who looks what floods it must get in.
+		if wait, ok := c.Service.Rate("console " + p.TokenID); !ok {
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-			c.fail(w, v, &cloud.Error{Kind: cloud.ErrBusy, Text: "this account asks too often; wait a few seconds and load the page again"})
+			c.fail(w, v, &cloud.Error{Kind: cloud.ErrBusy, Text: "this token asks too often; wait a few seconds and load the page again"})
 			return
 		}
 		if r.Method == http.MethodPost {

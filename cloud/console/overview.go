@@ -1,6 +1,7 @@
 package console
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -92,7 +93,11 @@ func (c *console) overview(v *visit) (*answer, error) {
 			return nil, err
 		}
 	}
-	return &answer{page: "overview", title: "Overview", data: d, every: liveEvery}, nil
+	title := "Overview"
+	if len(f.problems) > 0 {
+		title = fmt.Sprintf("(%d) %s", len(f.problems), title)
+	}
+	return &answer{page: "overview", title: title, data: d, every: liveEvery}, nil
 }
 
 // wants reports whether an atom is one that is looked for.

@@ -176,6 +176,7 @@ var functions = template.FuncMap{
 	},
 	"list":      func(items ...any) []any { return items },
 	"plural":    plural,
+	"trigger":   func(kind string) string { return cmp.Or(triggers[kind], kind) },
 	"startedBy": func(kind string) string { return cmp.Or(starts[kind], kind) },
 	"lower":     strings.ToLower,
 	"millis":    func(generation int64) time.Time { return time.UnixMilli(generation) },
@@ -192,6 +193,9 @@ var functions = template.FuncMap{
 var starts = map[string]string{
 	"exec_manual": "a request", "exec_listener": "its listener", "exec_sched": "its schedule", "retry_manual": "a resubmission", "exec_handoff": "another process",
 }
+
+// triggers says in words what starts a process.
+var triggers = map[string]string{"listen": "web service", "schedule": "schedule", "subscribe": "subscription"}
 
 // cut shortens a text that may be of any length to so many characters.
 func cut(n int, text string) string {

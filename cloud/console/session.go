@@ -112,10 +112,6 @@ func (c *console) signIn(w http.ResponseWriter, r *http.Request) {
 		again(http.StatusForbidden, "This was sent from another site. Sign in here.")
 		return
 	}
-	if _, ok := c.Service.Rate(""); !ok { // of everybody who has not proved anything
-		again(http.StatusServiceUnavailable, "Too many ask at once. Try again in a few seconds.")
-		return
-	}
 	p, err := c.Service.Authenticate(r.Context(), "", "", strings.TrimSpace(r.PostFormValue("token")))
 	if errors.Is(err, cloud.ErrUnavailable) {
 		unavailable(w)

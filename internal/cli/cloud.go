@@ -114,7 +114,7 @@ func (c *cloudRunCmd) Run(s *streams) error {
 		log.Info("ready", "listen", p.address.URL, "after", time.Since(begin).String())
 	} else {
 		fmt.Fprintf(s.out, "valence %s control plane is ready after %s\n", version, span(time.Since(begin)))
-		fmt.Fprintf(s.out, "  address      %s\n", p.address.URL)
+		fmt.Fprintf(s.out, "  address      %s, with the console at /\n", p.address.URL)
 		fmt.Fprintf(s.out, "  data folder  %s%s\n", c.Data, p.tokenThere())
 		if p.database != "" {
 			fmt.Fprintf(s.out, "  database     %s\n", p.database)

@@ -103,6 +103,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	d.executes(id)
 	d.listens(atom, id)
 	d.harmless()
+	d.outage()
 	d.attacked(id)
 	d.views(id)
 }
@@ -198,6 +199,18 @@ func (d *desk) listens(a *atom, id string) {
 	press("Resume")
 	d.shows("live-atom", "RUNNING")
 	d.do("ask for the log", chromedp.Click("form[action*=log] button", chromedp.NodeVisible), chromedp.WaitVisible("#lines"))
+}
+
+// outage stops the control plane while somebody looks, and starts it again:
+// the page says so, goes on by itself, and nobody has to sign in.
+func (d *desk) outage() {
+	d.t.Helper()
+	d.open("/")
+	d.plane.stop()
+	d.until("the page does not say that it is old", `document.getElementById("stale").textContent.includes("does not answer") && !document.getElementById("stale").hidden`)
+	d.plane.start()
+	d.until("the page does not go on", `document.getElementById("stale").hidden`)
+	d.shows("who", "admin")
 }
 
 // attacked lets other sites, and a script in the page, try what they like.

@@ -19,25 +19,36 @@ type plane struct {
 	t    *testing.T
 	url  string
 	data string
+	stop func()
 }
 
 // startPlane starts a control plane and waits until it is ready.
 func startPlane(t *testing.T) *plane {
 	t.Helper()
 	p := &plane{t: t, data: t.TempDir()}
-	listen := freeAddress(t)
-	p.url = "http://" + listen
+	p.url = "http://" + freeAddress(t)
+	p.start()
+	return p
+}
+
+// start starts it, on its data; stop stops it.
+func (p *plane) start() {
+	t := p.t
+	t.Helper()
 	out := &output{}
-	cmd := exec.Command(binary, "cloud", "--listen", listen, "--data", p.data)
+	cmd := exec.Command(binary, "cloud", "--listen", strings.TrimPrefix(p.url, "http://"), "--data", p.data)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
-	t.Cleanup(func() {
+	p.stop = func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		<-ended
+	}
+	t.Cleanup(func() {
+		p.stop()
 		if t.Failed() {
 			t.Logf("the control plane's output:\n%s", out)
 		}
@@ -46,7 +57,7 @@ func startPlane(t *testing.T) *plane {
 		if resp, err := http.Get(p.url + "/readyz"); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				return p
+				return
 			}
 		}
 		if time.Now().After(end) {

@@ -58,7 +58,7 @@ function missed(gone) {
   stale.textContent = gone ? "This is gone, or is not yours to see any more. What you see is old." :
     "The control plane does not answer. What you see is from " + new Date(last).toISOString().slice(11, 19) + " UTC; it is asked again by itself. Atoms go on with what they have.";
   stale.hidden = false;
-  if (!gone) later(Math.min(slow, quick * 2 ** Math.min(failures, 4)));
+  if (!gone) later(Math.min(slow, quick * 2 ** Math.max(0, failures - 4)));
 }
 
 // take puts what is new into the parts of the page that live.
