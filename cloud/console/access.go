@@ -224,27 +224,63 @@ func (c *console) revokeToken(v *visit) (*answer, error) {
 
 // auditData is a page of the audit log.
 type auditData struct {
+	Text    string // that is looked for
 	Entries []cloud.AuditEntry
 	Older   string
 	Newest  bool
 }
 
+// maxEntries bounds how many a page looks through; then it goes on at Older.
+const maxEntries = 20_000
+
 func (c *console) audit(v *visit) (*answer, error) {
-	before, err := strconv.ParseInt(v.URL.Query().Get("before"), 10, 64)
+	q := v.URL.Query()
+	before, err := strconv.ParseInt(q.Get("before"), 10, 64)
 	if err != nil {
-		before = 0
+		before = 0 // the newest
 	}
-	entries, next, err := c.Service.AuditLog(v.Context(), v.p, before, pageSize)
-	if err != nil {
-		return nil, err
+	d := &auditData{Text: strings.TrimSpace(q.Get("q")), Newest: before == 0}
+	step := pageSize
+	if d.Text != "" {
+		step = 1000
 	}
-	d := &auditData{Entries: entries, Newest: before == 0}
-	if next != 0 {
-		d.Older = "/audit?before=" + strconv.FormatInt(next, 10)
+	for looked := 0; len(d.Entries) < pageSize && looked < maxEntries; looked += step {
+		entries, next, err := c.Service.AuditLog(v.Context(), v.p, before, step)
+		if err != nil {
+			return nil, err
+		}
+		before = next
+		for i, e := range entries {
+			if !mentions(e, d.Text) {
+				continue
+			}
+			if d.Entries = append(d.Entries, e); len(d.Entries) == pageSize && i+1 < len(entries) {
+				before = e.ID
+				break
+			}
+		}
+		if next == 0 {
+			break
+		}
+	}
+	if before != 0 {
+		q.Set("before", strconv.FormatInt(before, 10))
+		d.Older = "/audit?" + q.Encode()
 	}
 	a := &answer{page: "audit", title: "Audit log", data: d}
-	if d.Newest {
+	if d.Newest && d.Text == "" {
 		a.every = liveEvery
 	}
 	return a, nil
+}
+
+// mentions reports whether a text stands anywhere in an entry.
+func mentions(e cloud.AuditEntry, text string) bool {
+	text = strings.ToLower(text)
+	for _, field := range []string{e.Who, e.Action, e.Object, e.Detail, e.From} {
+		if strings.Contains(strings.ToLower(field), text) {
+			return true
+		}
+	}
+	return false
 }

@@ -455,3 +455,33 @@ func TestListenersOfAnEnvironment(t *testing.T) {
 		t.Errorf("%d, to %s", a.code, to)
 	}
 }
+
+// The audit log is looked through, and goes on where a page ends.
+func TestAudit(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Admin])
+	for n := range 130 {
+		if err := o.SetExtensions(t.Context(), o.Admin, "prod", []cloud.Extension{{Name: fmt.Sprintf("env.V%d", n), Set: true, Value: "x"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]int{"/audit": -1, "/audit?q=SET%20ENV.V": 130, "/audit?q=set%20env.V12": 11, "/audit?q=nobody-did-this": 0} {
+		total, last := 0, path
+		for ; last != ""; total++ {
+			a := v.get(t, last)
+			n := strings.Count(a.text, `<tr id="l-`)
+			if n > 100 || a.code != http.StatusOK {
+				t.Fatalf("%s: %d, %d entries", last, a.code, n)
+			}
+			older := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(a.text)
+			if total += n - 1; older == nil {
+				last = ""
+				continue
+			}
+			last = html.UnescapeString(older[1])
+		}
+		if want >= 0 && total != want || want < 0 && total < 140 {
+			t.Errorf("%s: %d entries, want %d", path, total, want)
+		}
+	}
+}

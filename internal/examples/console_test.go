@@ -103,6 +103,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	d.executes(id)
 	d.listens(atom, id)
 	d.harmless()
+	d.fits(id)
 	d.outage()
 	d.attacked(id)
 	d.views(id)
@@ -199,6 +200,22 @@ func (d *desk) listens(a *atom, id string) {
 	press("Resume")
 	d.shows("live-atom", "RUNNING")
 	d.do("ask for the log", chromedp.Click("form[action*=log] button", chromedp.NodeVisible), chromedp.WaitVisible("#lines"))
+}
+
+// fits holds that every page can be used on a phone, with a keyboard, and by
+// who hears it: nothing is wider than the window, and what can be filled in or
+// pressed has a name.
+func (d *desk) fits(id string) {
+	d.t.Helper()
+	for width, scrolls := range map[int64]string{390: "nav, .unseen", 1280: "nav, .unseen, .scroll"} {
+		d.do("change the window", chromedp.EmulateViewport(width, 844))
+		for _, path := range []string{"/", "/environments", "/environments/prod", "/listeners", "/executions", "/execute", "/execute?atom=" + id, "/join", "/tokens", "/audit", "/atoms/" + id, "/atoms/" + id + "/revoke"} {
+			d.open(path)
+			d.is(fmt.Sprintf("what is wider than %d on %s", width, path), "", `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("`+scrolls+`")).map(e => e.outerHTML.slice(0, 80)).slice(0, 3).join("\n")`)
+			d.is("what has no name on "+path, "", `[...document.querySelectorAll("input:not([type=hidden]), select, textarea")].filter(e => !e.labels.length && !e.ariaLabel).concat([...document.querySelectorAll("button:not([hidden]), a")].filter(e => !e.textContent.trim() && !e.ariaLabel)).map(e => e.outerHTML).join("\n")`)
+			d.is("headings of "+path, "1", `String(document.querySelectorAll("h1").length)`)
+		}
+	}
 }
 
 // outage stops the control plane while somebody looks, and starts it again:
