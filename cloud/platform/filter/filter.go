@@ -225,29 +225,27 @@ func (e *Expression) match(value func(string) (string, bool)) bool {
 	return c(0) <= 0 // LessThanOrEqual, the last
 }
 
-// like matches a pattern in which % stands for any text, in time of the
-// product of both lengths at most.
+// like matches a pattern in which % stands for any text. It looks for each piece
+// behind the one before: whoever asks cannot make it go back and forth.
 func like(pattern, s string) bool {
-	p, i, star, from := 0, 0, -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '%':
-			star, from = p, i
-			p++
-		case p < len(pattern) && pattern[p] == s[i]:
-			p++
-			i++
-		case star >= 0:
-			from++
-			p, i = star+1, from
-		default:
+	pieces := strings.Split(pattern, "%")
+	last := len(pieces) - 1
+	if last == 0 {
+		return pattern == s
+	}
+	s, begins := strings.CutPrefix(s, pieces[0])
+	s, ends := strings.CutSuffix(s, pieces[last])
+	if !begins || !ends {
+		return false
+	}
+	for _, piece := range pieces[1:last] {
+		at := strings.Index(s, piece)
+		if at < 0 {
 			return false
 		}
+		s = s[at+len(piece):]
 	}
-	for p < len(pattern) && pattern[p] == '%' {
-		p++
-	}
-	return p == len(pattern)
+	return true
 }
 
 // sortKey is a value in the form it compares in.

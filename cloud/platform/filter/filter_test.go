@@ -3,6 +3,7 @@ package filter
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"valence/cloud/platform/codec"
 )
@@ -143,8 +144,29 @@ func TestPushdown(t *testing.T) {
 	}
 }
 
+// TestLikeIsBounded holds that whoever asks and whoever is asked about cannot
+// together keep a filter busy.
 func TestLikeIsBounded(t *testing.T) {
-	if like(strings.Repeat("%a", 2000)+"b", strings.Repeat("a", 4000)) {
+	begin := time.Now()
+	if like(strings.Repeat("%a", 2000)+"b", strings.Repeat("a", 4000)) || like("%"+strings.Repeat("a", 4000)+"b%", strings.Repeat("a", 1<<20)) {
 		t.Error("it matches")
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestLike(t *testing.T) {
+	for _, c := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true}, {"", "a", false}, {"%", "", true}, {"%", "ab", true}, {"%%", "ab", true}, {"a", "a", true}, {"a", "ab", false},
+		{"a%", "ab", true}, {"%b", "ab", true}, {"%a", "ab", false}, {"a%a", "a", false}, {"a%a", "aa", true}, {"a%b%c", "aXbYc", true},
+		{"a%b%c", "acb", false}, {"%b%b%", "abab", true}, {"%b%b%", "ab", false}, {"ab%ba", "aba", false}, {"_", "a", false}, {"%a%a", "ba", false},
+	} {
+		if got := like(c.pattern, c.s); got != c.want {
+			t.Errorf("%q like %q: %v", c.s, c.pattern, got)
+		}
 	}
 }
