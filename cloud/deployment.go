@@ -58,6 +58,7 @@ func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deploy
 		if next.ListenerStatus == before.ListenerStatus && string(next.Statement) == string(before.Statement) {
 			return next, nil
 		}
+		next.Revision = s.revision()
 		c.put(&next)
 		s.touch(c, e)
 		c.audit(p, "deployment.create", next.ID, detail+" again")
@@ -68,13 +69,17 @@ func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deploy
 		old.Active = false
 		c.put(&old)
 	}
-	if d.ListenerStatus == "" {
+	said := d.ListenerStatus != ""
+	if !said {
 		d.ListenerStatus = Running
 		if before != nil {
-			d.ListenerStatus = before.ListenerStatus
+			d.ListenerStatus, d.Revision = before.ListenerStatus, before.Revision
 		}
 	}
 	d.ID, d.Account, d.EnvironmentID, d.By, d.Created, d.Active, d.Results = newID(), p.Account, e.ID, p.User, time.Now().UTC(), true, nil
+	if said {
+		d.Revision = s.revision()
+	}
 	c.put(&d)
 	s.touch(c, e)
 	c.audit(p, "deployment.create", d.ID, detail)

@@ -149,16 +149,19 @@ func (s *Service) triggerOf(a *Atom, c *Component) (t Trigger, known bool) {
 }
 
 // switched gives when operators paused or resumed triggers of an atom, by
-// process. The caller holds changing or mu.
+// process, or when a deployment paused them. The caller holds changing or mu.
 func (s *Service) switched(a *Atom) map[string]int64 {
-	if len(a.Switched) == 0 {
-		return nil
-	}
 	all := map[string]int64{}
 	for _, c := range s.deployedTo(a.ID) {
+		d := s.state.active[s.environmentID(a.ID)][c.Project]
 		if n := a.Switched[c.Name]; n > 0 {
 			all[c.Name] = n
+		} else if d.ListenerStatus == Paused && d.Revision > 0 {
+			all[c.Name] = d.Revision
 		}
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	return all
 }

@@ -195,3 +195,32 @@ func TestRetiredIsOffline(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A deployment that says how its triggers are to stand says so anew; one that
+// does not say goes on with what was said.
+func TestDeploymentThatPausesIsAWord(t *testing.T) {
+	d, _ := open(t, t.TempDir())
+	atom := d.enrol(t, "prod", "edge-01")
+	x := d.upload(t, "1", clocks)
+	word := func(x cloud.Package, status string) int64 {
+		t.Helper()
+		if _, err := d.Deploy(d.ctx, d.admin, cloud.Deployment{PackageID: x.ID, EnvironmentID: "prod", ListenerStatus: status}); err != nil {
+			t.Fatal(err)
+		}
+		return d.desired(t, atom).Switched["nightly"]
+	}
+	first := word(x, cloud.Paused)
+	if first == 0 {
+		t.Error("it is no word")
+	}
+	next := d.upload(t, "2", clocks+"# 2\n")
+	if same := word(next, ""); same != first {
+		t.Errorf("%d, want %d", same, first)
+	}
+	if again := word(x, cloud.Paused); again <= first {
+		t.Errorf("%d is not after %d", again, first)
+	}
+	if none := word(next, cloud.Running); none != 0 {
+		t.Errorf("%d", none)
+	}
+}

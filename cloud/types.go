@@ -170,6 +170,7 @@ type Deployment struct {
 	Created        time.Time          `json:"created"`
 	Active         bool               `json:"active"`
 	ListenerStatus string             `json:"listener_status"`
+	Revision       int64              `json:"revision,omitempty"`  // in which ListenerStatus was said
 	Statement      []byte             `json:"statement,omitempty"` // for this environment, in place of the package's
 	Signature      []byte             `json:"signature,omitempty"`
 	Results        []DeploymentResult `json:"-"`

@@ -47,6 +47,10 @@ var extensionsObject = &object[extensions]{
 	},
 	Update: updateExtensions,
 	Extra:  encodeExtensions,
+	Also: doc{"partial": doc{"type": "boolean", "writeOnly": true, "description": "What is not named stays as it is."},
+		"properties":        objectOf(nil, doc{"property": array(texts("name", "value"))}),
+		"connections":       objectOf(nil, doc{"connection": array(objectOf(nil, doc{"id": doc{"type": "string"}, "field": array(texts("id", "value"))}))}),
+		"processProperties": objectOf(nil, doc{"ProcessProperty": array(objectOf(nil, doc{"id": doc{"const": secretComponent}, "ProcessPropertyValue": array(texts("key", "value"))}))})},
 }
 
 func getExtensions(c *call, id string) (extensions, error) {

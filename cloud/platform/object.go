@@ -66,8 +66,10 @@ type object[T any] struct {
 	// Page stands in for List where there is too much to list. It gives those
 	// that pass; what it can, it hands down of the filter.
 	Page func(c *call, f filter.Filter, passes func(T) bool, cursor string) (page[T], error)
-	// Extra gives what an object holds beside its properties: objects of objects.
+	// Extra gives what an object holds beside its properties: objects of objects;
+	// Also describes them, by name.
 	Extra func(c *call, v T) []codec.Field
+	Also  map[string]any
 }
 
 // page is a part of what a query finds.
@@ -87,7 +89,8 @@ type description struct {
 	Name, ID, Doc string
 	Properties    []described
 	Rules         map[verb]cloud.Action
-	Unavailable   string // why all of its endpoints answer 501
+	Also          map[string]any // schemas of what is beside the properties
+	Unavailable   string         // why all of its endpoints answer 501
 }
 
 // described is a property without its type.
@@ -101,7 +104,7 @@ type described struct {
 }
 
 func (o *object[T]) describe() description {
-	d := description{Name: o.Name, ID: o.ID, Doc: o.Doc, Rules: o.Rules}
+	d := description{Name: o.Name, ID: o.ID, Doc: o.Doc, Rules: o.Rules, Also: o.Also}
 	for _, p := range o.Properties {
 		d.Properties = append(d.Properties, described{Name: p.Name, Doc: p.Doc, Type: p.Type, Write: p.Write, Required: p.Required,
 			Filter: p.Filter, Answered: !p.Hidden, Long: p.Long, Enum: p.Enum})

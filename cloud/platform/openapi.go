@@ -2,6 +2,7 @@ package platform
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -58,6 +59,23 @@ func describeAPI(all []endpoint) []byte {
 
 func ref(schema string) doc { return doc{"$ref": "#/components/schemas/" + schema} }
 
+func objectOf(required []string, properties doc) doc {
+	out := doc{"type": "object", "properties": properties}
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	return out
+}
+
+// texts describes an object of texts.
+func texts(names ...string) doc {
+	properties := doc{}
+	for _, n := range names {
+		properties[n] = doc{"type": "string"}
+	}
+	return objectOf(nil, properties)
+}
+
 func array(items doc) doc { return doc{"type": "array", "items": items} }
 
 // schemaOf describes an object by its properties.
@@ -86,6 +104,7 @@ func schemaOf(d description) doc {
 		}
 		properties[p.Name] = s
 	}
+	maps.Copy(properties, d.Also)
 	return doc{"type": "object", "description": d.Doc + " Its id is " + d.ID + ".", "properties": properties}
 }
 
@@ -101,13 +120,7 @@ func resultOf(item doc) doc {
 // commonSchemas are those that no object's table holds.
 func commonSchemas() doc {
 	text := doc{"type": "string"}
-	object := func(required []string, properties doc) doc {
-		out := doc{"type": "object", "properties": properties}
-		if len(required) > 0 {
-			out["required"] = required
-		}
-		return out
-	}
+	object := objectOf
 	return doc{
 		"Error":       object([]string{"message"}, doc{"@type": doc{"const": "Error"}, "message": text}),
 		"QueryConfig": object(nil, doc{"QueryFilter": object(nil, doc{"expression": ref("Expression")})}),

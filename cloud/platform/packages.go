@@ -179,6 +179,7 @@ var deploymentObject = &object[deployed]{
 	},
 	Delete: func(c *call, id string) error { return c.service.Undeploy(c.ctx, c.who, id) },
 	Extra:  atomResults,
+	Also:   doc{"atomResult": array(texts("atomId", "state", "detail", "date"))},
 }
 
 // atomResults tells what became of a deployment on each atom.

@@ -45,6 +45,7 @@ var roleObject = &object[cloud.Role]{
 	},
 	List:  func(c *call) ([]cloud.Role, error) { return c.service.Roles(c.ctx, c.who) },
 	Extra: encodePrivileges,
+	Also:  doc{"Privileges": objectOf(nil, doc{"Privilege": array(texts("name"))})},
 }
 
 // encodePrivileges lists what a role adds to its parent, by the names that the

@@ -70,6 +70,8 @@ var schedulesObject = &object[cloud.ScheduleState]{
 	),
 	Rules: map[verb]cloud.Action{verbGet: "schedule.read", verbBulk: "schedule.read", verbQuery: "schedule.read", verbUpdate: "schedule.update"},
 	Key:   scheduleKey, Get: getSchedule, List: listSchedules, Update: updateSchedules, Extra: encodeSchedules,
+	Also: doc{"Schedule": array(texts("minutes", "hours", "daysOfWeek", "daysOfMonth", "months", "years")),
+		"Retry": objectOf(nil, doc{"Schedule": array(doc{"type": "object"}), "maxRetry": doc{"type": "integer"}})},
 }
 
 var scheduleStatusObject = &object[cloud.ScheduleState]{

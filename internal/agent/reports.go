@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -151,13 +152,23 @@ func (a *Agent) keep(ctx context.Context, items []outgoing) bool {
 // maxAttached bounds a document in a report.
 const maxAttached = 256 << 10
 
-// attach adds the reply of an execution to its report.
+// attach adds the reply of an execution to its report, or, where it has none,
+// its last document.
 func (a *Agent) attach(ctx context.Context, r *wire.ExecutionReport) {
 	v, err := a.atom.Show(ctx, r.Execution)
-	if err != nil || v.Reply == nil {
+	if err != nil {
 		return
 	}
-	if text, err := json.Marshal(v.Reply); err == nil && len(text) <= maxAttached {
+	last := v.Reply
+	for i := len(v.Steps) - 1; i >= 0 && last == nil; i-- {
+		if s := &v.Steps[i]; s.Outcome == "ok" && !strings.Contains(s.Path, ".") { // not of a branch, or an element of a loop
+			last = s.Document
+		}
+	}
+	if last == nil {
+		return
+	}
+	if text, err := json.Marshal(last); err == nil && len(text) <= maxAttached {
 		r.Document = text
 	}
 }

@@ -228,3 +228,24 @@ func TestPurgeSetting(t *testing.T) {
 		t.Errorf("kept for %s", got)
 	}
 }
+
+// Documents leave the atom only where the environment says so: then the reply
+// of a requested execution, or its last document.
+func TestDocumentsOnlyIfTheEnvironmentSaysSo(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	start(t, p, data, nil, nil)
+	pack := p.pack("a.yaml", "process: one\nsteps:\n  - map: { got: \"${props.n}\" }\n  - for_each: \"${[1, 2]}\"\n    steps:\n      - map: { inner: 1 }\n  - log: x\n")
+	p.deploy(1, pack, nil)
+	p.waitResult(1, "active")
+	p.execute(1, "executionrecord-1", "one")
+	if x := p.waitReport("executionrecord-1"); len(x.Document) > 0 {
+		t.Errorf("%s left the atom", x.Document)
+	}
+	p.deploy(2, pack, func(d *wire.Desired) { d.Policy.SendDocuments = true })
+	p.waitResult(2, "active")
+	p.execute(2, "executionrecord-2", "one")
+	if x := p.waitReport("executionrecord-2"); !strings.Contains(string(x.Document), `{"got":"1"}`) {
+		t.Errorf("the document is %s", x.Document)
+	}
+}

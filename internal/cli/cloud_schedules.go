@@ -47,7 +47,7 @@ func (c *cloudScheduleListCmd) Run(s *streams) error {
 		}
 	}
 	return c.get(s, c.JSON, "/schedules?"+url.Values{"atom": {c.Atom}}.Encode(), &list, func() *table {
-		t := &table{head: []string{"ATOM", "PROCESS", "CRON", "TIMEZONE", "NEXT", ""}}
+		t := &table{head: []string{"ATOM", "PROCESS", "CRON", "TIMEZONE", "NEXT", "STATE"}}
 		for _, x := range list.Schedules {
 			next, state := "", "off"
 			if !x.NextDue.IsZero() {
