@@ -19,6 +19,7 @@ type listenersData struct {
 	Pages                      pages
 	Back                       string
 	Running, Paused, Differ    int
+	Untold                     int // the atom has not told how they stand
 }
 
 // listenerRow is the trigger of a process on an atom.
@@ -83,6 +84,8 @@ func (r listenerRow) order() int {
 
 func (d *listenersData) count(r listenerRow) {
 	switch {
+	case r.State == "":
+		d.Untold++
 	case !r.Settled():
 		d.Differ++
 	case r.Wanted == cloud.Paused:
@@ -95,9 +98,9 @@ func (d *listenersData) count(r listenerRow) {
 func (d *listenersData) wants(r listenerRow) bool {
 	switch d.Mode {
 	case "running":
-		return r.Settled() && r.Wanted == cloud.Running
+		return r.State == cloud.Running && r.Settled()
 	case "paused":
-		return r.Settled() && r.Wanted == cloud.Paused
+		return r.Settled() && r.Wanted == cloud.Paused // also where the atom has not told
 	case "differs":
 		return !r.Settled()
 	}

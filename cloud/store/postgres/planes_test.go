@@ -231,6 +231,44 @@ func TestRevokedEverywhere(t *testing.T) {
 	}
 }
 
+// Whoever signed in at one is known at the other at once, and is not any more
+// the moment that the session, or its token, has ended at either.
+func TestSessionsEverywhere(t *testing.T) {
+	c := start(t)
+	ctx := t.Context()
+	token, err := c.a.CreateToken(ctx, c.a.Admin, cloud.Token{Name: "x", Role: cloud.Viewer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, end := range map[string]func(p cloud.Principal, secret string) error{
+		"signed out":            func(p cloud.Principal, secret string) error { return c.b.SignOut(ctx, p, secret) },
+		"the token was revoked": func(cloud.Principal, string) error { return c.b.DeleteToken(ctx, c.b.Admin, token.ID) },
+	} {
+		p, err := c.a.Authenticate(ctx, "", "", token.Secret)
+		if err != nil { // the token went in the round before
+			if token, err = c.a.CreateToken(ctx, c.a.Admin, cloud.Token{Name: "x", Role: cloud.Viewer}); err == nil {
+				p, err = c.a.Authenticate(ctx, "", "", token.Secret)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, err := c.a.SignIn(ctx, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who, err := c.b.Session(ctx, secret); err != nil || who.User != "x" {
+			t.Errorf("%s: a session that the other one has just begun: %+v, %v", name, who, err)
+		}
+		if err := end(p, secret); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.a.Session(ctx, secret); !errors.Is(err, cloud.ErrUnauthenticated) {
+			t.Errorf("%s at the other one: %v", name, err)
+		}
+	}
+}
+
 // What may be done once is done once, however many do it at either.
 func TestOnce(t *testing.T) {
 	c := start(t)
