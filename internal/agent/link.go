@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -126,11 +127,29 @@ func newClient(ca string) (*http.Client, error) {
 	return &http.Client{
 		Transport: &http.Transport{
 			// Only HTTP/1.1: a request that gets no answer ends its connection, so one that was cut silently is not used again.
-			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: config,
+			Proxy: http.ProxyFromEnvironment, OnProxyConnectResponse: ProxyAnswer, DialContext: dialer.DialContext, TLSClientConfig: config,
 			TLSHandshakeTimeout: 15 * time.Second, IdleConnTimeout: 2 * time.Minute, MaxConnsPerHost: 1, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
+}
+
+// ProxyError is the answer of a proxy that does not connect us.
+type ProxyError struct {
+	Host   string // of the proxy, with its port
+	Status int
+}
+
+func (e *ProxyError) Error() string {
+	return fmt.Sprintf("the proxy %s does not connect us: %d %s", e.Host, e.Status, http.StatusText(e.Status))
+}
+
+// ProxyAnswer is an OnProxyConnectResponse that gives a ProxyError.
+func ProxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &ProxyError{Host: proxy.Host, Status: resp.StatusCode}
 }
 
 const counterBlock = 1 << 20

@@ -69,6 +69,10 @@ func (r *remote) client() (*client, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, failed("valence run in the folder of the atom, or --data DIR with its data folder", "there is no admin token at %s", path)
+	case errors.Is(err, console.ErrOpenToOthers) && r.TokenFile != "":
+		return nil, failed("chmod 600 "+path, "the token in %s may be read by others", path)
+	case errors.Is(err, fs.ErrPermission) && r.TokenFile == "":
+		return nil, notOwner(r.Data)
 	case err != nil:
 		return nil, failed("valence run again, which makes a new one", "%v", err)
 	}

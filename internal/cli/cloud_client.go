@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"valence/cloud/operator"
+	"valence/internal/agent"
 	"valence/internal/console"
 )
 
@@ -40,6 +41,9 @@ func (r *cloudRemote) client() (*cloudClient, error) {
 	}
 	if c.base == "" {
 		running, ok := readCloudAddress(r.Data)
+		if err := closed(r.Data, cloudAddressFile); !ok && err != nil {
+			return nil, err
+		}
 		if !ok {
 			return nil, failed("valence cloud --data "+r.Data+", or --url URL if it runs elsewhere", "no control plane runs on the data folder %s", r.Data)
 		}
@@ -53,12 +57,19 @@ func (r *cloudRemote) client() (*cloudClient, error) {
 		return nil, usage("--url https://"+u.Host, "%s is not on this machine: without https the token could be read on its way", c.base)
 	}
 	c.base = strings.TrimSuffix(c.base, "/")
+	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, usage("--url "+u.Scheme+"://"+u.Host, "the address %q must hold nothing but https://, the host and the port", c.base)
+	}
+	c.unreachable = func(err error) error { return way(c.base, err) }
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.OnProxyConnectResponse = agent.ProxyAnswer
+	c.http.Transport = transport
 	if r.CA != "" {
 		roots, err := certificates(r.CA)
 		if err != nil {
 			return nil, err
 		}
-		c.http.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	if c.token = os.Getenv("VALENCE_CLOUD_TOKEN"); c.token != "" && r.TokenFile == "" {
 		return c, nil
@@ -71,10 +82,20 @@ func (r *cloudRemote) client() (*cloudClient, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, failed("--data DIR with the control plane's data folder, --token-file FILE, or VALENCE_CLOUD_TOKEN", "there is no token at %s", path)
+	case errors.Is(err, console.ErrOpenToOthers) && r.TokenFile != "":
+		return nil, failed("chmod 600 "+path, "the token in %s may be read by others", path)
+	case errors.Is(err, fs.ErrPermission) && r.TokenFile == "":
+		return nil, notOwner(r.Data)
 	case err != nil:
 		return nil, failed("--token-file FILE", "%v", err)
 	}
 	return c, nil
+}
+
+// tokenRefused tells what to do where a token is not accepted.
+func tokenRefused(account string) error {
+	return failed("an admin's valence cloud token list, for when it ends; --account, --token-file or --data of the control plane that answers there",
+		"the control plane does not accept this token for the account %s: it is wrong, has expired, or was revoked", account)
 }
 
 // loopback reports whether a host is this machine.
@@ -102,13 +123,15 @@ func (c *cloudClient) call(ctx context.Context, method, path string, in, out any
 // refused gives an answer that is no success as an error that tells what to do.
 func (c *cloudClient) refused(status int, text []byte) error {
 	r := &refusal{}
-	if json.Unmarshal(text, r) != nil || r.Detail == "" {
+	if err := json.Unmarshal(text, r); (err != nil || r.Detail == "") && status < 500 {
+		return noPlane(c.base, status)
+	} else if err != nil || r.Detail == "" {
 		r.Detail = "the control plane answered " + http.StatusText(status)
 	}
 	detail := lower(strings.TrimSuffix(r.Detail, "."))
 	switch {
 	case status == http.StatusUnauthorized:
-		return failed("--account, --token-file or --data of the control plane that answers there", "the control plane does not accept this token for the account %s", c.account)
+		return tokenRefused(c.account)
 	case status == http.StatusForbidden:
 		return wrong("a token of that role", "%s", detail)
 	case status == http.StatusServiceUnavailable:

@@ -78,6 +78,9 @@ func openPlane(o *cloudRunCmd, log *slog.Logger) (*plane, error) {
 		return nil, failed("stop that one, or --data DIR with another folder", "another control plane runs on the data folder: %v", locked)
 	}
 	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, notOwner(o.Data)
+		}
 		return nil, failed("--data DIR with another folder, or a backup", "the data folder %s cannot be opened: %v", o.Data, err)
 	}
 	p.store = st

@@ -2,13 +2,18 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"valence/internal/agent"
 )
 
 // begin starts a control plane; the function stops it.
@@ -44,7 +49,18 @@ func TestControlPlaneWithTLS(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "plane")
 	stop := begin(t, &cloudRunCmd{Listen: "0.0.0.0:0", Data: data, TLSCert: cert, TLSKey: key})
 	expect(t, exitDone, "admin", "cloud", "token", "list", "--data", data, "--ca", cert)
-	expect(t, exitFailed, "no control plane answers at https://127.0.0.1:", "cloud", "token", "list", "--data", data)
+	expect(t, exitFailed, "try: --ca FILE with the certificate of its authority", "cloud", "token", "list", "--data", data)
+	at, _ := readCloudAddress(data)
+	plain := strings.Replace(at.URL, "https:", "http:", 1)
+	expect(t, exitFailed, "it may be one that asks for TLS\ntry: "+at.URL, "cloud", "token", "list", "--data", data, "--url", plain)
+	expect(t, exitUsage, "try: --url "+at.URL+"\n", "cloud", "token", "list", "--data", data, "--url", at.URL+"/api/rest/v1/default")
+	expect(t, exitFailed, "it may be one that asks for TLS\ntry: "+at.URL, "join", plain, "--token", "vi_x", "--data", t.TempDir())
+	token := filepath.Join(t.TempDir(), "ci.token")
+	if err := os.WriteFile(token, []byte("vt_01234567890123456789012345678901234567890"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, exitFailed, "may be read by others\ntry: chmod 600 "+token, "cloud", "token", "list", "--data", data, "--ca", cert, "--token-file", token)
+	expect(t, exitFailed, "is wrong, has expired, or was revoked", "deploy", "../../examples/xml-to-json", "--to", at.URL, "--ca", cert, "--environment", "x", "--version", "1", "--token-file", token)
 
 	// A certificate that replaces it is taken without a restart.
 	before, err := os.ReadFile(cert)
@@ -70,7 +86,7 @@ func TestControlPlaneWithTLS(t *testing.T) {
 			t.Fatalf("the new certificate is not taken: %s", &errs)
 		}
 	}
-	expect(t, exitFailed, "no control plane answers", "cloud", "token", "list", "--data", data, "--ca", old)
+	expect(t, exitFailed, "try: --ca FILE", "cloud", "token", "list", "--data", data, "--ca", old)
 	stop()
 }
 
@@ -151,6 +167,26 @@ func TestOtherSites(t *testing.T) {
 			if got := resp.StatusCode; got != want && !(want == 200 && got == http.StatusConflict) {
 				t.Errorf("%s with %s: %d, want %d", path, header, got, want)
 			}
+		}
+	}
+}
+
+// What a proxy says is told as what the proxy said.
+func TestProxyThatDoesNotConnect(t *testing.T) {
+	status := http.StatusProxyAuthRequired
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	defer proxy.Close()
+	host := strings.TrimPrefix(proxy.URL, "http://")
+	err := &url.Error{Op: "Post", Err: &agent.ProxyError{Host: host, Status: status}}
+	if said := reachError("https://cloud.example", err); !strings.Contains(said.Error(), "the proxy "+host+" does not connect us: 407") {
+		t.Error(said)
+	}
+	u, _ := url.Parse(proxy.URL)
+	for _, status = range []int{http.StatusProxyAuthRequired, http.StatusForbidden} {
+		c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(u), OnProxyConnectResponse: agent.ProxyAnswer}}
+		_, err := c.Get("https://cloud.example")
+		if refused := (*agent.ProxyError)(nil); !errors.As(err, &refused) || refused.Status != status || refused.Host != host {
+			t.Errorf("%v", err)
 		}
 	}
 }

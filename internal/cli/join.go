@@ -2,13 +2,9 @@ package cli
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,37 +146,4 @@ func (c *joinCmd) tell(s *streams, id *agent.Identity) error {
 	}
 	fmt.Fprintf(s.out, "start it: valence run --data %s\n", filepath.ToSlash(c.Data))
 	return nil
-}
-
-// reachError tells what to do where a control plane does not do what was asked.
-func reachError(address string, err error) error {
-	refused := (*agent.Refused)(nil)
-	if errors.As(err, &refused) {
-		switch {
-		case strings.HasSuffix(refused.Code, "_token"):
-			return wrong("valence cloud install-token, for a new one", "%s", refused.Refusal.Error)
-		case refused.Code == "" && refused.Status == http.StatusNotFound:
-			return failed("the address of a control plane", "what answers at %s is no control plane", address)
-		case refused.Status == http.StatusServiceUnavailable || refused.Status == http.StatusTooManyRequests:
-			return failed("the same again in a few seconds", "%v", err)
-		}
-		return advised(refused.Refusal.Error)
-	}
-	authority, invalid := (x509.UnknownAuthorityError{}), (x509.HostnameError{})
-	if errors.As(err, &authority) {
-		return failed("--ca FILE with the certificate of its authority", "the certificate of %s is of an authority that this machine does not trust", address)
-	}
-	if expired := (x509.CertificateInvalidError{}); errors.As(err, &expired) && expired.Reason == x509.Expired {
-		return failed("a renewed certificate there, or the right time on this machine", "the certificate of %s is not valid now: %v", address, expired)
-	}
-	if errors.As(err, &invalid) {
-		return failed("the name that is in its certificate", "%v", invalid)
-	}
-	if cause := (*url.Error)(nil); errors.As(err, &cause) {
-		err = cause.Err
-	}
-	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
-		return failed("the address of a control plane; HTTPS_PROXY=… where only a proxy is let out", "%v", err)
-	}
-	return failed("whether it runs, and whether this machine is let out to it (HTTPS_PROXY=…)", "%s does not answer: %v", address, err)
 }

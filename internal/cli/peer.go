@@ -18,6 +18,7 @@ type peer struct {
 	base, token string
 	what, start string // what it is, and how to start or find it
 	http        *http.Client
+	unreachable func(error) error // what to do where no answer came; nil where it is not known
 }
 
 // ask makes one call and gives the status and the body of the answer, whatever
@@ -41,6 +42,11 @@ func (p *peer) ask(ctx context.Context, method, path string, in any) (int, json.
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
+		if p.unreachable != nil {
+			if said := p.unreachable(err); said != nil {
+				return 0, nil, said
+			}
+		}
 		if cause := (*url.Error)(nil); errors.As(err, &cause) {
 			err = cause.Err
 		}

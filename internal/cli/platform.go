@@ -27,6 +27,7 @@ type planeFlags struct {
 // platformAPI is the platform API of one account.
 type platformAPI struct {
 	address string
+	account string
 	base    string
 	token   string
 	http    *http.Client
@@ -40,7 +41,7 @@ func (f *planeFlags) open() (*platformAPI, error) {
 	if err != nil {
 		return nil, usage("--to https://cloud.example", "%v", err)
 	}
-	p := &platformAPI{address: address, base: address + "/api/rest/v1/" + f.Account + "/", token: os.Getenv("VALENCE_CLOUD_TOKEN")}
+	p := &platformAPI{address: address, account: f.Account, base: address + "/api/rest/v1/" + f.Account + "/", token: os.Getenv("VALENCE_CLOUD_TOKEN")}
 	if f.TokenFile != "" {
 		text, err := os.ReadFile(f.TokenFile)
 		if err != nil {
@@ -52,6 +53,7 @@ func (f *planeFlags) open() (*platformAPI, error) {
 		return nil, usage("--token-file FILE, with a token that valence cloud token --role deployer makes", "the control plane asks for an API token")
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.OnProxyConnectResponse = agent.ProxyAnswer
 	if f.CA != "" {
 		roots, err := certificates(f.CA)
 		if err != nil {
@@ -113,13 +115,16 @@ func (p *platformAPI) once(ctx context.Context, method, path string, body []byte
 		Message string `json:"message"`
 	}{}
 	if json.Unmarshal(text, &said) != nil || said.Message == "" {
+		if resp.StatusCode < 500 {
+			return nil, 0, noPlane(p.address, resp.StatusCode)
+		}
 		said.Message = fmt.Sprintf("%s answered %d %s", p.address, resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized:
-		return nil, 0, failed("--account and --token-file that belong together", "the control plane does not accept this token")
+		return nil, 0, tokenRefused(p.account)
 	case http.StatusForbidden:
-		return nil, 0, wrong("a token with the role deployer, or of this environment", "%s", said.Message)
+		return nil, 0, wrong("a token of that role: an admin makes one with valence cloud token --role ROLE", "%s", said.Message)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return nil, time.Second << min(max(len(resp.Header.Get("Retry-After")), 1)-1, 2), failed("the same again in a few seconds", "%s", said.Message)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -348,6 +349,9 @@ func addressError(flag, addr string, err error) error {
 func openError(folder string, err error) error {
 	if locked := (*sqlitedb.LockedError)(nil); errors.As(err, &locked) {
 		return failed("stop that atom, or --data DIR with another folder", "another atom runs on the data folder: %v", locked)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return notOwner(folder)
 	}
 	return failed("--data DIR with another folder, or a backup", "the data folder %s cannot be opened: %v", folder, err)
 }

@@ -33,6 +33,9 @@ func Token(folder string) (string, error) {
 	return token, nil
 }
 
+// ErrOpenToOthers tells that a token is not used because others may read it.
+var ErrOpenToOthers = errors.New("may be read by others")
+
 // ReadToken reads a token file.
 func ReadToken(path string) (string, error) {
 	info, err := os.Stat(path)
@@ -40,7 +43,7 @@ func ReadToken(path string) (string, error) {
 		return "", err
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s may be read by others (mode %04o): delete it, so that a new one is made, or chmod 600 it", path, info.Mode().Perm())
+		return "", fmt.Errorf("%s %w (mode %04o): delete it, so that a new one is made, or chmod 600 it", path, ErrOpenToOthers, info.Mode().Perm())
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
