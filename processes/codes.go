@@ -4,23 +4,14 @@ import (
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/spec"
+	"valence/internal/strictyaml"
 )
 
 // Codes of the problems that this package finds, beside those of packages
-// spec and expression.
+// spec, expression and strictyaml.
 const (
 	CodeTooLarge         fault.Code = "too-large"
-	CodeNotText          fault.Code = "not-text"
 	CodeEmptyFile        fault.Code = "empty-file"
-	CodeSyntax           fault.Code = "yaml-syntax"
-	CodeTab              fault.Code = "yaml-tab"
-	CodeTag              fault.Code = "yaml-tag"
-	CodeAnchor           fault.Code = "yaml-anchor"
-	CodeMergeKey         fault.Code = "yaml-merge-key"
-	CodeDuplicateKey     fault.Code = "duplicate-key"
-	CodeBadKey           fault.Code = "bad-key"
-	CodeTooDeep          fault.Code = "too-deep"
-	CodeUnquoted         fault.Code = "unquoted-expression"
 	CodeNotComponent     fault.Code = "not-a-component"
 	CodeUnknownKind      fault.Code = "unknown-kind"
 	CodeUnknownStep      fault.Code = "unknown-step-kind"
@@ -76,17 +67,17 @@ type Explained struct {
 func Codes() []Explained {
 	return []Explained{
 		{CodeTooLarge, "A file is larger, or a project has more files, than is read."},
-		{CodeNotText, "A file is not UTF-8, or holds characters that YAML does not take."},
+		{strictyaml.CodeNotText, "A file is not UTF-8, or holds characters that YAML does not take."},
 		{CodeEmptyFile, "A file declares nothing (warning)."},
-		{CodeSyntax, "A file is not YAML: indentation, quotes or brackets."},
-		{CodeTab, "A tab stands where only spaces may."},
-		{CodeTag, "A YAML tag such as `!!str` or `!x`."},
-		{CodeAnchor, "A YAML anchor or alias."},
-		{CodeMergeKey, "A YAML merge key."},
-		{CodeDuplicateKey, "A mapping has the same key twice."},
-		{CodeBadKey, "A key is empty or no text."},
-		{CodeTooDeep, "A document is nested more than 64 levels deep."},
-		{CodeUnquoted, "YAML would cut or misread an expression, or a text with brackets, that is not in quotes."},
+		{strictyaml.CodeSyntax, "A file is not YAML: indentation, quotes or brackets."},
+		{strictyaml.CodeTab, "A tab stands where only spaces may."},
+		{strictyaml.CodeTag, "A YAML tag such as `!!str` or `!x`."},
+		{strictyaml.CodeAnchor, "A YAML anchor or alias."},
+		{strictyaml.CodeMergeKey, "A YAML merge key."},
+		{strictyaml.CodeDuplicateKey, "A mapping has the same key twice."},
+		{strictyaml.CodeBadKey, "A key is empty or no text."},
+		{strictyaml.CodeTooDeep, "A document is nested more than 64 levels deep."},
+		{strictyaml.CodeUnquoted, "YAML would cut or misread an expression, or a text with brackets, that is not in quotes."},
 		{CodeNotComponent, "A document is no mapping."},
 		{CodeUnknownKind, "The first key of a document is no kind of component."},
 		{CodeUnknownStep, "A step has no key that makes it a step."},

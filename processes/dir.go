@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"valence/internal/spec"
+	"valence/internal/strictyaml"
 )
 
 // ReadDir reads the project files of folders, or single files: every .yaml and
@@ -132,7 +133,7 @@ func (r *reader) schemas(root *os.Root, prefix string, f File) error {
 	if !isYAML(f.Name) || !bytes.Contains(f.Content, []byte("profile:")) || !bytes.Contains(f.Content, []byte("file:")) || len(f.Content) > MaxFile {
 		return nil
 	}
-	roots, _ := parse(strings.TrimPrefix(string(f.Content), "\ufeff"))
+	roots, _ := strictyaml.Parse(strings.TrimPrefix(string(f.Content), "\ufeff"))
 	for _, n := range roots {
 		at := valueAt(n, "file")
 		if at == nil || len(n.Content) == 0 || n.Content[0].Value != "profile" {

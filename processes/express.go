@@ -9,12 +9,13 @@ import (
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/spec"
+	"valence/internal/strictyaml"
 )
 
 // node gives a YAML value as expressions take it. Keys of a mapping for which
 // escape gives fields have their ${} encoded where they are paths.
-func (s *source) node(n *yaml.Node, fields []spec.Field) *expression.Node {
-	out := &expression.Node{Pos: fault.Pos{File: s.name, Line: n.Line, Col: n.Column}}
+func node(s *strictyaml.File, n *yaml.Node, fields []spec.Field) *expression.Node {
+	out := &expression.Node{Pos: fault.Pos{File: s.Name, Line: n.Line, Col: n.Column}}
 	switch shape := spec.ShapeOf(n); shape {
 	case spec.MapShape:
 		out.Kind = expression.Mapping
@@ -26,15 +27,15 @@ func (s *source) node(n *yaml.Node, fields []spec.Field) *expression.Node {
 			if info != nil {
 				below = info.Fields
 			}
-			v := s.node(n.Content[i+1], below)
+			v := node(s, n.Content[i+1], below)
 			v.Escape = info != nil && info.Kind == spec.KindPath
-			out.Keys = append(out.Keys, expression.Key{Name: k.Value, Pos: fault.Pos{File: s.name, Line: k.Line, Col: k.Column}, Value: v})
+			out.Keys = append(out.Keys, expression.Key{Name: k.Value, Pos: fault.Pos{File: s.Name, Line: k.Line, Col: k.Column}, Value: v})
 		}
 	case spec.ListShape:
 		out.Kind = expression.Sequence
 		out.Items = make([]*expression.Node, 0, len(n.Content))
 		for _, e := range n.Content {
-			out.Items = append(out.Items, s.node(e, nil))
+			out.Items = append(out.Items, node(s, e, nil))
 		}
 	case spec.NullShape:
 	case spec.BoolShape:
@@ -45,10 +46,10 @@ func (s *source) node(n *yaml.Node, fields []spec.Field) *expression.Node {
 		out.Value = n.Value
 		switch {
 		case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
-			next := s.line(n.Line + 1)
-			out.Text = fault.Pos{File: s.name, Line: n.Line + 1, Col: len(next) - len(strings.TrimLeft(next, " ")) + 1}
+			next := s.Line(n.Line + 1)
+			out.Text = fault.Pos{File: s.Name, Line: n.Line + 1, Col: len(next) - len(strings.TrimLeft(next, " ")) + 1}
 		case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 && n.Line > 0:
-			out.Text = fault.Pos{File: s.name, Line: n.Line, Col: n.Column + 1}
+			out.Text = fault.Pos{File: s.Name, Line: n.Line, Col: n.Column + 1}
 		}
 	}
 	return out
@@ -109,7 +110,7 @@ func (c *compiler) expr(f *spec.Info, n *yaml.Node) *expression.Expr {
 		c.problem(c.pos(n), spec.CodeWrongType, "`"+f.Key+":` must be "+spec.Noun(f)+", not "+spec.DescribeNode(n), spec.Expects(f))
 		return nil
 	}
-	source := c.b.comp.src.node(n, nil)
+	source := node(c.b.comp.src, n, nil)
 	e, problems := expression.Compile(source, c.exprScope(f))
 	problems = c.honest(problems, func(sc *expression.Scope) fault.Problems {
 		_, ps := expression.Compile(source, sc)
@@ -150,7 +151,7 @@ func (c *compiler) template(d *spec.Decoder, f *spec.Info, n *yaml.Node) *expres
 }
 
 func (c *compiler) compileTemplate(n *yaml.Node, fields []spec.Field) *expression.Template {
-	source := c.b.comp.src.node(n, fields)
+	source := node(c.b.comp.src, n, fields)
 	t, problems := expression.CompileTemplate(source, c.names())
 	problems = c.honest(problems, func(sc *expression.Scope) fault.Problems {
 		_, ps := expression.CompileTemplate(source, sc)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"valence/internal/fault"
+	"valence/internal/strictyaml"
 )
 
 // numbered repeats a format with the numbers below n.
@@ -25,25 +26,25 @@ func TestHostile(t *testing.T) {
 		name, text string
 		want       fault.Code
 	}{
-		{"dashes", strings.Repeat("- ", n), CodeSyntax},
-		{"brackets", strings.Repeat("[", n), CodeSyntax},
-		{"braces", strings.Repeat("{a: ", n), CodeSyntax},
-		{"question marks", strings.Repeat("? ", n), CodeSyntax},
-		{"colons", strings.Repeat("a: ", n), CodeSyntax},
+		{"dashes", strings.Repeat("- ", n), strictyaml.CodeSyntax},
+		{"brackets", strings.Repeat("[", n), strictyaml.CodeSyntax},
+		{"braces", strings.Repeat("{a: ", n), strictyaml.CodeSyntax},
+		{"question marks", strings.Repeat("? ", n), strictyaml.CodeSyntax},
+		{"colons", strings.Repeat("a: ", n), strictyaml.CodeSyntax},
 		{"quotes", strings.Repeat("'", n), CodeNotComponent},
-		{"quoted", strings.Repeat(`"a" `, n), CodeSyntax},
+		{"quoted", strings.Repeat(`"a" `, n), strictyaml.CodeSyntax},
 		{"comments", steps + strings.Repeat("# x\n", n), wrongType},
 		{"new lines", strings.Repeat("\n", n), CodeEmptyFile},
 		{"documents", strings.Repeat("---\n", n/8), CodeEmptyFile},
 		{"components", strings.Repeat("a: b\n---\n", n/8), CodeTooLarge},
-		{"open expressions", "process: p\ndescription: " + strings.Repeat("${x ", n), CodeUnquoted},
-		{"open expressions in brackets", "a: [" + strings.Repeat("${x ", n), CodeSyntax},
+		{"open expressions", "process: p\ndescription: " + strings.Repeat("${x ", n), strictyaml.CodeUnquoted},
+		{"open expressions in brackets", "a: [" + strings.Repeat("${x ", n), strictyaml.CodeSyntax},
 		{"keys", "process: p\n" + numbered("k%d: v\n", n/8), "unknown-key"},
 		{"steps", steps + numbered(" - { log: x, name: n%d }\n", n/8), CodeTooLarge},
 		{"named steps", steps + numbered(" - { log: '${steps.x%[1]d}', name: n%[1]d }\n", MaxSteps), CodeUnknownResult},
 		{"unknown steps", steps + numbered(" - xyzzy%d: b\n", MaxSteps), CodeUnknownStep},
 		{"reads", steps + " - map:\n" + numbered("     k%d: ${vars.a}\n", n/32) + " - set:\n" + numbered("     k%d: 1\n", n/32), CodeUnknownVariable},
-		{"a deep choice", steps + nested(20), CodeTooDeep},
+		{"a deep choice", steps + nested(20), strictyaml.CodeTooDeep},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, problems := Load([]File{{"f.yaml", []byte(c.text)}}, testCatalog())

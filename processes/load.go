@@ -11,6 +11,7 @@ import (
 
 	"valence/internal/fault"
 	"valence/internal/spec"
+	"valence/internal/strictyaml"
 )
 
 // Load reads and checks the files of a project. YAML files (.yaml, .yml) hold
@@ -135,7 +136,7 @@ func spread(n int, f func(i int)) {
 
 func (l *loader) read(files []File) {
 	type parsed struct {
-		src  *source
+		src  *strictyaml.File
 		list []*component
 	}
 	all := make([]parsed, len(files))
@@ -148,8 +149,8 @@ func (l *loader) read(files []File) {
 		if p.src == nil {
 			continue
 		}
-		l.problems = append(l.problems, p.src.problems...)
-		p.src.problems = nil
+		l.problems = append(l.problems, p.src.Problems...)
+		p.src.Problems = nil
 		l.components = append(l.components, p.list...)
 	}
 }
@@ -190,7 +191,7 @@ func (c *component) name() string {
 }
 
 func (c *component) pos(n *yaml.Node) fault.Pos {
-	return fault.Pos{File: c.src.name, Line: n.Line, Col: n.Column}
+	return fault.Pos{File: c.src.Name, Line: n.Line, Col: n.Column}
 }
 
 func (l *loader) enter(c *component) {
@@ -267,7 +268,7 @@ func (l *loader) compile() {
 		}
 	}
 	spread(len(groups), func(i int) {
-		roots := groups[i][0].comp.src.documents()
+		roots := groups[i][0].comp.src.Documents()
 		for _, b := range groups[i] {
 			if !b.comp.bad {
 				b.comp.root = roots[b.comp.nth]
@@ -312,5 +313,5 @@ func (l *loader) decoder(c *component, into *fault.Problems, compiler spec.Compi
 	if into == nil {
 		into = &l.problems
 	}
-	return &spec.Decoder{File: c.src.name, Compiler: compiler, Report: func(p *fault.Problem) { *into = append(*into, p) }}
+	return &spec.Decoder{File: c.src.Name, Compiler: compiler, Report: func(p *fault.Problem) { *into = append(*into, p) }}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"valence/internal/profile"
+	"valence/internal/strictyaml"
 )
 
 // The schema takes what loads, and marks what an editor can know to be wrong.
@@ -17,7 +18,7 @@ func TestSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	check := func(text string) []string {
-		roots, failed := parse(text)
+		roots, failed := strictyaml.Parse(text)
 		if failed != nil {
 			t.Fatal(failed)
 		}

@@ -15,6 +15,7 @@ import (
 	"valence/internal/fault"
 	"valence/internal/profile"
 	"valence/internal/spec"
+	"valence/internal/strictyaml"
 )
 
 // defaults decodes the project component.
@@ -80,7 +81,7 @@ func (l *loader) profile(c *component) {
 			if n := pointed(where, wrong.Pointer); schema != nil {
 				at = c.pos(n)
 			} else {
-				at = fault.Pos{File: path.Join(path.Dir(c.src.name), decl.File), Line: n.Line, Col: n.Column}
+				at = fault.Pos{File: path.Join(path.Dir(c.src.Name), decl.File), Line: n.Line, Col: n.Column}
 			}
 		}
 		l.report(nil, at, CodeBadSchema, "the schema of the profile `"+cut(p.Name)+"` cannot be used: "+msg, "write JSON Schema, draft 2020-12")
@@ -89,7 +90,7 @@ func (l *loader) profile(c *component) {
 
 // schemaFile reads a schema that is a file of the project.
 func (l *loader) schemaFile(d *spec.Decoder, c *component, at *yaml.Node, name string) ([]byte, *yaml.Node) {
-	full, ok := inside(c.src.name, name)
+	full, ok := inside(c.src.Name, name)
 	if !ok {
 		d.Problem(at, CodeBadFile, "`"+cut(name)+"` is outside of the project", "put the file into the project's folder, and name it relative to this file")
 		return nil, nil
@@ -107,7 +108,7 @@ func (l *loader) schemaFile(d *spec.Decoder, c *component, at *yaml.Node, name s
 		d.Problem(at, CodeBadFile, "there is no file `"+cut(name)+"`", hint)
 		return nil, nil
 	}
-	roots, failed := parse(strings.TrimPrefix(string(text), "\ufeff"))
+	roots, failed := strictyaml.Parse(strings.TrimPrefix(string(text), "\ufeff"))
 	if failed != nil || len(roots) != 1 {
 		// It may still be JSON; without positions.
 		return text, &yaml.Node{Kind: yaml.ScalarNode, Style: yaml.DoubleQuotedStyle, Value: string(text), Line: 1, Column: 1}

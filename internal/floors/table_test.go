@@ -18,7 +18,7 @@ const tooling = 99
 // What rows have in common.
 var (
 	floor0  = []string{"internal/document", "internal/fault", "internal/convert", "internal/metrics", "internal/cron"}
-	floor1  = []string{"internal/profile", "internal/authn", "internal/sqlitedb", "internal/spec", "internal/expression", "internal/wire", "internal/egress", "internal/answer"}
+	floor1  = []string{"internal/profile", "internal/authn", "internal/sqlitedb", "internal/spec", "internal/expression", "internal/strictyaml", "internal/wire", "internal/egress", "internal/answer"}
 	floor2  = []string{"processes", "connectors"}
 	floors1 = join(floor0, floor1)
 	floors2 = join(floors1, floor2)
@@ -71,6 +71,7 @@ var table = []row{
 	{1, "internal/authn", []string{"internal/fault"}, []string{jwt, jwks, jwkset, webhooks}},
 	{1, "internal/sqlitedb", nil, []string{sqlite, sqliteLibc, sys}},
 	{1, "internal/spec", []string{"internal/fault"}, []string{yaml}},
+	{1, "internal/strictyaml", []string{"internal/fault", "internal/spec"}, []string{yaml}},
 	{1, "internal/wire", []string{"internal/fault"}, nil},
 	{1, "internal/egress", nil, nil},
 	{1, "internal/answer", []string{"internal/convert", "internal/document", "internal/fault"}, nil},

@@ -1,4 +1,4 @@
-package processes
+package strictyaml
 
 import (
 	"strings"
@@ -21,12 +21,12 @@ type unquoted struct {
 }
 
 // scanLines reports tabs, and collects what may be why YAML cannot be parsed.
-func scanLines(s *source) *scanned {
+func scanLines(s *File) *scanned {
 	out := &scanned{indents: make([]int, len(s.starts))}
 	st := lineState{block: -1}
 	tabs := 0
 	for i := range s.starts {
-		line := s.line(i + 1)
+		line := s.Line(i + 1)
 		out.indents[i] = -1
 		if st.skips(line) {
 			continue
@@ -39,7 +39,7 @@ func scanLines(s *source) *scanned {
 		at := st.advance(line)
 		if at >= 0 {
 			if tabs++; tabs <= 20 {
-				s.report(i+1, utf8.RuneCountInString(line[:at])+1, CodeTab, "a tab cannot stand here", "use spaces; set the editor to insert spaces for YAML")
+				s.Report(i+1, utf8.RuneCountInString(line[:at])+1, CodeTab, "a tab cannot stand here", "use spaces; set the editor to insert spaces for YAML")
 			}
 			out.tabs = true
 		}
@@ -55,7 +55,7 @@ func scanLines(s *source) *scanned {
 		out.open = st.flow[len(st.flow)-1]
 	}
 	if at := out.open[1]; out.open[0] > 0 {
-		out.open[1] = utf8.RuneCountInString(s.line(out.open[0])[:at]) + 1
+		out.open[1] = utf8.RuneCountInString(s.Line(out.open[0])[:at]) + 1
 	}
 	return out
 }

@@ -1,0 +1,135 @@
+package strictyaml
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"valence/internal/fault"
+	"valence/internal/spec"
+)
+
+// Check holds a document against the rules of the language, notes what is
+// wrong, and reports whether the document can be used all the same.
+func (s *File) Check(root *yaml.Node) bool {
+	w := &walker{src: s, deepest: MaxDepth}
+	w.walk(root, 0)
+	return !w.broken
+}
+
+// walker holds a document against the YAML rules of the language.
+type walker struct {
+	src     *File
+	deepest int
+	broken  bool // in a way that makes the document useless
+}
+
+func (w *walker) bad(n *yaml.Node, code fault.Code, msg, hint string) {
+	w.src.Report(n.Line, n.Column, code, msg, hint)
+	w.broken = true
+}
+
+func (w *walker) walk(n *yaml.Node, depth int) {
+	if depth > w.deepest {
+		w.bad(n, CodeTooDeep, fmt.Sprintf("this is nested more than %d levels deep", w.deepest), "flatten it, or move steps into a process of their own")
+		w.deepest = 1 << 30 // said once
+		return
+	}
+	if depth > MaxDepth {
+		return
+	}
+	if n.Anchor != "" || n.Kind == yaml.AliasNode {
+		word := "*" + n.Value
+		if n.Anchor != "" {
+			word = "&" + n.Anchor
+		}
+		w.bad(n, CodeAnchor, "anchors and aliases (`"+spec.Clip(word)+"`) are not part of the language", "write the value out; a text that starts with & or * goes in quotes")
+		return
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		w.tag(n)
+		return
+	}
+	switch n.Kind {
+	case yaml.ScalarNode:
+		w.scalar(n)
+	case yaml.SequenceNode:
+		for _, e := range n.Content {
+			w.walk(e, depth+1)
+		}
+	case yaml.MappingNode:
+		w.mapping(n, depth)
+	}
+}
+
+func (w *walker) mapping(n *yaml.Node, depth int) {
+	var seen map[string]int
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := n.Content[i]
+		w.walk(k, depth+1)
+		switch {
+		case k.Kind != yaml.ScalarNode:
+			w.bad(k, CodeBadKey, "a key must be text, not "+spec.DescribeNode(k), "put an expression that starts with { or [ in quotes")
+		case k.Value == "<<" && k.Style == 0:
+			w.bad(k, CodeMergeKey, "merge keys (`<<`) are not part of the language", "write the keys out; a map step has `$merge:`")
+		case k.Value == "":
+			w.bad(k, CodeBadKey, "a key is empty", "give it a name, or remove the line")
+		default:
+			first := 0
+			if len(n.Content) <= 16 {
+				for j := 0; j < i && first == 0; j += 2 {
+					if n.Content[j].Value == k.Value {
+						first = n.Content[j].Line
+					}
+				}
+			} else {
+				if seen == nil {
+					seen = make(map[string]int, len(n.Content)/2)
+				}
+				first = seen[k.Value]
+				if first == 0 {
+					seen[k.Value] = k.Line
+				}
+			}
+			if first != 0 {
+				w.bad(k, CodeDuplicateKey, "the key `"+spec.Clip(k.Value)+"` stands here twice, first in line "+strconv.Itoa(first), "keep one of them")
+			}
+		}
+		w.walk(n.Content[i+1], depth+1)
+	}
+}
+
+func (w *walker) tag(n *yaml.Node) {
+	word := n.Tag + n.Value
+	if n.Kind == yaml.ScalarNode && !strings.HasPrefix(n.Tag, "!!") {
+		if n.Value != "" {
+			word = n.Tag + " " + n.Value
+		}
+		line := w.src.Line(n.Line)
+		quoted := "\"${" + word + "}\""
+		if i := strings.Index(line, n.Tag); i >= 0 {
+			quoted = strings.TrimSpace(line[:i]) + " " + quoted
+		}
+		hint := "write `" + strings.TrimSpace(quoted) + "`"
+		if strings.ContainsAny(word, "\r\n") {
+			hint = "put the expression in quotes, on one line"
+		}
+		w.bad(n, CodeTag, "`"+spec.Clip(word)+"` is a tag for YAML, not an expression", hint)
+		return
+	}
+	w.bad(n, CodeTag, "tags (`"+spec.Clip(n.Tag)+"`) are not part of the language", "remove the tag; text goes in quotes")
+}
+
+// scalar finds expressions that YAML has cut.
+func (w *walker) scalar(n *yaml.Node) {
+	if n.Style != 0 || !spec.HoldsExpression(n.Value) || balanced(n.Value) {
+		return
+	}
+	hint := "put the whole value in quotes"
+	if fixed, _ := quoteLine(w.src.Line(n.Line), 0); fixed != "" {
+		hint = "write the line as `" + strings.TrimSpace(fixed) + "`"
+	}
+	w.bad(n, CodeUnquoted, "YAML ends this expression too early: unquoted, ` #` begins a comment", hint)
+}
