@@ -217,12 +217,12 @@ func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error 
 func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
 	ids, err := s.waitingFor(ctx, c, a.ID)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable(err)
 	}
 	for len(ids) > 0 {
 		messages, err := s.store.Messages(ctx, a.ID, ids[:min(len(ids), maxMessages)], maxAnswer)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return unavailable(err)
 		}
 		if len(messages) == 0 { // all of them were acknowledged meanwhile
 			ids = ids[min(len(ids), maxMessages):]

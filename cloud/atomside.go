@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
-	"fmt"
 	"io"
 	"time"
 
@@ -59,7 +58,7 @@ func (s *Service) Acknowledge(ctx context.Context, atom string, ids []int64) err
 		return nil
 	}
 	if err := s.store.Acknowledge(ctx, atom, ids, time.Now().UTC()); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable(err)
 	}
 	line.remove(ids)
 	return nil
@@ -83,7 +82,7 @@ func (s *Service) Next(ctx context.Context, atom string, generation int64) (*wir
 		messages, err := s.store.Messages(ctx, atom, ids, maxAnswer)
 		if err != nil {
 			line.unhand()
-			return nil, 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return nil, 0, unavailable(err)
 		}
 		line.given(ids, messages)
 		for _, m := range messages {
@@ -201,7 +200,7 @@ func (s *Service) Report(ctx context.Context, atom string, r wire.Reports) error
 		return nil
 	}
 	if err := s.store.Report(ctx, records, results); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable(err)
 	}
 	for _, x := range records {
 		if x.RequestID != "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"valence/internal/wire"
@@ -115,7 +114,7 @@ func (s *Service) commit(ctx context.Context, c *change) error {
 	// Whether the caller waits or not, what is on disk and what is in memory
 	// must not differ.
 	if err := c.to.Write(context.WithoutCancel(ctx), &c.Change); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable(err)
 	}
 	if t, ok := c.to.(Turn); ok {
 		s.shared.applied.Store(t.Position())

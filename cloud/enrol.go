@@ -93,14 +93,21 @@ func (e *RefusedError) Unwrap() error { return ErrUnauthenticated }
 // answer was lost, gives the same answer; any other use of a token that was
 // used is refused, and its account sees that.
 func (s *Service) Enrol(ctx context.Context, e wire.Enrol, from string) (*wire.Enrolled, error) {
+	unknown := &RefusedError{CodeUnknownToken, "there is no such install token: make one with valence cloud install-token"}
+	hash := string(hashOf(e.Token))
+	if known, err := s.hasInstall(ctx, hash); err != nil {
+		return nil, err
+	} else if !known { // whoever guesses keeps nobody from a turn
+		return nil, unknown
+	}
 	c, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.end()
-	t := s.state.installBy[string(hashOf(e.Token))]
+	t := s.state.installBy[hash]
 	if t == nil {
-		return nil, &RefusedError{CodeUnknownToken, "there is no such install token: make one with valence cloud install-token"}
+		return nil, unknown
 	}
 	p := Principal{Account: t.Account, User: "install token " + t.ID, From: from}
 	if t.Used {
@@ -136,6 +143,15 @@ func (s *Service) Enrol(ctx context.Context, e wire.Enrol, from string) (*wire.E
 		return nil, err
 	}
 	return s.enrolled(s.state.atoms[a.ID]), nil
+}
+
+func (s *Service) hasInstall(ctx context.Context, hash string) (bool, error) {
+	if err := s.Confirm(ctx); err != nil {
+		return false, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state.installBy[hash] != nil, nil
 }
 
 func (s *Service) checkEnrol(account string, e *wire.Enrol) error {

@@ -53,7 +53,7 @@ func (s *Service) Execute(ctx context.Context, p Principal, r ExecutionRequest) 
 	// Whether the caller waits or not: what is stored is to be handed out.
 	id, err = s.store.Enqueue(context.WithoutCancel(ctx), &r, m)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return "", unavailable(err)
 	}
 	if id != r.ID {
 		return s.repeated(ctx, &r, id)
@@ -69,7 +69,7 @@ func (s *Service) Execute(ctx context.Context, p Principal, r ExecutionRequest) 
 func (s *Service) repeated(ctx context.Context, r *ExecutionRequest, id string) (string, error) {
 	first, err := s.store.Request(ctx, r.Account, id)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return "", unavailable(err)
 	}
 	if first != nil && (first.AtomID != r.AtomID || first.ProcessID != r.ProcessID) {
 		return "", conflict("the idempotency key %q was used for another process or atom: use a key of its own for each request", r.IdempotencyKey)

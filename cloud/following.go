@@ -194,7 +194,9 @@ func (s *Service) exchangeBeats(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			s.putBeats(context.WithoutCancel(ctx))
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beatSoon*5)
+			defer cancel()
+			s.putBeats(ctx)
 			return
 		case <-tick.C:
 			s.putBeats(ctx)
@@ -267,7 +269,7 @@ func (s *Service) Claim(ctx context.Context, atom, run string) (bool, error) {
 		}
 	}
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return false, unavailable(err)
 	}
 	return served == run, nil
 }

@@ -38,8 +38,8 @@ type Outbox interface {
 	// disk. Where the account has a request of the same idempotency key it
 	// stores nothing and gives that one's id.
 	Enqueue(ctx context.Context, r *ExecutionRequest, m *Message) (id string, err error)
-	// Waiting calls each for every message that is not acknowledged, by id, and
-	// gives the highest id that any message ever had.
+	// Waiting calls each for every message that is not acknowledged, those of an
+	// atom by id, and gives the highest id that any message ever had.
 	Waiting(ctx context.Context, each func(atom string, id int64) error) (highest int64, err error)
 	// Messages reads messages of an atom, in the order of ids: at least the
 	// first, then as many as fit into about so many bytes.

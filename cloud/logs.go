@@ -3,7 +3,6 @@ package cloud
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"time"
 
@@ -63,7 +62,7 @@ func (a *asked) answer(id int64, x logAnswer) bool {
 func (s *Service) answerLog(ctx context.Context, atom string, question int64, lines []wire.LogLine) error {
 	asked, err := s.store.Messages(ctx, atom, []int64{question}, 1)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable(err)
 	}
 	if len(asked) == 0 || asked[0].Kind != wire.KindLogs {
 		return nil
@@ -80,7 +79,7 @@ func (s *Service) answerLog(ctx context.Context, atom string, question int64, li
 		err = s.shared.store.LeaveLog(ctx, question, text)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable(err)
 	}
 	return nil
 }
@@ -92,7 +91,7 @@ func (s *Service) taken(ctx context.Context, question int64, x logAnswer) ([]wir
 	}
 	text, err := s.shared.store.TakeLog(ctx, question)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, unavailable(err)
 	}
 	var lines []wire.LogLine
 	return lines, json.Unmarshal(text, &lines)

@@ -55,7 +55,7 @@ func (s *Service) CreatePackage(ctx context.Context, p Principal, u Upload) (Pac
 	}
 	defer c.end()
 	if err := c.to.PutArchive(ctx, x.SHA256, u.Archive); err != nil {
-		return Package{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return Package{}, unavailable(err)
 	}
 	return s.addPackage(ctx, c, p, x, names)
 }

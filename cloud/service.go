@@ -185,6 +185,9 @@ func (s *Service) storeSeen(ctx context.Context) {
 
 // purge deletes what is older than the retention, in steps that delay nobody.
 func (s *Service) purge(ctx context.Context) {
+	if err := s.withdrawLate(ctx); err != nil {
+		s.log.Error("what waits for revoked atoms cannot be withdrawn", "error", err)
+	}
 	before := time.Now().Add(-s.o.Retention)
 	for ctx.Err() == nil {
 		stale, err := s.giveUp(ctx, before)
@@ -216,6 +219,41 @@ func (s *Service) over(before time.Time) []string {
 		}
 	}
 	return ids
+}
+
+// withdrawLate takes back what waits for atoms that were revoked: a request that
+// came in at the same moment.
+func (s *Service) withdrawLate(ctx context.Context) error {
+	var late []string
+	s.mu.RLock()
+	for _, a := range s.state.atoms {
+		if a.Revoked && s.lines.of(a.ID).length() > 0 {
+			late = append(late, a.ID)
+		}
+	}
+	s.mu.RUnlock()
+	for _, id := range late {
+		if err := s.withdrawFrom(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) withdrawFrom(ctx context.Context, id string) error {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	a := s.state.atoms[id]
+	if a == nil || !a.Revoked {
+		return nil
+	}
+	if err := s.withdraw(ctx, c, a); err != nil || len(c.Dropped) == 0 {
+		return err
+	}
+	return s.commit(ctx, c)
 }
 
 // giveUp ends requests that their atom did not take within the retention; more

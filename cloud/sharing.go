@@ -83,7 +83,7 @@ func (s *Service) beginShared(ctx context.Context) (*change, error) {
 	t, err := h.store.Begin(ctx)
 	if err != nil {
 		<-h.turns
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, unavailable(err)
 	}
 	s.changing.Lock()
 	c := &change{to: t, lines: s.lines, release: func() {
@@ -94,7 +94,7 @@ func (s *Service) beginShared(ctx context.Context) (*change, error) {
 	if t.Position() > h.applied.Load() {
 		if err := s.catchUp(ctx); err != nil {
 			c.end()
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return nil, unavailable(err)
 		}
 	}
 	h.confirmed.Store(&start)
@@ -279,7 +279,7 @@ func (s *Service) confirm(ctx context.Context) error {
 		s.changing.Unlock()
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return unavailable(err)
 	}
 	h.confirmed.Store(&start)
 	return nil

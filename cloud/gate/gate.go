@@ -199,10 +199,12 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		// The atom is gone: nobody reads an answer.
 	default:
-		if g.service.Vouch() != nil { // another control plane may be able to answer
+		level := slog.LevelError
+		if g.service.Vouch() != nil { // said once for all; another control plane may be able to answer
+			level = slog.LevelDebug
 			w.Header().Set("Connection", "close")
 		}
-		g.log.Error("a request of an atom failed", "path", r.URL.Path, "error", err)
+		g.log.Log(r.Context(), level, "a request of an atom failed", "path", r.URL.Path, "error", err)
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(5)))
 		refuse(w, http.StatusServiceUnavailable, wire.Refusal{Code: codeInternal, Error: "the control plane cannot store or read now; ask again"})
 	}

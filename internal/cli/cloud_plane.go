@@ -97,6 +97,9 @@ func (p *plane) start(ctx context.Context) error {
 	p.service, err = cloud.New(ctx, p.store, cloud.Options{
 		Key: key, Catalog: catalog(), Log: p.log, Metrics: p.metrics, Retention: p.o.Retention, Rate: p.o.Rate,
 	})
+	if err != nil && p.database != "" {
+		return failed("the log of the database", "%v", err)
+	}
 	if err != nil {
 		return failed("--data DIR with another folder, or a backup", "%v", err)
 	}

@@ -69,7 +69,7 @@ func (s *Store) Waiting(ctx context.Context, each func(string, int64) error) (hi
 			return err
 		}
 		return each(atom, id)
-	}, "SELECT atom, id FROM cloud_message ORDER BY id")
+	}, "SELECT atom, id FROM cloud_message ORDER BY atom, id")
 }
 
 // Messages implements cloud.Outbox. What has no room in the answer is not read

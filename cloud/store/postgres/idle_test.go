@@ -1,0 +1,121 @@
+package postgres_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"valence/cloud"
+	"valence/cloud/cloudtest"
+	"valence/internal/wire"
+)
+
+// detached is a store that can be taken away.
+type detached struct{ cloud.Shared }
+
+// An idle poll asks the database for nothing: with none there it panics. What
+// is told of all atoms together is one batch.
+func TestIdlePollDoesNotTouchTheDatabase(t *testing.T) {
+	c := start(t)
+	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
+	generation := settle(t, atom)
+	d := &detached{open(t, c.database)}
+	ctx := t.Context()
+	s, err := cloud.New(ctx, d, cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: cloudtest.Catalog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Shared = nil
+	for range 3 {
+		if err := s.Vouch(); err != nil {
+			t.Fatal(err)
+		}
+		if _, known := s.Peer(atom.ID); !known {
+			t.Fatal("it is not known")
+		}
+		s.Heard(atom.ID, wire.Heartbeat{Health: "ok"}, generation)
+		if err := s.Acknowledge(ctx, atom.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Ahead(ctx, atom.ID, generation); err != nil {
+			t.Fatal(err)
+		}
+		if p, wait, err := s.Next(ctx, atom.ID, generation); err != nil || wait != 0 || p.Desired != nil || len(p.Messages) > 0 {
+			t.Fatalf("%+v, %v, %v", p, wait, err)
+		}
+	}
+}
+
+// What was changed while nobody listened is read by its position; what was
+// deleted too long ago to be remembered has everything read.
+func TestSince(t *testing.T) {
+	database := server.Database(t)
+	st := open(t, database)
+	ctx := t.Context()
+	write := func(objects ...cloud.Object) {
+		t.Helper()
+		if err := st.Write(ctx, &cloud.Change{Objects: objects}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	since := func(after int64) (all []string, to int64, err error) {
+		to, err = st.Since(ctx, after, func(o cloud.Object) error {
+			all = append(all, o.ID+string(o.Body))
+			return nil
+		})
+		return all, to, err
+	}
+	write(cloud.Object{Kind: "k", ID: "a", Body: []byte("1")}, cloud.Object{Kind: "k", ID: "b", Body: []byte("1")})
+	write(cloud.Object{Kind: "k", ID: "a", Body: []byte("2")})
+	write(cloud.Object{Kind: "k", ID: "b"})
+	if all, to, err := since(1); err != nil || to != 3 || len(all) != 2 || all[0] != "a2" || all[1] != "b" {
+		t.Errorf("%v, %d, %v", all, to, err)
+	}
+	if all, to, err := since(3); err != nil || to != 3 || len(all) != 0 {
+		t.Errorf("%v, %d, %v", all, to, err)
+	}
+	if position, err := st.Position(ctx); err != nil || position != 3 {
+		t.Errorf("%d, %v", position, err)
+	}
+
+	server.Exec(t, database, "UPDATE cloud_object SET dropped = now() - interval '2 hours' WHERE dropped IS NOT NULL")
+	if _, err := st.Purge(ctx, time.Now().Add(-time.Hour), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := since(2); !errors.Is(err, cloud.ErrBehind) {
+		t.Errorf("after what is not remembered: %v", err)
+	}
+	if all, to, err := since(0); err != nil || to != 3 || len(all) != 1 {
+		t.Errorf("%v, %d, %v", all, to, err)
+	}
+
+	// Of two who want the turn, the second one waits for the first.
+	first, err := st.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan cloud.Turn)
+	go func() {
+		second, err := st.Begin(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- second
+	}()
+	select {
+	case <-got:
+		t.Fatal("both have the turn")
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := first.Write(ctx, &cloud.Change{Objects: []cloud.Object{{Kind: "k", ID: "c", Body: []byte("1")}}}); err != nil {
+		t.Fatal(err)
+	}
+	second := <-got
+	defer second.End()
+	if second.Position() != 4 || first.Position() != 4 {
+		t.Errorf("positions %d and %d", first.Position(), second.Position())
+	}
+	if err := first.Write(ctx, &cloud.Change{}); err == nil {
+		t.Error("one turn wrote twice")
+	}
+}
