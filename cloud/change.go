@@ -46,8 +46,12 @@ func (c *change) end() { c.release() }
 func (c *change) wake(atom string) { c.woken = append(c.woken, atom) }
 
 // message adds a message for an atom and gives its id. The request that it is
-// about may be "".
+// about may be "". The change fails where too many wait for the atom, unless
+// this one takes it out of service.
 func (c *change) message(ctx context.Context, account, atom, request string, m wire.Message) int64 {
+	if c.lines.of(atom).length() >= maxWaiting && m.Kind != wire.KindRetire {
+		c.err = errors.Join(c.err, busy())
+	}
 	if t, ok := c.to.(Turn); ok {
 		var err error
 		m.ID, err = t.MessageID(ctx)

@@ -22,6 +22,10 @@ const (
 
 const typeManual = "exec_manual"
 
+func busy() error {
+	return &Error{ErrBusy, fmt.Sprintf("the atom has %d messages that it did not take yet; send this again later", maxWaiting)}
+}
+
 // Execute asks an atom to run a process, named by its id or, where that is
 // unique, by name. When it returns, the request is on disk: the atom gets it,
 // whatever happens to the control plane. The same IdempotencyKey gives the id
@@ -43,7 +47,7 @@ func (s *Service) Execute(ctx context.Context, p Principal, r ExecutionRequest) 
 	}
 	line := s.lines.of(r.AtomID)
 	if line.length() >= maxWaiting {
-		return "", &Error{ErrBusy, fmt.Sprintf("the atom has %d requests that it did not take yet; send this again later", maxWaiting)}
+		return "", busy()
 	}
 	r.ID, r.Account, r.By, r.Created = "executionrecord-"+newID(), p.Account, p.User, time.Now().UTC()
 	m := &Message{Account: p.Account, AtomID: r.AtomID, Request: r.ID, Created: r.Created, Message: wire.Message{

@@ -105,3 +105,29 @@ func TestWhatAtomsTellIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestTooManyMessages: nobody fills the store with messages for an atom that is
+// away, whatever they ask of it; it can be taken out of service all the same.
+func TestTooManyMessages(t *testing.T) {
+	d, _ := open(t, t.TempDir())
+	atom := d.enrol(t, "prod", "edge-01")
+	d.deploy(t, "prod", d.upload(t, "1", shop))
+	request, err := d.Execute(d.ctx, d.admin, cloud.ExecutionRequest{AtomID: atom, ProcessName: "relay"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Crowd(atom)
+	_, failed := d.Execute(d.ctx, d.admin, cloud.ExecutionRequest{AtomID: atom, ProcessName: "relay"})
+	for what, err := range map[string]error{
+		"execute": failed,
+		"cancel":  d.CancelExecution(d.ctx, d.admin, request),
+		"restart": d.ChangeListener(d.ctx, d.admin, atom, "", "restart_all"),
+	} {
+		if !errors.Is(err, cloud.ErrBusy) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := d.RetireAtom(d.ctx, d.admin, atom); err != nil {
+		t.Errorf("retire: %v", err)
+	}
+}
