@@ -64,7 +64,27 @@ func (s *Service) Execute(ctx context.Context, p Principal, r ExecutionRequest) 
 	}
 	line.add(m.ID)
 	s.o.Metrics.Request()
-	return id, nil
+	return id, s.takeBack(ctx, r.AtomID)
+}
+
+// takeBack has requests end as errors that were made while their atom was
+// revoked: nobody else would.
+func (s *Service) takeBack(ctx context.Context, atom string) error {
+	s.mu.RLock()
+	a := s.state.atoms[atom]
+	s.mu.RUnlock()
+	if a == nil || !a.Revoked {
+		return nil
+	}
+	c, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.end()
+	if err := s.withdraw(ctx, c, a); err != nil {
+		return err
+	}
+	return s.commit(ctx, c)
 }
 
 // repeated gives the id of the request that was made first under a key, if it

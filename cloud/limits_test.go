@@ -1,12 +1,14 @@
 package cloud_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 	"valence/internal/wire"
 )
 
@@ -129,5 +131,47 @@ func TestTooManyMessages(t *testing.T) {
 	}
 	if err := d.RetireAtom(d.ctx, d.admin, atom); err != nil {
 		t.Errorf("retire: %v", err)
+	}
+}
+
+// slow is a store in which something happens before a request is stored.
+type slow struct {
+	cloud.Store
+	before func()
+}
+
+func (s *slow) Enqueue(ctx context.Context, r *cloud.ExecutionRequest, m *cloud.Message) (string, error) {
+	s.before()
+	return s.Store.Enqueue(ctx, r, m)
+}
+
+// TestRevokedMeanwhile: a request that is made while its atom is revoked ends as
+// an error, and not when the retention is over.
+func TestRevokedMeanwhile(t *testing.T) {
+	st, end := cloudtest.Open(t, t.TempDir())
+	defer end()
+	between := &slow{Store: st}
+	s, err := cloud.New(t.Context(), between, cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: cloudtest.Catalog()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Bootstrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{s, cloud.Principal{Account: cloud.DefaultAccount, User: "admin", Role: cloud.Admin}, t.Context()}
+	atom := d.enrol(t, "prod", "edge-01")
+	d.deploy(t, "prod", d.upload(t, "1", shop))
+	between.before = func() {
+		if err := d.RevokeAtom(d.ctx, d.admin, atom); err != nil {
+			t.Error(err)
+		}
+	}
+	request, err := d.Execute(d.ctx, d.admin, cloud.ExecutionRequest{AtomID: atom, ProcessName: "relay"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.WaitRecord(d.ctx, d.admin, request, 0)
+	if err != nil || r == nil || r.Status != cloud.Failed {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
