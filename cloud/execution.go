@@ -276,7 +276,14 @@ func (s *Service) Records(ctx context.Context, p Principal, f RecordFilter, afte
 		return nil, Place{}, err
 	}
 	if len(p.Environments) > 0 {
+		asked := f.Environments
 		f.Environments = p.Environments
+		if len(asked) > 0 {
+			f.Environments = slices.DeleteFunc(slices.Clone(asked), func(e string) bool { return !p.in(e) })
+			if len(f.Environments) == 0 {
+				return nil, Place{}, nil
+			}
+		}
 	}
 	return s.store.Records(ctx, p.Account, f, after, min(max(limit, 1), 1000))
 }

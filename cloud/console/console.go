@@ -12,6 +12,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -138,6 +139,8 @@ func (c *console) routes() []route {
 		{get, "/tokens/{id}/revoke", "token.delete", c.askRevokeToken},
 		{post, "/tokens/{id}/revoke", "token.delete", c.revokeToken},
 		{get, "/audit", "audit.read", c.audit},
+		{get, "/accounts", "account.read", c.accounts},
+		{post, "/accounts", "account.create", c.createAccount},
 	}
 }
 
@@ -234,6 +237,15 @@ func (c *console) genuine(w http.ResponseWriter, v *visit, route route) error {
 	return nil
 }
 
+// backOf gives the page of this site that a form was on, "" where that is not known.
+func backOf(r *http.Request) string {
+	from, err := url.Parse(r.Referer())
+	if err != nil || r.Method != http.MethodPost || from.Host != r.Host {
+		return ""
+	}
+	return localPath(from.RequestURI())
+}
+
 // fail shows what an error means to whom it happened to.
 func (c *console) fail(w http.ResponseWriter, v *visit, err error) {
 	status := http.StatusInternalServerError
@@ -254,5 +266,5 @@ func (c *console) fail(w http.ResponseWriter, v *visit, err error) {
 	default:
 		c.Log.Error("a page failed", "method", v.Method, "path", v.URL.Path, "error", err)
 	}
-	c.show(w, v, &answer{page: "error", title: http.StatusText(status), status: status, data: capital(err.Error())})
+	c.show(w, v, &answer{page: "error", title: http.StatusText(status), status: status, data: map[string]string{"Text": capital(err.Error()), "Back": backOf(v.Request)}})
 }

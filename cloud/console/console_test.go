@@ -276,6 +276,10 @@ func TestLimitedToAnEnvironment(t *testing.T) {
 			}
 		}
 	}
+	if found, _, err := o.Records(t.Context(), cloud.Principal{Account: cloud.DefaultAccount, Role: cloud.Viewer, Environments: []string{o.ids.Replace("{prod}"), o.ids.Replace("{empty}")}},
+		cloud.RecordFilter{Environments: []string{o.ids.Replace("{empty}")}}, cloud.Place{}, 10); err != nil || len(found) != 0 {
+		t.Errorf("of two environments that one may see, the one that was asked for: %v, %v", found, err)
+	}
 	for _, path := range []string{"/atoms/{atom}", "/environments/{prod}", "/deployments/{deployment}", "/executions/{record}", "/requests/{request}", "/executions/{record}/cancel"} {
 		if a := v.get(t, path); a.code != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.code)

@@ -162,7 +162,7 @@ func (c *console) setField(v *visit) (*answer, error) {
 	if name != "" && !strings.Contains(name, ".") {
 		name = "env." + name
 	}
-	x := cloud.Extension{Name: name, Set: v.PostForm.Get("remove") == "", Value: strings.ReplaceAll(v.PostForm.Get("value"), "\r\n", "\n")}
+	x := cloud.Extension{Name: name, Set: v.PostForm.Get("remove") == "", Value: lines(v.PostForm.Get("value"))}
 	if strings.HasPrefix(name, "secret.") {
 		x.Value = strings.TrimRight(x.Value, "\n") // a line that was pasted
 	}

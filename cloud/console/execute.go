@@ -102,7 +102,7 @@ func (c *console) executeForm(v *visit, d *executeData) (*answer, error) {
 
 // execute asks for an execution, and goes on to where it can be followed.
 func (c *console) execute(v *visit) (*answer, error) {
-	d := &executeData{Text: v.PostForm.Get("atom"), Process: v.PostForm.Get("process"), Document: v.PostForm.Get("document"), Type: v.PostForm.Get("type"), Key: v.PostForm.Get("key")}
+	d := &executeData{Text: v.PostForm.Get("atom"), Process: v.PostForm.Get("process"), Document: lines(v.PostForm.Get("document")), Type: v.PostForm.Get("type"), Key: v.PostForm.Get("key")}
 	names, values := v.PostForm["name"], v.PostForm["value"]
 	props := map[string]string{}
 	for i := range min(len(names), len(values)) {
@@ -143,6 +143,10 @@ func (c *console) execute(v *visit) (*answer, error) {
 	}
 	return see("/requests/"+url.PathEscape(id), "")
 }
+
+// lines gives a text as it was written: browsers send every line's end as two
+// characters.
+func lines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 // escapes are characters that are stored as escapes, so that JSON can be part
 // of a page of others.

@@ -110,6 +110,9 @@ func (s *shell) Asset(file string) string { return s.assets.path(file) }
 // May reports whether the role allows an action: what it does not is not shown.
 func (s *shell) May(action string) bool { return s.P.May(cloud.Action(action)) }
 
+// MakesAccounts reports whether it is one who may make accounts.
+func (s *shell) MakesAccounts() bool { return makesAccounts(s.P) }
+
 // At marks the place in the navigation.
 func (s *shell) At(prefix string) bool {
 	p, _, _ := strings.Cut(s.Path, "?")

@@ -64,6 +64,8 @@ var endpoints = map[string]endpoint{
 	"POST /tokens":                    {"/tokens", url.Values{"name": {"x"}, "role": {"viewer"}, "days": {"1"}}, cloud.Admin},
 	"GET /tokens/{id}/revoke":         {"/tokens/{spare}/revoke", nil, cloud.Admin},
 	"POST /tokens/{id}/revoke":        {"/tokens/{spare}/revoke", nil, cloud.Admin},
+	"GET /accounts":                   {"/accounts", nil, cloud.Admin},
+	"POST /accounts":                  {"/accounts", url.Values{"name": {"acme"}}, cloud.Admin},
 	"GET /audit":                      {"/audit", nil, cloud.Admin},
 }
 

@@ -209,7 +209,7 @@ func (d *desk) fits(id string) {
 	d.t.Helper()
 	for width, scrolls := range map[int64]string{390: "nav, .unseen", 1280: "nav, .unseen, .scroll"} {
 		d.do("change the window", chromedp.EmulateViewport(width, 844))
-		for _, path := range []string{"/", "/environments", "/environments/prod", "/listeners", "/executions", "/execute", "/execute?atom=" + id, "/join", "/tokens", "/audit", "/atoms/" + id, "/atoms/" + id + "/revoke"} {
+		for _, path := range []string{"/", "/environments", "/environments/prod", "/listeners", "/executions", "/execute", "/execute?atom=" + id, "/join", "/tokens", "/audit", "/accounts", "/atoms/" + id, "/atoms/" + id + "/revoke"} {
 			d.open(path)
 			d.is(fmt.Sprintf("what is wider than %d on %s", width, path), "", `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("`+scrolls+`")).map(e => e.outerHTML.slice(0, 80)).slice(0, 3).join("\n")`)
 			d.is("what has no name on "+path, "", `[...document.querySelectorAll("input:not([type=hidden]), select, textarea")].filter(e => !e.labels.length && !e.ariaLabel).concat([...document.querySelectorAll("button:not([hidden]), a")].filter(e => !e.textContent.trim() && !e.ariaLabel)).map(e => e.outerHTML).join("\n")`)

@@ -37,7 +37,10 @@ function refresh() {
   x.onload = () => {
     const date = Date.parse(x.getResponseHeader("Date") ?? "");
     if (date) skew = date - Date.now();
-    if (x.status === 401) return location.reload();
+    if (x.status === 401) {
+      here.hash = "";
+      return location.replace(here); // to sign in
+    }
     if (x.status !== 200 && x.status !== 304) return missed(x.status === 404 || x.status === 403);
     failures = 0;
     last = Date.now();
