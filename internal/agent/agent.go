@@ -72,6 +72,7 @@ type Options struct {
 	Log     *slog.Logger
 	Logs    func(most int) []wire.LogLine // the last lines of the log, for operators who ask; nil: none
 	Pace    Pace
+	Clock   func() time.Time // on the wall of this machine; nil: time.Now. What it shows is told, and decides nothing
 }
 
 // Pace is how long the agent waits for what. Zero fields have good values.
@@ -138,6 +139,9 @@ func Open(o Options) (*Agent, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
 	keys, err := o.Identity.publishers()
 	if err != nil {
 		return nil, err
@@ -153,7 +157,7 @@ func Open(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		o: o, log: o.Log, atom: o.Atom, id: o.Identity, publishers: keys, pace: o.Pace.orGood(), spool: s, link: link,
-		instance: rand.Text(), started: time.Now().UTC(), local: o.Local, runs: &version{desired: &wire.Desired{}},
+		instance: rand.Text(), started: o.Clock().UTC(), local: o.Local, runs: &version{desired: &wire.Desired{}},
 		wake: make(chan struct{}, 1), restart: make(chan struct{}, 1),
 	}
 	a.requests.init()

@@ -186,12 +186,12 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 		next.Wanted = d.Desired
 	}
 	if changed {
-		next.Previous, next.Since = before.desired, time.Now().UTC()
+		next.Previous, next.Since = before.desired, a.o.Clock().UTC()
 	}
 	if err := a.makeSwitches(ctx, &next, d.Desired); err != nil {
 		return err
 	}
-	if err := a.spool.save(ctx, "state", next, results(d.Desired, left, "failed")...); err != nil {
+	if err := a.spool.save(ctx, "state", next, a.results(d.Desired, left, "failed")...); err != nil {
 		a.comeBack(ctx, before)
 		return fmt.Errorf("keep what is deployed: %w", err)
 	}
@@ -282,7 +282,7 @@ func (a *Agent) refuse(ctx context.Context, d *wire.Desired, why error) {
 		a.log.Error("triggers could not be paused or resumed", "error", err)
 	}
 	next.Refused, next.Wanted = max(next.Refused, d.Generation), d
-	if err := a.spool.save(ctx, "state", next, results(d, all(d, why), "failed")...); err != nil {
+	if err := a.spool.save(ctx, "state", next, a.results(d, all(d, why), "failed")...); err != nil {
 		a.log.Error("that a deployment failed could not be kept", "error", err)
 	}
 	a.mu.Lock()
@@ -325,7 +325,7 @@ func (a *Agent) rollback(ctx context.Context, why string) {
 		Generation: s.Previous.Generation, Desired: s.Previous, Refused: max(s.Refused, s.Generation),
 		Serials: s.Serials, Restarted: s.Restarted, Retired: s.Retired, Switched: s.Switched, Paused: s.Paused,
 	}
-	if err := a.spool.save(ctx, "state", next, results(bad, left, "rolled_back")...); err != nil {
+	if err := a.spool.save(ctx, "state", next, a.results(bad, left, "rolled_back")...); err != nil {
 		a.log.Error("a rollback could not be kept; it is made again after a restart", "error", err)
 	}
 	a.log.Error("a new version failed too often; the version before runs again", "generation", bad.Generation, "packages", titles(bad), "why", why)
@@ -336,8 +336,8 @@ func (a *Agent) rollback(ctx context.Context, why string) {
 
 // results are the reports of what became of a generation, one for each package:
 // it is active, or what is told of its project in left.
-func results(d *wire.Desired, left map[string]error, otherwise string) []report {
-	at := time.Now().UTC()
+func (a *Agent) results(d *wire.Desired, left map[string]error, otherwise string) []report {
+	at := a.o.Clock().UTC()
 	became := func(pack, project string) report {
 		r := wire.DeploymentReport{Generation: d.Generation, Package: pack, State: "active", At: at}
 		if why := left[project]; why != nil {

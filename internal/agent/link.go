@@ -273,7 +273,7 @@ func send(c *http.Client, r *http.Request, mediaType string, limit int64) ([]byt
 		return text, nil
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
-	refused := &Refused{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+	refused := &Refused{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
 	switch {
 	case resp.StatusCode/100 == 3:
 		refused.Refusal.Error = "it sends elsewhere, to " + resp.Header.Get("Location") + ", which an atom does not follow"
@@ -283,12 +283,19 @@ func send(c *http.Client, r *http.Request, mediaType string, limit int64) ([]byt
 	return nil, refused
 }
 
-func retryAfter(text string) time.Duration {
+// retryAfter reads how long to wait. A date counts from the one that the answer
+// has, whatever the clock of this machine shows.
+func retryAfter(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
 	if n, err := strconv.Atoi(text); err == nil && n > 0 {
 		return min(time.Duration(n)*time.Second, time.Hour)
 	}
 	if at, err := http.ParseTime(text); err == nil {
-		return min(max(time.Until(at), 0), time.Hour)
+		now, err := http.ParseTime(h.Get("Date"))
+		if err != nil {
+			now = time.Now()
+		}
+		return min(max(at.Sub(now), 0), time.Hour)
 	}
 	return 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,8 @@ const (
 type Recent struct {
 	next slog.Handler
 	kept *lines
-	with string // attributes and groups, as text
+	with string // attributes so far, as text
+	in   string // the groups that are open, each with a dot
 }
 
 type lines struct {
@@ -43,10 +45,11 @@ func (r *Recent) Enabled(ctx context.Context, level slog.Level) bool {
 func (r *Recent) Handle(ctx context.Context, rec slog.Record) error {
 	text := rec.Message + r.with
 	rec.Attrs(func(a slog.Attr) bool {
-		text += " " + a.String()
+		text += " " + r.in + a.String()
 		return len(text) < longestLine
 	})
-	r.kept.add(wire.LogLine{At: rec.Time.UTC(), Level: rec.Level.String(), Text: text[:min(len(text), longestLine)]})
+	text = strings.ToValidUTF8(text[:min(len(text), longestLine)], "") // it may be cut inside a character
+	r.kept.add(wire.LogLine{At: rec.Time.UTC(), Level: rec.Level.String(), Text: text})
 	return r.next.Handle(ctx, rec)
 }
 
@@ -54,7 +57,7 @@ func (r *Recent) Handle(ctx context.Context, rec slog.Record) error {
 func (r *Recent) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *r
 	for _, a := range attrs {
-		c.with += " " + a.String()
+		c.with += " " + r.in + a.String()
 	}
 	c.next = r.next.WithAttrs(attrs)
 	return &c
@@ -62,8 +65,11 @@ func (r *Recent) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 // WithGroup is slog.Handler's.
 func (r *Recent) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return r
+	}
 	c := *r
-	c.next = r.next.WithGroup(name)
+	c.next, c.in = r.next.WithGroup(name), r.in+name+"."
 	return &c
 }
 

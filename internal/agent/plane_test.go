@@ -37,8 +37,9 @@ type plane struct {
 	desired  *wire.Desired
 	packages map[string][]byte
 	polls    []wire.Poll
-	beat     *wire.Heartbeat // the newest
-	standing wire.Standing   // of the triggers, as it was told last
+	beat     *wire.Heartbeat          // the newest
+	logs     map[int64][]wire.LogLine // by question
+	standing wire.Standing            // of the triggers, as it was told last
 	reports  []wire.ExecutionReport
 	results  []wire.DeploymentReport
 	answered int
@@ -47,7 +48,7 @@ type plane struct {
 }
 
 func newPlane(t *testing.T) *plane {
-	p := &plane{t: t, epoch: "e1", token: "once", packages: map[string][]byte{}, changed: make(chan struct{})}
+	p := &plane{t: t, epoch: "e1", token: "once", packages: map[string][]byte{}, logs: map[int64][]wire.LogLine{}, changed: make(chan struct{})}
 	p.srv = httptest.NewServer(p)
 	t.Cleanup(p.srv.Close)
 	return p
@@ -125,6 +126,9 @@ func (p *plane) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		var in wire.Reports
 		json.Unmarshal(body, &in)
 		p.do(func() {
+			if in.LogsFor != 0 {
+				p.logs[in.LogsFor] = in.Logs
+			}
 			p.reports = append(p.reports, in.Executions...)
 			p.results = append(p.results, in.Deployments...)
 			if in.Heartbeat != nil {

@@ -207,7 +207,7 @@ func (a *Agent) entered() {
 // reject keeps that a request is not run, and why.
 func (a *Agent) reject(ctx context.Context, x *wire.Execute, why error) bool {
 	a.log.Warn("an execution request was rejected", "request", x.Request, "process", x.Process, "reason", why)
-	now := time.Now().UTC()
+	now := a.o.Clock().UTC()
 	r := reportOf(aRequest, wire.ExecutionReport{Request: x.Request, Process: x.Process, Kind: atom.ByRequest, Status: "rejected", Received: now, Ended: now, Error: clip(why.Error())})
 	if err := a.spool.reject(ctx, x.Request, r); err != nil {
 		a.log.Error("a rejection could not be kept", "request", x.Request, "error", err)
@@ -358,7 +358,7 @@ func (a *Agent) look(ctx context.Context, w watched) {
 	e := atom.Ended{Execution: w.execution, Process: w.process, Kind: atom.ByRequest}
 	switch {
 	case errors.Is(err, atom.ErrUnknown):
-		e.Status, e.Error, e.Received = atom.Failed, "it has ended, and the atom does not keep its record any more", time.Now().UTC()
+		e.Status, e.Error, e.Received = atom.Failed, "it has ended, and the atom does not keep its record any more", a.o.Clock().UTC()
 		e.Started, e.Ended = e.Received, e.Received
 	case err != nil || v.EndedAt == nil:
 		return

@@ -67,7 +67,7 @@ func TestFleet(t *testing.T) {
 func (c *control) cpu() time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
 	if err != nil {
-		c.t.Skip("there is no /proc here: ", err)
+		c.t.Skip("the processor time of the control plane is read from /proc, which this machine does not have: ", err)
 	}
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+2:]))
 	var ticks time.Duration

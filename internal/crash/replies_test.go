@@ -294,7 +294,7 @@ func TestCallbackSurvivesKill(t *testing.T) {
 func TestNodeWebSocket(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("there is no node")
+		t.Skip("the WebSocket client of Node.js is needed, as one that others wrote: node is not in the PATH; make setup installs it where it may")
 	}
 	s := newSlowSink(t)
 	a := replyAtom(t, s)

@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"valence/internal/wire"
+)
+
+// Recent keeps what is logged, and passes it on as it came.
+func TestRecent(t *testing.T) {
+	var passed bytes.Buffer
+	r := NewRecent(slog.NewTextHandler(&passed, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	if last := r.Last(10); len(last) != 0 {
+		t.Errorf("%+v", last)
+	}
+	log := slog.New(r)
+	log.Debug("not of the level that it logs")
+	log.Info("plain", "n", 1)
+	log.With("process", "orders").WithGroup("call").With("try", 2).Warn("in a group", "status", 503, "at", slog.GroupValue(slog.Int("line", 3)))
+	slog.New(r.WithGroup("")).Error("no group", "x", "a b")
+	want := []string{"INFO plain n=1", "WARN in a group process=orders call.try=2 call.status=503 call.at=[line=3]", "ERROR no group x=a b"}
+	got := r.Last(10)
+	for i, l := range got {
+		if l.Level+" "+l.Text != want[i] || time.Since(l.At) > time.Minute || l.At.Location() != time.UTC {
+			t.Errorf("%d: %+v, want %s", i, l, want[i])
+		}
+	}
+	if len(got) != len(want) || strings.Count(passed.String(), "\n") != len(want) || !strings.Contains(passed.String(), "call.status=503") {
+		t.Errorf("%d lines were kept, and passed on were\n%s", len(got), &passed)
+	}
+	if last := r.Last(1); len(last) != 1 || last[0].Text != "no group x=a b" {
+		t.Errorf("the last is %+v", last)
+	}
+	if last := r.Last(-1); len(last) != 0 {
+		t.Errorf("%+v", last)
+	}
+}
+
+// It keeps the last thousand lines, and of a long one the beginning.
+func TestRecentIsBounded(t *testing.T) {
+	r := NewRecent(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(r)
+	for i := range keptLines + 5 {
+		log.Info(fmt.Sprint("line ", i))
+	}
+	last := r.Last(1 << 20)
+	if len(last) != keptLines || last[0].Text != "line 5" || last[keptLines-1].Text != fmt.Sprint("line ", keptLines+4) {
+		t.Errorf("%d lines from %q", len(last), last[0].Text)
+	}
+	log.Info(strings.Repeat("x", longestLine-1) + "é and more")
+	if text := r.Last(1)[0].Text; len(text) != longestLine-1 || !utf8.ValidString(text) {
+		t.Errorf("%d bytes", len(text))
+	}
+}
+
+// Lines are written and read at once.
+func TestRecentAtOnce(t *testing.T) {
+	r := NewRecent(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(r)
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for range 500 {
+				log.With("who", i).Info("x")
+				r.Last(10)
+			}
+		})
+	}
+	all.Wait()
+	if n := len(r.Last(keptLines)); n != keptLines {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// A question for the log is answered with the lines that it asks for.
+func TestLogIsTold(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := NewRecent(slog.NewTextHandler(io.Discard, nil))
+	start(t, p, data, nil, func(o *Options) {
+		o.Log, o.Logs = slog.New(r), r.Last
+	})
+	slog.New(r).Warn("something happened", "n", 7)
+	p.do(func() { p.messages = append(p.messages, wire.Message{ID: 5, Kind: wire.KindLogs, Lines: 1_000}) })
+	p.wait("the log", func() bool {
+		for _, l := range p.logs[5] {
+			if l.Level == "WARN" && l.Text == "something happened n=7" {
+				return len(p.messages) == 0
+			}
+		}
+		return false
+	})
+}
