@@ -252,3 +252,10 @@ func (p *Postgres) Allow(t testing.TB, line string) {
 	}
 	p.Exec(t, "postgres", "SELECT pg_reload_conf()")
 }
+
+// Signal sends a signal to all processes of the server.
+func (p *Postgres) Signal(sig syscall.Signal) {
+	for _, pid := range append(p.children(), p.cmd.Process.Pid) {
+		_ = syscall.Kill(pid, sig) // it may have ended
+	}
+}
