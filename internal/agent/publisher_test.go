@@ -2,6 +2,7 @@ package agent
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"valence/internal/wire"
@@ -49,6 +50,11 @@ func TestHostsInValues(t *testing.T) {
 	} {
 		if err := allowed(o, "env.X", value); (err == nil) != passes {
 			t.Errorf("%q: %v, %q", value, err, hostsIn(value))
+		}
+	}
+	for _, secret := range []string{"postgres://user:hunter2 x@evil.example/", "amqp://user:hunter2@evil.example", "://hunter2"} {
+		if err := allowed(o, "secret.X", secret); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "evil") {
+			t.Errorf("%q: %v", secret, err)
 		}
 	}
 	if !slices.Contains(hostsIn("x https://a.example y"), "a.example") {
