@@ -21,7 +21,8 @@ import (
 // Folder is where, in the data folder, everything of the agent is kept.
 const Folder = "agent"
 
-const identityFile = "identity.json"
+// IdentityFile is, in that folder, the file with the keys.
+const IdentityFile = "identity.json"
 
 // ErrNotEnrolled is the error of a data folder that has not joined.
 var ErrNotEnrolled = errors.New("this atom has not joined a control plane")
@@ -84,7 +85,7 @@ func loopback(host string) bool {
 
 // Load reads the identity of a data folder; ErrNotEnrolled if it has none.
 func Load(data string) (*Identity, error) {
-	path := filepath.Join(data, Folder, identityFile)
+	path := filepath.Join(data, Folder, IdentityFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotEnrolled
@@ -115,7 +116,7 @@ func (id *Identity) Save(data string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeWhole(filepath.Join(folder, identityFile), append(text, '\n')); err != nil {
+	if err := writeWhole(filepath.Join(folder, IdentityFile), append(text, '\n')); err != nil {
 		return err
 	}
 	return sqlitedb.SyncDir(data)

@@ -56,7 +56,7 @@ func forget(folder string) error {
 		return err
 	}
 	for _, e := range entries {
-		if !slices.Contains([]string{identityFile, pendingFile}, e.Name()) {
+		if !slices.Contains([]string{IdentityFile, pendingFile}, e.Name()) {
 			if err := os.RemoveAll(filepath.Join(folder, e.Name())); err != nil {
 				return err
 			}

@@ -150,7 +150,7 @@ func TestAddresses(t *testing.T) {
 func TestJoinTwice(t *testing.T) {
 	p, data := newPlane(t), t.TempDir()
 	join(t, p, data)
-	info, err := os.Stat(filepath.Join(data, Folder, identityFile))
+	info, err := os.Stat(filepath.Join(data, Folder, IdentityFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info.Mode(), err)
 	}

@@ -68,6 +68,9 @@ func openPlane(o *cloudRunCmd, log *slog.Logger) (*plane, error) {
 	if err := makeDataFolder(o.Data); err != nil {
 		return nil, err
 	}
+	if why := exposed(o.Data, cloudKeyFile, cloudTokenFile); why != "" {
+		log.Warn(why)
+	}
 	p := &plane{o: o, log: log, metrics: metrics.NewCloud(), parts: newParts()}
 	p.metrics.Version(version)
 	if o.Store != "" {

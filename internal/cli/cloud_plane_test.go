@@ -190,3 +190,28 @@ func TestProxyThatDoesNotConnect(t *testing.T) {
 		}
 	}
 }
+
+func TestExposedDataFolder(t *testing.T) {
+	data := t.TempDir()
+	for name, c := range map[string]struct {
+		folder, file os.FileMode
+		told         string
+	}{
+		"own":      {0o700, 0o600, ""},
+		"readable": {0o755, 0o600, ""},
+		"written":  {0o770, 0o600, "chmod 700"},
+		"anybody":  {0o777, 0o600, "chmod 700"},
+		"the key":  {0o700, 0o644, "secrets.key: chmod 600"},
+	} {
+		file := filepath.Join(data, cloudKeyFile)
+		if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Chmod(file, c.file), os.Chmod(data, c.folder)); err != nil {
+			t.Fatal(err)
+		}
+		if told := exposed(data, cloudKeyFile); (told == "") != (c.told == "") || !strings.Contains(told, c.told) {
+			t.Errorf("%s: %q", name, told)
+		}
+	}
+}

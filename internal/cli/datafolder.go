@@ -21,6 +21,22 @@ func makeDataFolder(path string) error {
 	return nil
 }
 
+// exposed tells what in a data folder others than its owner could change or
+// read that they must not, "" if nothing is. A folder that was there before, such
+// as a mounted one, is left as it is.
+func exposed(folder string, secrets ...string) string {
+	if info, err := os.Stat(folder); err == nil && info.Mode().Perm()&0o022 != 0 {
+		return fmt.Sprintf("others than its owner can write to the data folder %s, and so put files of theirs in place of keys: chmod 700 %s", folder, folder)
+	}
+	for _, name := range secrets {
+		path := filepath.Join(folder, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+			return fmt.Sprintf("others than its owner can read %s: chmod 600 %s", path, path)
+		}
+	}
+	return ""
+}
+
 // atomKey gives the key of a data folder. The first call makes it. It is part
 // of the data: with another key the ids of stored executions change.
 func atomKey(folder string) ([]byte, error) {

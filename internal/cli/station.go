@@ -55,6 +55,9 @@ func open(o *stationOptions) (*station, error) {
 	if err := makeDataFolder(o.places.Data); err != nil {
 		return nil, err
 	}
+	if why := exposed(o.places.Data, keyFile, filepath.Join(agent.Folder, agent.IdentityFile)); why != "" {
+		o.log.Warn(why)
+	}
 	recent := agent.NewRecent(o.log.Handler())
 	o.log = slog.New(recent)
 	st := &station{o: o, recent: recent, log: o.log, metrics: metrics.New(), parts: newParts()}
