@@ -104,6 +104,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	d.listens(atom, id)
 	d.harmless()
 	d.fits(id)
+	d.refreshes()
 	d.outage()
 	d.attacked(id)
 	d.views(id)
@@ -216,6 +217,36 @@ func (d *desk) fits(id string) {
 			d.is("headings of "+path, "1", `String(document.querySelectorAll("h1").length)`)
 		}
 	}
+}
+
+// refreshes puts new rows in the place of old ones: a focus stays where it was,
+// and no button becomes that of another row.
+func (d *desk) refreshes() {
+	d.t.Helper()
+	d.open("/")
+	d.is("rows after a refresh", "c: C, b: B2, d: D; focus on b, which is the same; a is gone", `(() => {
+		const list = rows => {
+			const all = document.createElement("div");
+			for (const [id, text] of rows) {
+				const row = document.createElement("p"), button = document.createElement("button");
+				row.id = id;
+				button.textContent = text;
+				row.append("\n", button);
+				all.append("\n", row);
+			}
+			return all;
+		};
+		const shown = list([["a", "A"], ["b", "B"], ["c", "C"]]);
+		document.body.append(shown);
+		const button = shown.querySelector("#b button"), gone = shown.querySelector("#a");
+		button.focus();
+		renew(shown, list([["c", "C"], ["b", "B2"], ["d", "D"]]));
+		const rows = [...shown.children].map(r => r.id + ": " + r.textContent.trim()).join(", ");
+		const focus = document.activeElement.parentNode.id + (document.activeElement === button ? ", which is the same" : "");
+		const result = rows + "; focus on " + focus + "; a is " + (gone.isConnected ? "there" : "gone");
+		shown.remove();
+		return result;
+	})()`)
 }
 
 // outage stops the control plane while somebody looks, and starts it again:

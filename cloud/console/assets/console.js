@@ -70,9 +70,17 @@ function take(fresh) {
   document.title = fresh.title;
   for (const part of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(part.id);
-    if (next) morph(part, next);
+    if (next) renew(part, next);
   }
   ages();
+}
+
+// renew makes a part of the page like a new one. What had the focus has it
+// afterwards, also where its row was moved.
+function renew(part, next) {
+  const focused = document.activeElement;
+  morph(part, next);
+  if (focused !== document.activeElement && focused.isConnected && part.contains(focused)) focused.focus({ preventScroll: true });
 }
 
 // morph makes one element like another and keeps what is the same, so that a
@@ -81,8 +89,12 @@ function take(fresh) {
 function morph(old, next) {
   for (const a of [...old.attributes]) if (!next.hasAttribute(a.name) && a.name !== "open") old.removeAttribute(a.name);
   for (const a of next.attributes) if (a.name !== "open" && old.getAttribute(a.name) !== a.value) old.setAttribute(a.name, a.value);
-  const known = new Map();
-  for (const c of old.children) if (c.id) known.set(c.id, c);
+  const wanted = new Set(), known = new Map();
+  for (const c of next.children) if (c.id) wanted.add(c.id);
+  for (const c of [...old.children]) {
+    if (c.id && !wanted.has(c.id)) c.remove(); // first: then fewer of the others have to move
+    else if (c.id) known.set(c.id, c);
+  }
   let at = old.firstChild;
   for (const want of [...next.childNodes]) {
     let have = at;
