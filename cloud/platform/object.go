@@ -177,6 +177,9 @@ func (o *object[T]) check(in *codec.Node, creating bool) error {
 		if p.Write == readOnly || p.Write == onCreate && !creating {
 			continue
 		}
+		if all := in.All(p.Name); len(all) > 1 && all[0].Text != "Long" || given == "" && len(all) == 1 && !all[0].Empty() {
+			return refuse(http.StatusBadRequest, "%s must be one value, not an object or a list", p.Name)
+		}
 		if given == "" {
 			if p.Required && creating {
 				return refuse(http.StatusBadRequest, "%s is missing", p.Name)

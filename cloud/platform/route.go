@@ -86,6 +86,9 @@ func endpointsOf(r resource) []endpoint {
 
 // find gives the endpoint of a path and the id in it.
 func (a *api) find(method string, parts []string) (endpoint, string, error) {
+	if method == http.MethodHead { // the server sends no body then
+		method = http.MethodGet
+	}
 	var allowed []string
 	loose := 0 // placeholders of what matched first: a name is never taken for an id
 	for _, e := range a.endpoints {
