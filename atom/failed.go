@@ -267,9 +267,12 @@ func (a *Atom) journalFor(ctx context.Context, x *Execution, m *meta, p *plan, r
 	for _, key := range t.Failed {
 		failed[key] = true
 	}
-	checked := map[string]bool{}
+	checked, woken := map[string]bool{}, map[string]bool{}
 	for _, e := range x.Journal {
-		if failed[e.Path] {
+		woken[e.Path] = woken[e.Path] || e.Kind == kindWake
+	}
+	for _, e := range x.Journal {
+		if failed[e.Path] || e.Kind == kindWait && !woken[e.Path] { // what was given up waiting begins to wait again
 			continue
 		}
 		if path := structural(e.Path); !checked[path] {

@@ -15,7 +15,7 @@ type branch struct {
 
 var _ = define[branch]("branch", kind{
 	doc: "Named paths, in parallel, each with a copy of the document and the variables. The result is an object with what each path made. " +
-		"With `on_error: continue` (the default) every path runs to its end, then the step fails if one of them failed; with `stop` no further path starts.",
+		"With `on_error: continue` (the default) every path runs to its end, then the step fails if one of them failed; with `stop` no further path starts, and unless a `try` or another path goes on behind the failure it is told at once: paths that only wait are given up.",
 	sample:        "- branch:\n    erp:\n      - call: erp.post\n    crm:\n      - call: crm.post\n",
 	flow:          processes.Parallel,
 	makesDocument: true,
@@ -40,12 +40,15 @@ func (s *branch) Run(f *Frame) error {
 		c := f.child("", doc)
 		return c, c.Run(s.Paths[i].Steps)
 	})
-	if err := left(errs); err != nil {
+	if err := f.left(errs, s.OnError == "stop"); err != nil {
 		return err
 	}
 	result := &document.Object{}
 	var failures []error
 	for i, p := range s.Paths {
+		if isParked(errs[i]) {
+			continue // and given up
+		}
 		if errs[i] != nil && errs[i] != stopped {
 			failures = append(failures, errs[i])
 			continue

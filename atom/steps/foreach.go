@@ -55,7 +55,7 @@ var _ = define[forEach]("for_each", kind{
 	spec.Name("as", func(s *forEach) *string { return &s.As }, "The element's name inside, besides `item`."),
 	spec.Int("parallel", func(s *forEach) *int { return &s.Parallel }, "How many elements run at once.").Or(1).Min(1).Max(256),
 	spec.Bool("collect", func(s *forEach) *bool { return &s.Collect }, "Whether the elements' results become the document."),
-	spec.Enum("on_error", func(s *forEach) *string { return &s.OnError }, "`stop`: a failed element fails the step and nothing new starts. `continue`: all elements run first.", "stop", "continue").Or("stop"),
+	spec.Enum("on_error", func(s *forEach) *string { return &s.OnError }, "`stop`: a failed element fails the step and nothing new starts; unless a `try` or another path goes on behind the failure, elements that only wait are given up. `continue`: all elements run first.", "stop", "continue").Or("stop"),
 	spec.Name("errors", func(s *forEach) *string { return &s.Errors }, "With `on_error: continue`: the variable that gets the failures (`index path item error`); then the step succeeds, and the execution ends with warnings."),
 	spec.Int("batch", func(s *forEach) *int { return &s.Batch }, "Elements per round: the element is then a list of up to so many.").Min(1).Max(100000),
 }, func(s *forEach, c *processes.CheckContext) {
@@ -100,14 +100,14 @@ func (s *forEach) Run(f *Frame) error {
 		return err
 	}
 	errs, frames := s.run(f, list, 0)
-	if err := left(errs); err != nil {
+	if err := f.left(errs, s.OnError != "continue"); err != nil {
 		return err
 	}
 	var failed []error
 	failures := []any{}
 	results := make([]any, 0, len(list))
 	for i, err := range errs {
-		if frames[i] == nil {
+		if frames[i] == nil || isParked(err) {
 			continue
 		}
 		f.Happened(frames[i].env.Now)

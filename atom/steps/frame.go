@@ -40,6 +40,7 @@ type Frame struct {
 	answer   *answered // of a called process; nil for the execution itself
 	depth    int
 	beside   bool // other paths may run at the same time
+	caught   bool // something goes on behind a failure: a catch, a finally, another path
 }
 
 type binding struct {

@@ -84,11 +84,11 @@ func (s *forEach) items(page *Page) ([]any, error) {
 // page runs the elements of one page, and counts their failures in it.
 func (s *forEach) page(f *Frame, page *Page, list []any) (int, error) {
 	errs, frames := s.run(f, list, page.Base)
-	if err := left(errs); err != nil {
+	if err := f.left(errs, s.OnError != "continue"); err != nil {
 		return 0, err
 	}
 	for i, err := range errs {
-		if frames[i] == nil {
+		if frames[i] == nil || isParked(err) {
 			continue
 		}
 		f.Happened(frames[i].env.Now)

@@ -70,6 +70,7 @@ func (s *processStep) call(f *Frame, p *processes.Process, body *document.Docume
 	}
 	c := NewFrame(f.ctx, f.rt, p, body, props, f.env.Now)
 	c.key, c.iter, c.depth, c.beside = f.Key()+"/", "", f.depth+1, f.beside
+	c.caught = f.caught
 	c.answer = &answered{}
 	if err := RunProcess(c); err != nil {
 		return err

@@ -177,9 +177,9 @@ func interruption(ctx context.Context) error {
 // in done.
 func (f *Frame) elements(n, parallel int, stop bool, run func(i int) (*Frame, error)) (errs []error, done []*Frame) {
 	errs, done = make([]error, n), make([]*Frame, n)
-	beside := f.beside
-	f.beside = beside || parallel > 1 && n > 1
-	defer func() { f.beside = beside }()
+	beside, caught := f.beside, f.caught
+	f.beside, f.caught = beside || parallel > 1 && n > 1, caught || !stop
+	defer func() { f.beside, f.caught = beside, caught }()
 	// finish reports whether nothing new may start. A parked element does
 	// not keep others from starting beside it.
 	finish := func(i int) bool {
@@ -228,10 +228,16 @@ loop:
 }
 
 // left gives the error that ends the run as a whole: an interruption, or what
-// is parked, until the earliest of its times. Failures wait for what is parked.
-func left(errs []error) error {
+// is parked, until the earliest of its times. Failures wait for what is
+// parked, unless a failure stops the others and ends the execution: then what
+// is parked is given up, and nobody waits for it to be told.
+func (f *Frame) left(errs []error, stop bool) error {
 	var park *Parked
+	failed := false
 	for _, err := range errs {
+		if _, ok := err.(*fault.Failure); ok {
+			failed = true
+		}
 		if err == Interrupted || err == Detached {
 			return err
 		}
@@ -245,10 +251,16 @@ func left(errs []error) error {
 			park.add(p)
 		}
 	}
-	if park != nil {
-		return park
+	if park == nil || failed && stop && !f.caught {
+		return nil
 	}
-	return nil
+	return park
+}
+
+// isParked reports whether what err ended was parked.
+func isParked(err error) bool {
+	_, ok := err.(*Parked)
+	return ok
 }
 
 // maxWhy bounds how many reasons a parked execution tells.

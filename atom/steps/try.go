@@ -46,7 +46,9 @@ var _ = define[try]("try", kind{
 })
 
 func (s *try) Run(f *Frame) error {
-	doc, iter := f.doc, f.iter
+	doc, iter, caught := f.doc, f.iter, f.caught
+	f.caught = true
+	defer func() { f.caught = caught }()
 	err := f.Run(s.Steps)
 	if e, ok := catchable(err); ok && s.Catch != nil && s.Catch.takes(e) {
 		f.iter = iter
