@@ -99,7 +99,7 @@ func (s *Store) Records(ctx context.Context, account string, f cloud.RecordFilte
 	var all []*cloud.ExecutionRecord
 	var last, next cloud.Place
 	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
-		return tx.Rows(query+" ORDER BY time DESC, seq DESC LIMIT ?", append(args, limit+1), func(row sqlitedb.Row) (bool, error) {
+		return tx.Rows(query+" LIMIT ?", append(args, limit+1), func(row sqlitedb.Row) (bool, error) {
 			if len(all) == limit {
 				next = last
 				return false, nil
@@ -116,9 +116,15 @@ func (s *Store) Records(ctx context.Context, account string, f cloud.RecordFilte
 	return all, next, err
 }
 
-// choose writes the query of a filter.
+// choose writes the query of a filter, newest first, but for its limit.
 func choose(account string, f cloud.RecordFilter, after cloud.Place) (string, []any) {
 	where, args := []string{"account = ?"}, []any{account}
+	order := " ORDER BY time DESC, seq DESC"
+	if f.ID != "" || f.RequestID != "" {
+		// A record or none: the plus signs keep the index of the account, which is
+		// in the right order already, from being read to its end for it.
+		where[0], order = "+account = ?", " ORDER BY +time DESC, +seq DESC"
+	}
 	add := func(clause string, values ...any) { where, args = append(where, clause), append(args, values...) }
 	if !f.From.IsZero() {
 		add("time >= ?", f.From.UnixNano())
@@ -146,7 +152,7 @@ func choose(account string, f cloud.RecordFilter, after cloud.Place) (string, []
 	if after != (cloud.Place{}) {
 		add("(time, seq) < (?, ?)", after.Time, after.Seq)
 	}
-	return "SELECT time, seq, body FROM record WHERE " + strings.Join(where, " AND "), args
+	return "SELECT time, seq, body FROM record WHERE " + strings.Join(where, " AND ") + order, args
 }
 
 // Results implements cloud.History.
