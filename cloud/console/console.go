@@ -110,6 +110,7 @@ func (c *console) routes() []route {
 		{get, "/environments/{id}", "environment.read", c.environment},
 		{post, "/environments/{id}/policy", "environment.update", c.setPolicy},
 		{post, "/environments/{id}/fields", "extension.update", c.setField},
+		{get, "/environments/{id}/fields", "extension.update", c.askRemoveField},
 		{get, "/environments/{id}/delete", "environment.delete", c.askDeleteEnvironment},
 		{post, "/environments/{id}/delete", "environment.delete", c.deleteEnvironment},
 

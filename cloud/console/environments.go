@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -170,6 +171,31 @@ func (c *console) setField(v *visit) (*answer, error) {
 		return nil, err
 	}
 	return see(environmentPath(v.PathValue("id"))+"#values", map[bool]string{true: "set", false: "removed"}[x.Set])
+}
+
+// askRemoveField asks before a value goes: nobody could say what a secret was.
+func (c *console) askRemoveField(v *visit) (*answer, error) {
+	e, err := c.Service.Environment(v.Context(), v.p, v.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	name := v.URL.Query().Get("field")
+	all, err := c.Service.Extensions(v.Context(), v.p, e.ID)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(all, func(x cloud.Extension) bool { return x.Name == name && x.Set })
+	if i < 0 {
+		return nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: fmt.Sprintf("%q is not set in %s", cut(100, name), e.Name)}
+	}
+	what := []string{"Its atoms look for it in the package then, and on their own machines. Where it is nowhere, the next version does not start."}
+	if all[i].Secret {
+		what = append(what, "It is a secret: what it was cannot be shown or brought back.")
+	}
+	return confirm("Remove "+name+" from "+e.Name+"?", &confirmation{
+		Crumb: e.Name, CrumbHref: environmentPath(e.ID) + "#values", What: what, Action: environmentPath(e.ID) + "/fields",
+		Fields: map[string]string{"name": name, "remove": "1"}, Button: "Remove " + name, Danger: true,
+	})
 }
 
 func (c *console) askDeleteEnvironment(v *visit) (*answer, error) {

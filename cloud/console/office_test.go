@@ -40,6 +40,9 @@ func open(t *testing.T) *office {
 	cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "never-started")
 	o.Deploy(t, prod.ID, "shop", "1", "process: relay\nlisten: { path: /relay, method: POST, auth: none }\nsteps:\n  - log: ${env.SHOP_URL}\n")
 	pack, deployment := o.Deploy(t, prod.ID, "shop", "2", "process: relay\nlisten: { path: /relay, method: POST, auth: none }\nsteps:\n  - log: ${env.SHOP_URL}, again\n")
+	if err := o.SetExtensions(t.Context(), o.Admin, prod.ID, []cloud.Extension{{Name: "env.CITY", Set: true, Value: "Wien"}}); err != nil {
+		t.Fatal(err)
+	}
 	for _, r := range cloud.Roles() {
 		o.tokens[r] = o.token(t, cloud.Token{Name: string(r), Role: r}).Secret
 	}

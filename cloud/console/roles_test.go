@@ -40,6 +40,7 @@ var endpoints = map[string]endpoint{
 	"GET /environments/{id}":          {"/environments/{prod}", nil, cloud.Viewer},
 	"POST /environments/{id}/policy":  {"/environments/{prod}/policy", url.Values{"percent": {"20"}, "minutes": {"5"}}, cloud.Admin},
 	"POST /environments/{id}/fields":  {"/environments/{prod}/fields", url.Values{"name": {"env.SHOP_URL"}, "value": {"https://shop.example"}}, cloud.Deployer},
+	"GET /environments/{id}/fields":   {"/environments/{prod}/fields?field=env.CITY", nil, cloud.Deployer},
 	"GET /environments/{id}/delete":   {"/environments/{empty}/delete", nil, cloud.Admin},
 	"POST /environments/{id}/delete":  {"/environments/{empty}/delete", url.Values{"typed": {"empty"}}, cloud.Admin},
 	"GET /listeners":                  {"/listeners?environment={prod}&process=relay", nil, cloud.Viewer},
