@@ -233,7 +233,7 @@ func (s *Service) record(a *Atom, x *wire.ExecutionReport) *ExecutionRecord {
 	r := &ExecutionRecord{
 		ID: recordID(x.Received), RequestID: x.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
 		Execution: x.Execution, ProcessID: s.processID(a.ID, x.Process), ProcessName: x.Process, Type: kinds[x.Kind], Status: statuses[x.Status],
-		Time: x.Received.UTC(), Message: x.Error, OriginalID: x.Original, In: x.In, Out: x.Out, Document: documentOf(x),
+		Time: x.Received.UTC(), Message: x.Error, OriginalID: x.Original, In: counted(x.In), Out: counted(x.Out), Document: documentOf(x),
 	}
 	if r.Execution == "" { // it never came to one
 		r.Execution = "none-" + x.Request
@@ -264,6 +264,14 @@ func documentOf(x *wire.ExecutionReport) json.RawMessage {
 		return nil
 	}
 	return x.Document
+}
+
+// counted gives what an atom has counted, nil where no count can be so.
+func counted(t *wire.Traffic) *wire.Traffic {
+	if t == nil || t.Documents < 0 || t.Bytes < 0 {
+		return nil
+	}
+	return t
 }
 
 // recordID gives an id in the form that clients know: it holds the day.

@@ -46,8 +46,9 @@ func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process
 	}
 	var names []string
 	if all {
+		now := s.standing(a)
 		for _, x := range s.deployedTo(a.ID) {
-			if t, known := s.triggerOf(a, x); (every || t.Kind != TriggerSchedule) && (t.Kind != "" || !known) {
+			if t, known := s.triggerOf(a, x, now); (every || t.Kind != TriggerSchedule) && (t.Kind != "" || !known) {
 				names = append(names, x.Name)
 			}
 		}
@@ -135,7 +136,7 @@ func (x standing) state(a *Atom, name, wanted string) string {
 // triggerOf gives what starts a process of an atom, and whether that is known:
 // from its package, or, where that does not say, as the atom told. The caller
 // holds changing or mu.
-func (s *Service) triggerOf(a *Atom, c *Component) (t Trigger, known bool) {
+func (s *Service) triggerOf(a *Atom, c *Component, now standing) (t Trigger, known bool) {
 	if at := s.state.attachedTo[a.ID]; at != nil {
 		if d := s.state.active[at.EnvironmentID][c.Project]; d != nil {
 			if x := s.state.packages[d.PackageID]; x.Triggers != nil {
@@ -143,9 +144,8 @@ func (s *Service) triggerOf(a *Atom, c *Component) (t Trigger, known bool) {
 			}
 		}
 	}
-	told := s.standing(a).told
-	l := told[c.Name]
-	return Trigger{l.Kind, l.Cron, l.Zone}, len(told) > 0
+	l := now.told[c.Name]
+	return Trigger{l.Kind, l.Cron, l.Zone}, len(now.told) > 0
 }
 
 // switched gives when operators paused or resumed triggers of an atom, by
@@ -220,7 +220,7 @@ func (s *Service) Listeners(_ context.Context, p Principal, atom string) ([]List
 	if err != nil {
 		return nil, err
 	}
-	told, packages := s.standing(a).told, s.filled(a).Heartbeat.Packages
+	now, packages := s.standing(a), s.filled(a).Heartbeat.Packages
 	paused := map[string]bool{}
 	for _, name := range s.paused(a) {
 		paused[name] = true
@@ -231,11 +231,11 @@ func (s *Service) Listeners(_ context.Context, p Principal, atom string) ([]List
 	}
 	all := []ListenerState{}
 	for _, c := range s.deployedTo(a.ID) {
-		t, known := s.triggerOf(a, c)
+		t, known := s.triggerOf(a, c, now)
 		if t.Kind == "" && (known || runs(c)) {
 			continue // it has no trigger
 		}
-		x := ListenerState{ProcessID: c.ID, ProcessName: c.Name, Kind: t.Kind, Wanted: Running, State: strings.ToUpper(told[c.Name].State)}
+		x := ListenerState{ProcessID: c.ID, ProcessName: c.Name, Kind: t.Kind, Wanted: Running, State: strings.ToUpper(now.told[c.Name].State)}
 		if paused[c.Name] {
 			x.Wanted = Paused
 		}

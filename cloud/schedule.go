@@ -49,8 +49,9 @@ func (s *Service) Schedules(_ context.Context, p Principal, atom string) ([]Sche
 	}
 	all := []ScheduleState{}
 	for _, a := range atoms {
+		now := s.standing(a)
 		for _, c := range s.deployedTo(a.ID) {
-			if x, ok := s.schedule(a, c); ok {
+			if x, ok := s.schedule(a, c, now); ok {
 				all = append(all, x)
 			}
 		}
@@ -101,11 +102,12 @@ func (s *Service) scheduleFor(p Principal, act Action, atom, process string) (*A
 	if err != nil {
 		return nil, ScheduleState{}, err
 	}
+	now := s.standing(a)
 	for _, c := range s.deployedTo(a.ID) {
 		if c.ID != process && c.Name != process {
 			continue
 		}
-		if x, ok := s.schedule(a, c); ok {
+		if x, ok := s.schedule(a, c, now); ok {
 			return a, x, nil
 		}
 	}
@@ -114,8 +116,8 @@ func (s *Service) scheduleFor(p Principal, act Action, atom, process string) (*A
 
 // schedule tells how a schedule stands; false for what listens. The caller
 // holds changing or mu.
-func (s *Service) schedule(a *Atom, c *Component) (ScheduleState, bool) {
-	t, _ := s.triggerOf(a, c)
+func (s *Service) schedule(a *Atom, c *Component, now standing) (ScheduleState, bool) {
+	t, _ := s.triggerOf(a, c, now)
 	if t.Kind != "" && t.Kind != TriggerSchedule {
 		return ScheduleState{}, false
 	}
@@ -127,7 +129,7 @@ func (s *Service) schedule(a *Atom, c *Component) (ScheduleState, bool) {
 	if wanted == "" {
 		wanted = d.ListenerStatus
 	}
-	if x.Enabled = s.standing(a).state(a, c.Name, wanted) != Paused; !x.Enabled || t.Cron == "" {
+	if x.Enabled = now.state(a, c.Name, wanted) != Paused; !x.Enabled || t.Cron == "" {
 		return x, true
 	}
 	if place, err := cron.Zone(t.Zone); err == nil {
