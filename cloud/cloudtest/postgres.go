@@ -84,9 +84,16 @@ func NewPostgres() (*Postgres, error) {
 
 // program finds a program of PostgreSQL, on the PATH or where Debian puts it.
 func program(name string) (string, error) {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
-	if len(found) > 0 {
-		return found[len(found)-1], nil
+	found, newest := "", 0.0
+	all, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	for _, path := range all {
+		version, err := strconv.ParseFloat(strings.Split(path, "/")[4], 64)
+		if err == nil && version > newest {
+			found, newest = path, version
+		}
+	}
+	if found != "" {
+		return found, nil
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {

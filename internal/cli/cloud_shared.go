@@ -43,6 +43,9 @@ func (p *plane) openShared() error {
 		}
 		return errors.Join(failed(try, "the database cannot be used: %v", err), lock.Release())
 	}
+	if st.Open() {
+		p.log.Warn("the way to the database is not encrypted: whoever can read that network can read tokens' hashes, documents and records; add ?sslmode=verify-full to --store")
+	}
 	p.store, p.database = &sharedStore{st, lock}, st.Name()
 	return nil
 }

@@ -66,6 +66,7 @@ type Store struct {
 	channel string        // of the notifications of this schema
 	batch   atomic.Int64  // of beats
 	failure atomic.Pointer[error]
+	open    bool // the way to the database can be read on the network
 }
 
 var _ cloud.Shared = (*Store)(nil)
@@ -232,6 +233,10 @@ func code(err error) string {
 	}
 	return ""
 }
+
+// Open reports whether what is said to the database can be read on the network
+// between.
+func (s *Store) Open() bool { return s.open }
 
 // Name tells which database it is, for people.
 func (s *Store) Name() string {

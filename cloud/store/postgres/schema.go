@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -65,6 +67,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	s.open = readable(conn.PgConn().Conn())
 	if err := oldEnough(conn.PgConn().ParameterStatus("server_version")); err != nil {
 		return err
 	}
@@ -79,6 +82,16 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 		return s.identify(ctx, tx)
 	})
+}
+
+// readable reports whether others can read a connection: it leaves the machine
+// without TLS.
+func readable(c net.Conn) bool {
+	if _, encrypted := c.(*tls.Conn); encrypted {
+		return false
+	}
+	to, ok := c.RemoteAddr().(*net.TCPAddr)
+	return ok && !to.IP.IsLoopback()
 }
 
 // oldEnough refuses a server that is too old.
