@@ -156,6 +156,10 @@ func (s *Service) Refused(ctx context.Context, peer Peer, code, from string) {
 // AtomPackage opens the archive of a package that is, or was, deployed where
 // the atom is attached.
 func (s *Service) AtomPackage(ctx context.Context, atom, sha string) (io.ReadSeekCloser, error) {
+	// Another control plane may have deployed it just now.
+	if err := s.Confirm(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.RLock()
 	a, allowed := s.state.atoms[atom], false
 	if at := s.state.attachedTo[atom]; at != nil {
@@ -175,6 +179,9 @@ func (s *Service) AtomPackage(ctx context.Context, atom, sha string) (io.ReadSee
 
 // Report takes what an atom reports. The same report again changes nothing.
 func (s *Service) Report(ctx context.Context, atom string, r wire.Reports) error {
+	if err := s.Confirm(ctx); err != nil { // it may be about what another control plane did just now
+		return err
+	}
 	s.mu.RLock()
 	a := s.state.atoms[atom]
 	var records []*ExecutionRecord
