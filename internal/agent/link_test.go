@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -173,11 +174,14 @@ func TestJoinTwice(t *testing.T) {
 // again with the same keys, whatever something on the way has said meanwhile.
 func TestJoinAgainAfterALostAnswer(t *testing.T) {
 	p, data := newPlane(t), t.TempDir()
+	var mu sync.Mutex
 	var keys []string
 	answer := 0
 	p.meddle = func(w http.ResponseWriter, r *http.Request) bool {
 		var e wire.Enrol
 		json.NewDecoder(r.Body).Decode(&e)
+		mu.Lock()
+		defer mu.Unlock()
 		keys = append(keys, string(e.Key))
 		switch answer++; answer {
 		case 1: // taken, and the answer is lost
@@ -199,8 +203,10 @@ func TestJoinAgainAfterALostAnswer(t *testing.T) {
 		if err := Join(t.Context(), data, id, "once", "test", ""); (err == nil) != (i == 3) {
 			t.Errorf("%d: %v", i, err)
 		}
+		mu.Lock()
 		if keys[i] != keys[0] {
 			t.Errorf("the attempt %d was made with other keys", i+1)
 		}
+		mu.Unlock()
 	}
 }
