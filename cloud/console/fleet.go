@@ -232,6 +232,7 @@ func (c *console) rollouts(ctx context.Context, p cloud.Principal, f *fleet) err
 			default:
 				o.Failed++
 				a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "could not start %s %s"))
+				a.explained(x.Project)
 			}
 		}
 		at.Deployments = append(at.Deployments, o)
@@ -257,6 +258,14 @@ const (
 	manyBacklog = 10_000 // executions
 	slowChange  = 2 * time.Minute
 )
+
+// explained takes out what an atom says of its health where that is about a
+// project whose deployment tells it, and more.
+func (r *row) explained(project string) {
+	if health := r.Heartbeat.Health; strings.HasPrefix(health, project+": ") && !strings.Contains(health, "\n") {
+		r.Troubles = slices.DeleteFunc(r.Troubles, func(p *problem) bool { return p.Kind == "health" })
+	}
+}
 
 // troubles finds what is wrong with an atom by what it told of itself.
 func troubles(r *row) []*problem {
