@@ -142,3 +142,42 @@ func TestOfOthers(t *testing.T) {
 		t.Errorf("%d messages wait, %v: another atom acknowledged it", a.Waiting, err)
 	}
 }
+
+// TestOneAtomAsksTooMuch: an atom that has been taken over gets no more than its
+// share, and others get theirs.
+func TestOneAtomAsksTooMuch(t *testing.T) {
+	s := begin(t, cloudtest.Options{})
+	ctx := t.Context()
+	other := cloudtest.Join(t, s.URL, s.InstallToken(t, "prod"), "edge-02")
+	large := make([]byte, 16<<20)
+	archive, err := wire.Pack([]wire.PackFile{{Name: "p.yaml", Content: []byte(shop)}, {Name: "large.bin", Content: large}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := s.CreatePackage(ctx, s.Admin, cloud.Upload{Archive: archive, Project: "shop", Version: "large"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Service.Deploy(ctx, s.Admin, cloud.Deployment{PackageID: x.ID, EnvironmentID: s.environment.ID}); err != nil {
+		t.Fatal(err)
+	}
+	codes := map[int]int{}
+	for range 20 {
+		req, err := s.atom.Request(ctx, http.MethodGet, wire.PathPackages+x.SHA256, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.atom.Client.Do(req) // and the body is not read
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		codes[resp.StatusCode]++
+	}
+	if codes[200] != 8 || codes[503] != 12 {
+		t.Errorf("answers: %v", codes)
+	}
+	if _, err := other.Poll(ctx, 0, 0); err != nil {
+		t.Errorf("another atom: %v", err)
+	}
+}

@@ -22,6 +22,10 @@ type judges struct {
 	waiting atomic.Int64
 }
 
+// atOnce is how many requests of one atom are served at once. It needs a few: a
+// poll, reports, a package.
+const atOnce = 8
+
 // judgeTime bounds how long a request waits for its turn.
 const judgeTime = 20 * time.Second
 
@@ -74,7 +78,8 @@ type peers struct {
 }
 
 type peer struct {
-	sentAway atomic.Bool // it was refused for overload: next time it must be let in
+	sentAway atomic.Bool  // it was refused for overload: next time it must be let in
+	served   atomic.Int32 // requests of it that are served now
 
 	mu       sync.Mutex
 	window   wire.Window
@@ -151,7 +156,11 @@ func (g *Gate) signed(limit int64, next func(http.ResponseWriter, *http.Request,
 			g.overloaded(w, p, r)
 		case code != "":
 			g.denied(w, r, p, code, denials[code])
+		case state.served.Add(1) > atOnce:
+			state.served.Add(-1)
+			g.overloaded(w, p, r)
 		default:
+			defer state.served.Add(-1)
 			next(w, r, p, body)
 		}
 	}
