@@ -82,10 +82,8 @@ func rolloutsOn(at *place, atom string) []atomRollout {
 	var all []atomRollout
 	for _, o := range at.Deployments {
 		a := atomRollout{rollout: o}
-		for i := range o.Results {
-			if o.Results[i].AtomID == atom {
-				a.Result = &o.Results[i]
-			}
+		if r, known := o.told[atom]; known {
+			a.Result = &r
 		}
 		all = append(all, a)
 	}

@@ -61,6 +61,8 @@ type rollout struct {
 	Failed  int
 	Back    int
 	Pending int
+
+	told map[string]cloud.DeploymentResult // by atom
 }
 
 // The severities of problems.
@@ -91,10 +93,15 @@ type fleets struct {
 type fleetSlot struct {
 	mu    sync.Mutex // held while it is made: others wait for the same
 	fleet *fleet
+
+	told  map[string]map[string]cloud.DeploymentResult // by deployment and atom
+	until time.Time                                    // told serves so long
 }
 
 // How long what was found out serves: at least fleetLives, and longer where it
-// costs much, so that at most a twentieth of the time goes into it.
+// costs much, so that at most a twentieth of the time goes into it. What atoms
+// told of deployments is counted apart: of ten projects on ten thousand atoms
+// it is much to read, and must not keep back who is OFFLINE.
 const (
 	fleetLives = time.Second
 	fleetShare = 20
@@ -137,7 +144,7 @@ func (c *console) fleet(v *visit) (*fleet, error) {
 	if slot.fleet != nil && begin.Before(slot.fleet.until) {
 		return slot.fleet, nil
 	}
-	f, err := c.survey(v.Context(), v.p)
+	f, err := c.survey(v.Context(), v.p, slot)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +155,7 @@ func (c *console) fleet(v *visit) (*fleet, error) {
 }
 
 // survey looks at everything.
-func (c *console) survey(ctx context.Context, p cloud.Principal) (*fleet, error) {
+func (c *console) survey(ctx context.Context, p cloud.Principal, slot *fleetSlot) (*fleet, error) {
 	f := &fleet{byAtom: map[string]*row{}, places: map[string]*place{}}
 	atoms, err := c.Service.Atoms(ctx, p)
 	if err != nil {
@@ -185,7 +192,7 @@ func (c *console) survey(ctx context.Context, p cloud.Principal) (*fleet, error)
 	for _, r := range f.rows {
 		r.Troubles = troubles(r)
 	}
-	if err := c.rollouts(ctx, p, f); err != nil {
+	if err := c.rollouts(ctx, p, f, slot); err != nil {
 		return nil, err
 	}
 	f.sum()
@@ -197,50 +204,75 @@ func (c *console) survey(ctx context.Context, p cloud.Principal) (*fleet, error)
 }
 
 // rollouts looks at what became of what is deployed.
-func (c *console) rollouts(ctx context.Context, p cloud.Principal, f *fleet) error {
+func (c *console) rollouts(ctx context.Context, p cloud.Principal, f *fleet, slot *fleetSlot) error {
 	all, err := c.Service.Deployments(ctx, p)
 	if err != nil {
 		return err
+	}
+	begin := time.Now()
+	read := begin.After(slot.until)
+	if read {
+		slot.told = map[string]map[string]cloud.DeploymentResult{}
 	}
 	for _, d := range all {
 		at := f.places[d.EnvironmentID]
 		if !d.Active || at == nil {
 			continue
 		}
-		if d, err = c.Service.Deployment(ctx, p, d.ID); err != nil {
-			return err
-		}
 		x, err := c.Service.Package(ctx, p, d.PackageID)
 		if err != nil {
 			return err
 		}
-		o := &rollout{Deployment: d, Package: x}
-		told := map[string]cloud.DeploymentResult{}
-		for _, r := range d.Results {
-			told[r.AtomID] = r
-		}
-		for _, a := range at.Atoms {
-			r, known := told[a.ID]
-			switch {
-			case !known:
-				o.Pending++
-			case r.State == "active":
-				o.Fine++
-			case r.State == "rolled_back":
-				o.Back++
-				a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "went back from %s %s by itself"))
-			default:
-				o.Failed++
-				a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "could not start %s %s"))
-				a.explained(x.Project)
+		if slot.told[d.ID] == nil {
+			if slot.told[d.ID], err = c.told(ctx, p, d.ID); err != nil {
+				return err
 			}
 		}
+		o := &rollout{Deployment: d, Package: x, told: slot.told[d.ID]}
+		o.judge(at)
 		at.Deployments = append(at.Deployments, o)
+	}
+	if took := time.Since(begin); read {
+		slot.until = begin.Add(took + max(fleetLives, fleetShare*took))
 	}
 	for _, at := range f.places {
 		slices.SortFunc(at.Deployments, func(a, b *rollout) int { return cmp.Compare(a.Package.Project, b.Package.Project) })
 	}
 	return nil
+}
+
+// told reads what atoms told of a deployment.
+func (c *console) told(ctx context.Context, p cloud.Principal, deployment string) (map[string]cloud.DeploymentResult, error) {
+	d, err := c.Service.Deployment(ctx, p, deployment)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]cloud.DeploymentResult{}
+	for _, r := range d.Results {
+		all[r.AtomID] = r
+	}
+	return all, nil
+}
+
+// judge counts what became of a deployment, and has the atoms where it did not
+// become what it was to be say so.
+func (o *rollout) judge(at *place) {
+	for _, a := range at.Atoms {
+		r, known := o.told[a.ID]
+		switch {
+		case !known:
+			o.Pending++
+		case r.State == "active":
+			o.Fine++
+		case r.State == "rolled_back":
+			o.Back++
+			a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "went back from %s %s by itself"))
+		default:
+			o.Failed++
+			a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "could not start %s %s"))
+			a.explained(o.Package.Project)
+		}
+	}
 }
 
 func refusedVersion(o *rollout, at *place, a *row, r cloud.DeploymentResult, what string) *problem {
