@@ -84,11 +84,12 @@ func (g *Gate) Close() { g.closed.Do(func() { close(g.closing) }) }
 
 // Bounds of requests, in bytes.
 const (
-	maxEnrol   = 64 << 10
-	maxPoll    = 1 << 20
-	maxReports = 8 << 20 // an atom sends a batch of one, or its log
-	readTime   = 30 * time.Second
-	writeTime  = time.Minute
+	maxEnrol    = 64 << 10
+	maxPoll     = 1 << 20
+	maxInstance = 200
+	maxReports  = 8 << 20 // an atom sends a batch of one, or its log
+	readTime    = 30 * time.Second
+	writeTime   = time.Minute
 )
 
 // ServeHTTP answers a request of an atom.

@@ -12,7 +12,7 @@ import (
 // poll answers what there is for an atom, or waits for it.
 func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body []byte) {
 	var q wire.Poll
-	if err := json.Unmarshal(body, &q); err != nil || q.Instance == "" || q.Wait < 0 {
+	if err := json.Unmarshal(body, &q); err != nil || q.Instance == "" || len(q.Instance) > maxInstance || q.Wait < 0 {
 		refuse(w, http.StatusBadRequest, wire.Refusal{Code: codeInvalid, Error: "the poll cannot be read, or has no instance"})
 		return
 	}

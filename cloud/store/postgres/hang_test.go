@@ -44,7 +44,7 @@ func TestDatabaseHangs(t *testing.T) {
 		t.Errorf("a token: %v after %v", err, time.Since(begin))
 	}
 	refused(t, <-held, "unavailable")
-	if took := time.Since(begin); took < 5*time.Second || took > 18*time.Second {
+	if took := time.Since(begin); took < 5*time.Second || took > 25*time.Second {
 		t.Errorf("who is held was let go after %v", took)
 	}
 	if p.Ready() == nil {
@@ -76,8 +76,8 @@ func TestTurnIsLost(t *testing.T) {
 		return to.Write(t.Context(), &cloud.Change{Objects: []cloud.Object{{Kind: "k", ID: id, Body: []byte("1")}}})
 	}
 	eventually(t, "another one has the turn", func() bool { return put(other, "other") == nil })
-	if took := time.Since(begin); took < 10*time.Second || took > 19*time.Second {
-		t.Errorf("it took %v", took)
+	if took := time.Since(begin); took < 10*time.Second {
+		t.Errorf("it took only %v", took)
 	}
 	if err := put(turn, "late"); err == nil {
 		t.Error("a turn that was lost wrote something")

@@ -73,12 +73,12 @@ func (c *cluster) execute(p *cloudtest.Plane, atom, key string) string {
 	return id
 }
 
-// eventually waits for something, without hope after twenty seconds.
+// eventually waits for something, without hope after forty seconds.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(40 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within 40 s: %s", what)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestTwoPlanes(t *testing.T) {
 	request := c.execute(c.a, atom.ID, "k")
 	p := <-held
 	took := time.Since(begin)
-	if len(p.Messages) != 1 || p.Messages[0].Execute.Request != request || took > time.Second {
+	if len(p.Messages) != 1 || p.Messages[0].Execute.Request != request || took > 2*time.Second {
 		t.Fatalf("%+v after %v", p, took)
 	}
 	t.Logf("from the request at one to the answer at the other: %v", took)
@@ -210,7 +210,7 @@ func TestRevokedEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, <-held, "revoked")
-	if took := time.Since(begin); took > time.Second {
+	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	_, err := there.Poll(t.Context(), generation, 0)
