@@ -57,7 +57,12 @@ var recordObject = &object[*cloud.ExecutionRecord]{
 			Of: func(_ *call, r *cloud.ExecutionRecord) any { return documents(r, false) }},
 		{Name: "inboundDocumentSize", Filter: true, Long: true, Type: filter.Number, Doc: "The bytes of what came in; likewise.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return size(r, true) }},
 		{Name: "outboundDocumentSize", Filter: true, Long: true, Type: filter.Number, Doc: "The bytes of what went out; likewise.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return size(r, false) }},
-		{Name: "executionDuration", Filter: true, Long: true, Type: filter.Number, Doc: "How long it took, in milliseconds.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return int(r.Duration.Milliseconds()) }},
+		{Name: "executionDuration", Filter: true, Long: true, Type: filter.Number, Doc: "How long it took, in milliseconds, once it has ended.", Of: func(_ *call, r *cloud.ExecutionRecord) any {
+			if !r.Ended() {
+				return nil
+			}
+			return int(r.Duration.Milliseconds())
+		}},
 		{Name: "message", Filter: true, Doc: "Why it failed.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.Message }},
 		{Name: "originalExecutionId", Filter: true, Doc: "The execution that this one repeats.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.OriginalID }},
 		{Name: "recordedDate", Filter: true, Type: filter.Time, Doc: "When it began; the time of the record itself is not kept.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.Time.Truncate(time.Millisecond) }},
