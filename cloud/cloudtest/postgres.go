@@ -185,24 +185,36 @@ func (p *Postgres) Kill(sig syscall.Signal) {
 	}
 }
 
+// stat gives the state of a process and its parent, as proc(5) has them.
+func stat(pid int) (state string, parent int) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, found := strings.Cut(string(text), ") ")
+	if err != nil || !found {
+		return "", 0
+	}
+	f := strings.Fields(rest)
+	parent, _ = strconv.Atoi(f[1])
+	return f[0], parent
+}
+
 // runs reports whether a process is there and is not only waited for.
 func runs(pid int) bool {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, _ := strings.Cut(string(text), ") ")
-	return err == nil && !strings.HasPrefix(state, "Z")
+	state, _ := stat(pid)
+	return state != "" && state != "Z"
 }
 
 // children are the processes of the server beside the first.
 func (p *Postgres) children() []int {
-	pid := p.cmd.Process.Pid
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	names, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
 	var all []int
-	for _, f := range strings.Fields(string(text)) {
-		if n, err := strconv.Atoi(f); err == nil {
-			all = append(all, n)
+	for _, n := range names {
+		if pid, err := strconv.Atoi(n.Name()); err == nil {
+			if _, parent := stat(pid); parent == p.cmd.Process.Pid {
+				all = append(all, pid)
+			}
 		}
 	}
 	return all

@@ -119,3 +119,42 @@ func TestSince(t *testing.T) {
 		t.Error("one turn wrote twice")
 	}
 }
+
+// An archive that was altered in the database is not given out, and is whole
+// again when it is uploaded again.
+func TestAlteredArchive(t *testing.T) {
+	database := server.Database(t)
+	st := open(t, database)
+	archive, err := wire.Pack([]wire.PackFile{{Name: "a.yaml", Content: []byte("x")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha := wire.PackageID(archive)
+	if err := st.PutArchive(t.Context(), sha, archive); err != nil {
+		t.Fatal(err)
+	}
+	server.Exec(t, database, "UPDATE cloud_chunk SET body = set_byte(body, 0, get_byte(body, 0) # 1)")
+	if _, err := st.Archive(t.Context(), sha); !errors.Is(err, cloud.ErrAltered) {
+		t.Errorf("%v", err)
+	}
+	if err := st.PutArchive(t.Context(), sha, archive); err != nil {
+		t.Fatal(err)
+	}
+	f, err := st.Archive(t.Context(), sha)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	used := cloud.Object{Kind: "package", ID: "p", Account: "a", Body: []byte(`{"sha256":"` + sha + `"}`)}
+	if err := st.Write(t.Context(), &cloud.Change{Objects: []cloud.Object{used}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.DropArchive(t.Context(), sha); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = st.Archive(t.Context(), sha); err != nil {
+		t.Errorf("it was dropped while a package has it: %v", err)
+	} else {
+		f.Close()
+	}
+}
