@@ -26,6 +26,7 @@ type atomData struct {
 // processRow is a process that is deployed to an atom, and its trigger.
 type processRow struct {
 	cloud.Component
+	Deployed string // version
 	Listener *cloud.ListenerState // nil: it has no trigger
 	Schedule *cloud.ScheduleState // nil: it has none
 }
@@ -103,8 +104,12 @@ func (c *console) atomProcesses(v *visit, d *atomData) error {
 	if err != nil {
 		return err
 	}
+	versions := map[string]string{}
+	for _, o := range d.Rollouts {
+		versions[o.Package.Project] = o.Package.Version
+	}
 	for _, x := range all {
-		p := processRow{Component: x}
+		p := processRow{Component: x, Deployed: versions[x.Project]}
 		if i := slices.IndexFunc(schedules, func(s cloud.ScheduleState) bool { return s.ProcessID == x.ID && s.Cron != "" }); i >= 0 {
 			p.Schedule = &schedules[i]
 		}
