@@ -26,7 +26,7 @@ type atomData struct {
 // processRow is a process that is deployed to an atom, and its trigger.
 type processRow struct {
 	cloud.Component
-	Deployed string // version
+	Deployed string               // version
 	Listener *cloud.ListenerState // nil: it has no trigger
 	Schedule *cloud.ScheduleState // nil: it has none
 }
