@@ -24,9 +24,14 @@ func (x *Extension) keptAs() (string, string, string) {
 	return "extension", x.EnvironmentID + "/" + x.Name, x.Account
 }
 
+// kindsKept gives an empty object of every kind.
+func kindsKept() []kept {
+	return []kept{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}, &Session{}}
+}
+
 // fresh gives an empty object of a kind, nil for a kind that there is not.
 func fresh(kind string) kept {
-	for _, o := range []kept{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}, &Session{}} {
+	for _, o := range kindsKept() {
 		if k, _, _ := o.keptAs(); k == kind {
 			return o
 		}
