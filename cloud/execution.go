@@ -117,16 +117,7 @@ func (s *Service) target(p Principal, r *ExecutionRequest) error {
 		if r.ProcessName == "" {
 			return invalid("processId", "name the process")
 		}
-		for _, c := range s.state.components {
-			if c.Account != p.Account || c.Name != r.ProcessName {
-				continue
-			}
-			if r.ProcessID != "" {
-				return conflict("several processes are named %s: name one by its id", r.ProcessName)
-			}
-			r.ProcessID = c.ID
-		}
-		if r.ProcessID == "" {
+		if r.ProcessID = s.named(p, a, r.ProcessName); r.ProcessID == "" {
 			return missing("process", r.ProcessName)
 		}
 	}
@@ -139,6 +130,21 @@ func (s *Service) target(p Principal, r *ExecutionRequest) error {
 	}
 	r.ProcessName = c.Name
 	return nil
+}
+
+// named finds a process by its name: the one that is deployed to the atom, of
+// which there is one at most, otherwise any that was packaged. It is "" where
+// there is none.
+func (s *Service) named(p Principal, a *Atom, name string) (id string) {
+	for _, c := range s.state.components {
+		if c.Account != p.Account || c.Name != name {
+			continue
+		}
+		if id = c.ID; s.deployed(a.ID, id) != nil {
+			return id
+		}
+	}
+	return id
 }
 
 // waiters are those who wait for the record of a request.

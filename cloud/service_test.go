@@ -276,6 +276,9 @@ func TestExecute(t *testing.T) {
 	atom := d.enrol(t, "prod", "edge-01")
 	d.deploy(t, "prod", d.upload(t, "1", shop))
 	relay := cloud.ProcessID("default", "shop", "relay")
+	if _, err := d.CreatePackage(d.ctx, d.admin, cloud.Upload{Archive: pack(t, shop), Project: "elsewhere", Version: "1"}); err != nil {
+		t.Fatal(err) // of the two of its name, the one that is deployed to the atom is meant
+	}
 	for _, c := range []struct {
 		name string
 		r    cloud.ExecutionRequest

@@ -67,6 +67,12 @@ var recordObject = &object[*cloud.ExecutionRecord]{
 		{Name: "originalExecutionId", Filter: true, Doc: "The execution that this one repeats.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.OriginalID }},
 		{Name: "recordedDate", Filter: true, Type: filter.Time, Doc: "When it began; the time of the record itself is not kept.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.Time.Truncate(time.Millisecond) }},
 		{Name: "requestId", Filter: true, Doc: "The execution request that asked for it. An addition.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return r.RequestID }},
+		{Name: "atomExecutionId", Doc: "The id that it has on its atom. An addition.", Of: func(_ *call, r *cloud.ExecutionRecord) any {
+			if strings.HasPrefix(r.Execution, "none-") { // it never came to one
+				return ""
+			}
+			return r.Execution
+		}},
 		{Name: "document", Doc: "Its reply or last document, where the environment's policy sends documents: the text of an object with media_type, size and data, text or base64. An addition.", Of: func(_ *call, r *cloud.ExecutionRecord) any { return string(r.Document) }},
 		{Name: "launcherId", Filter: true, Hidden: true, Doc: "There are no launchers.", Of: none},
 		{Name: "reportKey", Filter: true, Hidden: true, Doc: "There are no report keys.", Of: none},

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -45,7 +46,7 @@ func (r *Recent) Enabled(ctx context.Context, level slog.Level) bool {
 func (r *Recent) Handle(ctx context.Context, rec slog.Record) error {
 	text := rec.Message + r.with
 	rec.Attrs(func(a slog.Attr) bool {
-		text += " " + r.in + a.String()
+		text += " " + r.in + written(a)
 		return len(text) < longestLine
 	})
 	text = strings.ToValidUTF8(text[:min(len(text), longestLine)], "") // it may be cut inside a character
@@ -53,11 +54,22 @@ func (r *Recent) Handle(ctx context.Context, rec slog.Record) error {
 	return r.next.Handle(ctx, rec)
 }
 
+// written gives an attribute as text; bytes are text, too.
+func written(a slog.Attr) string {
+	switch v := a.Value.Resolve().Any().(type) {
+	case json.RawMessage:
+		return a.Key + "=" + string(v)
+	case []byte:
+		return a.Key + "=" + string(v)
+	}
+	return a.String()
+}
+
 // WithAttrs is slog.Handler's.
 func (r *Recent) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *r
 	for _, a := range attrs {
-		c.with += " " + r.in + a.String()
+		c.with += " " + r.in + written(a)
 	}
 	c.next = r.next.WithAttrs(attrs)
 	return &c

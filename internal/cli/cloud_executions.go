@@ -40,7 +40,7 @@ func (r *cloudRemote) platform() (*platformAPI, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &platformAPI{address: c.base, base: c.base + "/api/rest/v1/" + url.PathEscape(c.account) + "/", token: c.token, http: c.http}, nil
+	return &platformAPI{address: c.base, account: c.account, base: c.base + "/api/rest/v1/" + url.PathEscape(c.account) + "/", token: c.token, http: c.http}, nil
 }
 
 // recordStatuses are what a record may say.
@@ -118,6 +118,7 @@ type shownRecord struct {
 	Took       json.RawMessage `json:"executionDuration"` // milliseconds, with or without its type
 	Message    string          `json:"message"`
 	Request    string          `json:"requestId"`
+	OnAtom     string          `json:"atomExecutionId"`
 	OriginalID string          `json:"originalExecutionId"`
 	Document   string          `json:"document"`
 }
@@ -255,13 +256,17 @@ func showRecord(w io.Writer, text []byte, asJSON bool) error {
 	}
 	for _, line := range [][2]string{
 		{"execution", r.ID}, {"request", r.Request}, {"repeats", r.OriginalID}, {"process", r.Process}, {"atom", r.Atom}, {"status", r.Status},
-		{"began by", r.Type}, {"began", r.Time}, {"took", r.took()}, {"error", r.Message}, {"document", r.Document},
+		{"began by", r.Type}, {"began", r.Time}, {"took", r.took()}, {"error", r.Message}, {"document", r.Document}, {"on the atom", r.OnAtom},
 	} {
 		if line[1] != "" {
 			if _, err := fmt.Fprintf(w, "%-12s %s\n", line[0], line[1]); err != nil {
 				return err
 			}
 		}
+	}
+	if r.Status == cloud.Failed && r.OnAtom != "" {
+		_, err := fmt.Fprintf(w, "its steps, on the machine of %s: valence executions show %s; to run it again: valence failed resubmit %[2]s\n", r.Atom, r.OnAtom)
+		return err
 	}
 	return nil
 }
