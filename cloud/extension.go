@@ -35,6 +35,8 @@ func (s *Service) Extensions(_ context.Context, p Principal, environment string)
 	for name, x := range s.state.extensions[e.ID] {
 		shown := *x
 		shown.Set, shown.Sealed = true, nil
+		_, needed := all[name]
+		shown.Unread = !needed && len(s.state.active[e.ID]) > 0 && !strings.HasPrefix(name, "connection.")
 		all[name] = shown
 	}
 	fields := make([]Extension, 0, len(all))

@@ -202,6 +202,7 @@ type Extension struct {
 	Sealed        []byte `json:"sealed,omitempty"` // of a secret
 	Secret        bool   `json:"secret,omitempty"`
 	Set           bool   `json:"-"` // false: a deployment needs it and it has no value
+	Unread        bool   `json:"-"` // something is deployed there, and none of it reads it; not known of connections
 }
 
 // ExecutionRequest asks an atom to run a process.

@@ -280,13 +280,14 @@ type fieldView struct {
 	Value  *string `json:"value"` // null: not set, or not shown
 	Secret bool    `json:"secret,omitempty"`
 	Set    bool    `json:"set"`
+	Unread bool    `json:"unread,omitempty"` // nothing that is deployed reads it
 }
 
 func (a *api) fields(c *call) (any, error) {
 	all, err := a.service.Extensions(c.Context(), c.p, c.vars["id"])
 	views := []fieldView{}
 	for _, x := range all {
-		v := fieldView{Name: x.Name, Secret: x.Secret, Set: x.Set}
+		v := fieldView{Name: x.Name, Secret: x.Secret, Set: x.Set, Unread: x.Unread}
 		if x.Set && !x.Secret {
 			v.Value = &x.Value
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"valence/internal/spec"
 	"valence/internal/wire"
 )
 
@@ -333,19 +334,82 @@ func (c *cloudSecretCmd) Run(s *streams) error {
 
 // set changes fields of an environment.
 func (r *cloudRemote) set(s *streams, environment string, fields map[string]*string) error {
-	if _, err := r.do("PATCH", "/environments/"+url.PathEscape(environment)+"/fields", fields, nil); err != nil {
+	path := "/environments/" + url.PathEscape(environment) + "/fields"
+	var before, after shownFields
+	if _, err := r.do("GET", path, nil, &before); err != nil {
 		return err
 	}
-	for _, name := range sortedKeys(fields) {
-		done := "set"
-		if fields[name] == nil {
-			done = "removed"
+	if _, err := r.do("PATCH", path, fields, nil); err != nil {
+		return err
+	}
+	if _, err := r.do("GET", path, nil, &after); err != nil {
+		return err
+	}
+	var missing []string
+	for _, f := range after.Fields {
+		if !f.Set {
+			missing = append(missing, f.Name)
 		}
-		if _, err := fmt.Fprintf(s.out, "%s %s in %s\n", name, done, environment); err != nil {
+	}
+	for _, name := range sortedKeys(fields) {
+		done := "set in"
+		if fields[name] == nil {
+			if done = "removed in"; !before.find(name).Set {
+				done = "was not set in"
+			}
+		}
+		if _, err := fmt.Fprintf(s.out, "%s %s %s\n", name, done, environment); err != nil {
 			return err
+		}
+		if fields[name] != nil && after.find(name).Unread {
+			hint := "valence cloud fields " + environment + " lists what is read"
+			if meant := meantField(name, missing); meant != "" {
+				hint = "did you mean " + meant + "?"
+			}
+			fmt.Fprintf(s.err, "warning: nothing that is deployed to %s reads %s; %s\n", environment, name, hint)
 		}
 	}
 	return nil
+}
+
+// meantField gives the field that is missing and was probably meant by one that
+// nothing reads: of the same name and another kind, or a slip of the pen.
+func meantField(name string, missing []string) string {
+	kind, bare, _ := strings.Cut(name, ".")
+	var same []string
+	for _, m := range missing {
+		k, b, _ := strings.Cut(m, ".")
+		switch {
+		case b == bare:
+			return m
+		case k == kind:
+			same = append(same, b)
+		}
+	}
+	if meant := spec.Suggest(bare, same); meant != "" {
+		return kind + "." + meant
+	}
+	return ""
+}
+
+// shownFields are the fields of an environment as the API lists them.
+type shownFields struct {
+	Fields []shownField
+}
+
+type shownField struct {
+	Name                string
+	Value               *string
+	Secret, Set, Unread bool
+}
+
+func (l *shownFields) find(name string) shownField {
+	for _, f := range l.Fields {
+		if f.Name == name {
+			return f
+		}
+	}
+	return shownField{}
 }
 
 type cloudValueCmd struct {
@@ -393,23 +457,21 @@ func (*cloudFieldsCmd) Help() string { return "Example:\n\n    valence cloud fie
 
 // Run lists fields.
 func (c *cloudFieldsCmd) Run(s *streams) error {
-	var list struct {
-		Fields []struct {
-			Name        string
-			Value       *string
-			Secret, Set bool
-		}
-	}
+	var list shownFields
 	return c.get(s, c.JSON, "/environments/"+url.PathEscape(c.Environment)+"/fields", &list, func() *table {
-		t := &table{head: []string{"FIELD", "VALUE"}}
+		t := &table{head: []string{"FIELD", "VALUE", ""}}
 		for _, f := range list.Fields {
+			unread := ""
+			if f.Unread {
+				unread = "nothing deployed reads it"
+			}
 			switch {
 			case !f.Set:
-				t.add(f.Name, "(missing)")
+				t.add(f.Name, "(missing)", unread)
 			case f.Value == nil:
-				t.add(f.Name, "(not shown)")
+				t.add(f.Name, "(not shown)", unread)
 			default:
-				t.add(f.Name, cut(*f.Value, 80))
+				t.add(f.Name, cut(*f.Value, 80), unread)
 			}
 		}
 		return t
