@@ -99,6 +99,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	d.is("the cookie as scripts see it", "", `document.cookie`)
 
 	atom, id := d.joins()
+	d.sets()
 	d.deploys(id)
 	d.executes(id)
 	d.listens(atom, id)
@@ -138,6 +139,17 @@ func (d *desk) joins() (a *atom, id string) {
 	d.is("the atom's name", evil, `document.querySelector("#atom-table td[data-label=Atom] bdi").textContent`)
 	d.is("the atom's state", "ONLINE", `document.querySelector("#atom-table .state").textContent`)
 	return a, id
+}
+
+// sets sets a secret, which cannot be read while it is typed, and not afterwards.
+func (d *desk) sets() {
+	d.t.Helper()
+	d.open("/environments/prod")
+	d.do("name a secret", chromedp.SendKeys("#set [name=name]", "secret.KEY"))
+	d.is("how its value is shown", "disc", `getComputedStyle(document.querySelector("#set textarea")).webkitTextSecurity`)
+	d.do("set it", chromedp.SendKeys("#set textarea", "open sesame"), chromedp.Click("#set button", chromedp.NodeVisible))
+	d.shows("main", "set, and not shown")
+	d.is("whether it is on the page", "false", `String(document.documentElement.outerHTML.includes("sesame"))`)
 }
 
 // deploys sees what becomes of a deployment while it happens.

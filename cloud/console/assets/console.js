@@ -159,6 +159,11 @@ document.addEventListener("click", (event) => {
 });
 for (const button of document.querySelectorAll("[data-more], [data-copy]")) button.hidden = false;
 
+// A secret is not readable over the shoulder while it is pasted.
+document.addEventListener("input", (event) => {
+  if (event.target.matches("#set [name=name]")) document.querySelector("#set textarea").classList.toggle("secret", event.target.value.startsWith("secret."));
+});
+
 // A form is sent once, however often its button is pressed.
 document.addEventListener("submit", (event) => {
   if (event.target.method !== "post") return;
