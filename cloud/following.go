@@ -37,7 +37,7 @@ func (s *Service) runShared(ctx context.Context) {
 // then everything is read anew.
 func (s *Service) follow(ctx context.Context) {
 	h := s.shared
-	for ctx.Err() == nil {
+	for said := false; ctx.Err() == nil; {
 		ticks := 0
 		err := h.store.Follow(ctx, func(e Event) error {
 			if e.What == Ticked {
@@ -50,8 +50,9 @@ func (s *Service) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if h.listening.Swap(false) {
-			s.log.Warn("the connection to the other control planes is lost; making it again", "error", err)
+		if h.listening.Swap(false) || !said {
+			said = true
+			s.log.Warn("the other control planes are not heard; trying again", "error", err)
 		}
 		pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond))
 	}

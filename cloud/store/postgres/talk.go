@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -64,6 +65,9 @@ func (s *Store) Follow(ctx context.Context, each func(cloud.Event) error) error 
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel}.Sanitize()); err != nil {
 		return err
 	}
+	if err := s.audible(ctx, conn); err != nil {
+		return err
+	}
 	if err := each(cloud.Event{What: cloud.Listening}); err != nil {
 		return err
 	}
@@ -80,6 +84,28 @@ func (s *Store) Follow(ctx context.Context, each func(cloud.Event) error) error 
 		}
 		if err := each(*e); err != nil {
 			return err
+		}
+	}
+}
+
+// errDeaf is a connection that takes LISTEN and hears nothing.
+var errDeaf = errors.New("notifications of the database do not arrive: between is a pooler that does not give whole sessions")
+
+// audible makes sure that what is told is heard. Before it, nothing has to be.
+func (s *Store) audible(ctx context.Context, conn *pgx.Conn) error {
+	const hello = "hello"
+	if err := s.Tell(ctx, cloud.Event{What: hello}); err != nil {
+		return err
+	}
+	for until := time.Now().Add(connectTime / 2); ; {
+		e, err := s.hear(ctx, conn, until)
+		switch {
+		case err != nil:
+			return err
+		case e == nil:
+			return errDeaf
+		case e.Own && e.What == hello:
+			return nil
 		}
 	}
 }
