@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -53,7 +54,7 @@ func New(s *cloud.Service, log *slog.Logger) http.Handler {
 		log = slog.New(slog.DiscardHandler)
 	}
 	a := &api{s, log}
-	r := mux.NewRouter()
+	r := mux.NewRouter().UseEncodedPath() // a name may hold anything, also a slash
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "There is nothing at this path; the API begins at /api/v1/{account}/.")
 	})
@@ -113,6 +114,11 @@ func (a *api) known(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		vars := mux.Vars(r)
+		for name, value := range vars {
+			if text, err := url.PathUnescape(value); err == nil {
+				vars[name] = text
+			}
+		}
 		user, token, basic := r.BasicAuth()
 		if scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " "); !basic && strings.EqualFold(scheme, "Bearer") {
 			token = strings.TrimSpace(text)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -224,6 +225,19 @@ func TestLimitedTokensAreToldNothing(t *testing.T) {
 			if code < 300 && strings.Contains(answer, hidden) {
 				t.Errorf("%s: %d tells %q: %s", r.Name, code, hidden, answer)
 			}
+		}
+	}
+}
+
+// What has a name is found by it, whatever the name is.
+func TestNamesAreAnything(t *testing.T) {
+	o := open(t)
+	for _, name := range []string{"a/b", "50% of it", "<script>", "../atoms", "ü?#"} {
+		if _, err := o.CreateToken(t.Context(), o.Admin, cloud.Token{Name: name, Role: cloud.Viewer}); err != nil {
+			t.Fatal(err)
+		}
+		if code, text := o.call(t, o.tokens[cloud.Admin], "default", "DELETE", endpoint{path: "/tokens/" + url.PathEscape(name)}); code != http.StatusNoContent {
+			t.Errorf("%q: %d %s", name, code, text)
 		}
 	}
 }
