@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -72,5 +73,30 @@ func TestEachConnectionHasItsEpoch(t *testing.T) {
 	}
 	if refusals.Load() == 0 || refusals.Load() > connections.Load() || connections.Load() > 2 {
 		t.Errorf("%d refusals on %d connections", refusals.Load(), connections.Load())
+	}
+}
+
+// A balancer that gives each request to another control plane costs more
+// requests, and stops nothing.
+func TestRequestsInTurn(t *testing.T) {
+	first, second := newPlane(t), newPlane(t)
+	id := join(t, first, t.TempDir())
+	second.do(func() { second.key, second.epoch = first.key, "e2" })
+	var n atomic.Int64
+	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		[]*plane{first, second}[n.Add(1)%2].ServeHTTP(w, r)
+	}))
+	defer between.Close()
+	id.URL = between.URL
+	link, err := newLink(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link.reserve = func(uint64) error { return nil }
+	defer link.close()
+	for range 10 {
+		if err := link.call(t.Context(), wire.PathPoll, wire.Poll{Instance: "i"}, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -154,6 +154,9 @@ func ProxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.
 
 const counterBlock = 1 << 20
 
+// attempts is how often a request is made again for its epoch or its counter.
+const attempts = 3
+
 // next gives the epoch of a lane and a counter that was never used.
 func (l *link) next(on *lane) (string, uint64, error) {
 	l.mu.Lock()
@@ -173,14 +176,19 @@ func (l *link) next(on *lane) (string, uint64, error) {
 }
 
 // corrected takes what a refusal says of the epoch of a lane or the counter, and
-// reports whether the request may be made again at once.
-func (l *link) corrected(r *Refused, on *lane, epoch string, counter uint64) bool {
+// reports whether the request may be made again at once. Where requests go to
+// control planes in turn, the epoch that was told last is that of the one which
+// the next does not go to: the second time the one before is kept.
+func (l *link) corrected(r *Refused, on *lane, epoch string, counter uint64, again int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch r.Code {
 	case "wrong_epoch":
 		if r.Epoch == "" || r.Epoch == epoch {
 			return false
+		}
+		if again == 1 {
+			return true
 		}
 		l.epoch, on.epoch = r.Epoch, r.Epoch
 		return true
@@ -233,7 +241,7 @@ func (l *link) signed(ctx context.Context, method, path, mediaType string, body 
 		}
 		wire.Sign(r, body, l.id.Atom, epoch, counter, l.key)
 		text, err := send(on.http, r, mediaType, limit)
-		if refused := (*Refused)(nil); errors.As(err, &refused) && again < 2 && l.corrected(refused, on, epoch, counter) {
+		if refused := (*Refused)(nil); errors.As(err, &refused) && again < attempts && l.corrected(refused, on, epoch, counter, again) {
 			continue
 		}
 		return text, err
