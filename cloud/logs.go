@@ -129,7 +129,7 @@ func (s *Service) ask(ctx context.Context, p Principal, id string, lines int) (q
 	defer c.end()
 	a, err := s.atomFor(p, "atom.log", id)
 	if err == nil && (a.Revoked || s.filled(a).Status != Online) {
-		err = conflict("the atom %s is not in touch with the control plane", a.Name)
+		err = conflict("the atom %s is not in touch with the control plane: valence cloud atoms, for when it was last; its log is on its machine", a.Name)
 	}
 	if err != nil {
 		return 0, nil, err

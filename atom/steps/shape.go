@@ -39,7 +39,11 @@ func Match(p *processes.Profile, d *document.Document) error {
 	if len(wrong) == 0 {
 		return nil
 	}
-	msg := "the document does not match the profile " + p.Name + ": " + wrong[0].Pointer + ": " + wrong[0].Detail
+	at := wrong[0].Pointer
+	if at == "" {
+		at = "it"
+	}
+	msg := "the document does not match the profile " + p.Name + ": " + at + ": " + wrong[0].Detail
 	if len(wrong) > 1 {
 		msg += " (and " + strconv.Itoa(len(wrong)-1) + " more)"
 	}

@@ -300,7 +300,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	if a := v.do(t, http.MethodPost, "/environments/{prod}/fields", url.Values{"name": {"secret.SHOP_KEY"}, "value": {secret}}); a.code != http.StatusSeeOther || strings.Contains(a.header.Get("Location"), "horse") {
 		t.Fatalf("%d %v", a.code, a.header)
 	}
-	if a := v.get(t, "/environments/{prod}?field=secret.SHOP_KEY"); !strings.Contains(a.text, "set, and not shown") {
+	if a := v.get(t, "/environments/{prod}?field=secret.SHOP_KEY"); !strings.Contains(a.text, "set, and not shown") || !strings.Contains(a.text, "Nothing that is deployed reads it.") {
 		t.Error(a.text)
 	}
 	for _, path := range append(pages(), "/environments/{prod}?field=secret.SHOP_KEY") {

@@ -178,7 +178,7 @@ func (a *Agent) pollFailed(p *polling, hold, took time.Duration, err error) time
 // may be one that was killed and seems to live.
 func (a *Agent) isFenced(p *polling) time.Duration {
 	if p.fenced++; p.fenced > 4 {
-		a.log.Error("another atom runs with the identity of this one: a copy of its data folder. Only one may; join the other one anew")
+		a.log.Error("another atom runs with the identity of this one, which is in a copy of its data folder: only one of them is served. Where this is the copy, stop it and join it anew: valence join URL --again --name NAME --data DIR")
 	}
 	return min(a.pace.First<<min(p.fenced, 6), fencedFor)
 }

@@ -230,10 +230,10 @@ func (r *rollout) environmentNamed(ctx context.Context, name string) (named, err
 		names = append(names, e.Name)
 	}
 	if len(names) == 0 {
-		return named{}, wrong("valence cloud environments make "+name, "there is no environment %s, and no other", name)
+		return named{}, wrong("valence cloud environments make "+name+", or a token of that environment", "there is no environment %s that this token may see, and no other", name)
 	}
 	sort.Strings(names)
-	return named{}, wrong("--environment "+strings.Join(names, ", or --environment "), "there is no environment %s", name)
+	return named{}, wrong("--environment "+strings.Join(names, ", or --environment "), "there is no environment %s that this token may see", name)
 }
 
 // packages gives every package of the account, one for each, newest last.
@@ -317,8 +317,10 @@ func (r *rollout) packageIn(ctx context.Context, environment string) (packageRef
 		}
 	}
 	switch {
+	case len(active) == 0 && r.c.Project != "":
+		return packageRef{}, wrong("valence cloud deployments, which lists what is deployed where", "the project %s is not deployed to %s", r.c.Project, e.Name)
 	case len(active) == 0:
-		return packageRef{}, wrong("another environment or --project", "nothing like that is deployed to %s", e.Name)
+		return packageRef{}, wrong("valence deploy DIR --environment "+e.Name+" --version V first", "nothing is deployed to %s", e.Name)
 	case len(active) > 1:
 		return packageRef{}, usage("--project "+strings.Join(names, ", or --project "), "%s has several projects", e.Name)
 	}

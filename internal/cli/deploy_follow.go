@@ -144,7 +144,7 @@ func (r *rollout) outcome(id string, all []place) error {
 	}
 	switch {
 	case bad > 0:
-		return wrong("correct it and deploy a new version, or --rollback", "%s of %d did not take it; what ran there before goes on", plural(bad, "atom", "atoms"), len(all))
+		return wrong("set what is missing, which is enough; or correct it and deploy a new version; or --rollback", "%s of %d did not take it; what ran there before goes on", plural(bad, "atom", "atoms"), len(all))
 	case silent > 0:
 		return wrong("--wait longer, or the logs of these atoms", "%s did not tell within %s what became of it", plural(silent, "atom", "atoms"), r.c.Wait)
 	}

@@ -34,7 +34,7 @@ func load(paths []string) (*loaded, error) {
 		return nil, failed("the folder with the project's YAML files", "%v", err)
 	}
 	if len(files) == 0 {
-		return nil, wrong("valence new DIR, for a project to begin with", "there is no YAML file in %s", joined(paths))
+		return nil, wrong("valence new DIR, for a project to begin with; or valence join, where a control plane deploys to this machine", "there is no YAML file in %s", joined(paths))
 	}
 	project, problems := processes.Load(files, catalog())
 	return &loaded{project, problems, files}, nil

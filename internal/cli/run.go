@@ -72,7 +72,7 @@ Examples:
 
 The last needs no project where the folder has joined a control plane (valence
 join): then what is deployed from there runs. A project that is named runs
-beside it; no process, connection or other component may be in both.
+beside it; no process may be of both, and no listener's path.
 `
 }
 
