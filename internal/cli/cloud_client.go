@@ -159,6 +159,9 @@ func advised(said string) error {
 			return wrong(list+", which lists what there is", "%s", said)
 		}
 	}
+	if rest, ok := strings.CutPrefix(said, "processId: "); ok { // the name that the API has for it
+		return wrong("valence cloud deployments, which lists what is deployed where", "%s", rest)
+	}
 	if i := strings.LastIndex(said, ": "); i > 0 && strings.Contains(said[:i], " ") {
 		return wrong(said[i+2:], "%s", said[:i])
 	}

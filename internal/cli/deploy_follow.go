@@ -222,6 +222,30 @@ func (r *rollout) compare(ctx context.Context) error {
 		r.progress("  no atom is attached to %s", r.environment.Name)
 	}
 	r.progress("nothing was changed")
+	return r.clash(ctx, nextProject)
+}
+
+// clash tells that a process is of another project of the environment, too: the
+// control plane would refuse the deployment.
+func (r *rollout) clash(ctx context.Context, next *processes.Project) error {
+	deployed, err := query[struct {
+		Process string `json:"componentId"`
+		Active  bool   `json:"active"`
+	}](ctx, r.p, "DeployedPackage", where{"environmentId", r.environment.ID})
+	if err != nil {
+		return err
+	}
+	all, err := query[struct{ ID, Name, Project string }](ctx, r.p, "Process")
+	if err != nil {
+		return err
+	}
+	for _, x := range all {
+		for _, d := range deployed {
+			if d.Active && d.Process == x.ID && x.Project != r.project && next.Processes[x.Name] != nil {
+				return wrong("rename one of them", "it would be refused: the project %s in %s has a process %s, too", x.Project, r.environment.Name, x.Name)
+			}
+		}
+	}
 	return nil
 }
 
