@@ -48,10 +48,20 @@ func (c *cloudAtomsCmd) Run(s *streams) error {
 			if a.Retired {
 				health = "retired"
 			}
-			t.add(a.Name, a.ID, a.Status, a.Environment, a.Version, ago(a.LastSeen), fmt.Sprint(a.Waiting), fmt.Sprint(a.Heartbeat.Backlog), fmt.Sprint(a.Heartbeat.Failed), cut(health, 100))
+			t.add(a.Name, a.ID, a.Status, a.Environment, a.Version, ago(a.LastSeen), fmt.Sprint(a.Waiting), fmt.Sprint(a.Heartbeat.Backlog), fmt.Sprint(a.Heartbeat.Failed), briefly(health))
 		}
 		return t
 	})
+}
+
+// briefly gives the first line of what is wrong with an atom, and how many more
+// there are: one for each project that does not run.
+func briefly(health string) string {
+	first, rest, more := strings.Cut(health, "\n")
+	if first = cut(first, 100); more {
+		first += fmt.Sprintf(" (and %d more: --json)", strings.Count(rest, "\n")+1)
+	}
+	return first
 }
 
 type cloudLogCmd struct {

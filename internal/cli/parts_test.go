@@ -47,3 +47,11 @@ func TestPartThatEndsByItselfIsAFailure(t *testing.T) {
 		}
 	})
 }
+
+func TestHealthInALine(t *testing.T) {
+	for health, want := range map[string]string{"": "", "ok": "ok", "a: broken": "a: broken", "a: x\nb: y\nc: z": "a: x (and 2 more: --json)"} {
+		if got := briefly(health); got != want {
+			t.Errorf("%q: %q", health, got)
+		}
+	}
+}
