@@ -188,7 +188,7 @@ func atomResults(_ *call, d deployed) []codec.Field {
 	for _, r := range d.Results {
 		results = append(results, &codec.Object{Type: "AtomResult", Fields: []codec.Field{
 			{Name: "atomId", Value: r.AtomID, Attr: true}, {Name: "state", Value: r.State, Attr: true},
-			{Name: "detail", Value: r.Detail, Attr: true}, {Name: "date", Value: r.At, Attr: true}}})
+			{Name: "detail", Value: r.Detail, Attr: true}, {Name: "date", Value: codec.Millis(r.At), Attr: true}}}) // two of one second are two
 	}
 	return []codec.Field{{Name: "atomResult", Value: results}}
 }

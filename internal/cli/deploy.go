@@ -98,6 +98,7 @@ type deploymentRef struct {
 	Package string       `json:"packageId"`
 	Version string       `json:"packageVersion"`
 	Active  bool         `json:"active"`
+	Asked   string       `json:"listenerStatus"`
 	At      time.Time    `json:"deployedDate"`
 	Atoms   []atomResult `json:"atomResult"`
 }
@@ -369,7 +370,7 @@ func (r *rollout) before(ctx context.Context) error {
 	}
 	r.stale = map[string]atomResult{}
 	for _, d := range all {
-		if !d.Active {
+		if !d.Active || r.c.Sign == "" && d.Asked == "PAUSED" { // nothing changes, and nothing new is told
 			continue
 		}
 		if _, err := r.p.call(ctx, http.MethodGet, "DeployedPackage/"+d.ID, nil, nil, &d); err != nil {
