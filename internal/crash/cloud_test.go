@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -27,12 +26,10 @@ import (
 // control is a control plane under test; it is started again and again on one
 // folder.
 type control struct {
-	t     *testing.T
-	data  string
-	url   string
-	token string
-	cmd   *exec.Cmd
-	out   bytes.Buffer
+	caller
+	data string
+	cmd  *exec.Cmd
+	out  bytes.Buffer
 }
 
 func (c *control) start() {
@@ -75,45 +72,11 @@ func (c *control) kill() {
 	c.cmd = nil
 }
 
-// ask makes one call with the admin's token.
-func (c *control) ask(method, path, contentType string, body []byte, out any) error {
-	req, err := http.NewRequest(method, c.url+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.SetBasicAuth("BOOMI_TOKEN.admin", c.token)
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Accept", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, text)
-	}
-	if out == nil || len(text) == 0 {
-		return nil
-	}
-	return json.Unmarshal(text, out)
-}
-
-func (c *control) must(method, path, contentType string, body []byte, out any) {
-	c.t.Helper()
-	if err := c.ask(method, path, contentType, body, out); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
 // The control plane is killed while execution requests come in, also between
 // their acceptance and the answer. Each one that was answered reaches the
 // atom, under one id, and one that is sent again with its key is not doubled.
 func TestControlPlaneKilled(t *testing.T) {
-	c := &control{t: t, data: filepath.Join(t.TempDir(), "plane")}
+	c := &control{caller: caller{t: t, client: http.DefaultClient}, data: filepath.Join(t.TempDir(), "plane")}
 	c.start()
 	defer c.kill()
 	atom, process := c.prepare()

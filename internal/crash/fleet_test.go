@@ -26,7 +26,7 @@ func TestFleet(t *testing.T) {
 	if size <= 1000 {
 		watch = 2 * time.Second
 	}
-	c := &control{t: t, data: filepath.Join(t.TempDir(), "plane")}
+	c := &control{caller: caller{t: t, client: http.DefaultClient}, data: filepath.Join(t.TempDir(), "plane")}
 	f, err := cloudtest.NewFleet(t.Context(), c.data, size)
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package crash
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -130,13 +129,10 @@ func (p *sharedPlane) stop() {
 // fleet is two control planes behind a balancer, an atom that joined through
 // it, and a sink that counts what the atom did.
 type fleet struct {
-	t      *testing.T
+	caller // through the balancer, on a connection of its own for each call
 	server *cloudtest.Postgres
 	planes [2]*sharedPlane
-	url    string
-	token  string
 	atom   string
-	client *http.Client
 
 	mu   sync.Mutex
 	runs map[string]int
@@ -144,7 +140,7 @@ type fleet struct {
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{t: t, runs: map[string]int{}, client: &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
+	f := &fleet{runs: map[string]int{}, caller: caller{t: t, wait: true, client: &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}}
 	var err error
 	if f.server, err = cloudtest.NewPostgres(); err == nil {
 		err = f.server.Start()
@@ -181,41 +177,6 @@ func newFleet(t *testing.T) *fleet {
 	f.url = "http://" + newBalancer(t, f.planes[0].listen, f.planes[1].listen).Addr().String()
 	f.deploy(dir)
 	return f
-}
-
-// ask makes one call through the balancer, on a connection of its own.
-func (f *fleet) ask(method, path, contentType string, body []byte, out any) error {
-	req, err := http.NewRequest(method, f.url+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.SetBasicAuth("BOOMI_TOKEN.admin", f.token)
-	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Prefer", "wait=30")
-	resp, err := f.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %d %s", method, path, resp.StatusCode, text)
-	}
-	if out == nil || len(text) == 0 {
-		return nil
-	}
-	return json.Unmarshal(text, out)
-}
-
-func (f *fleet) must(method, path, contentType string, body []byte, out any) {
-	f.t.Helper()
-	if err := f.ask(method, path, contentType, body, out); err != nil {
-		f.t.Fatal(err)
-	}
 }
 
 // deploy has a real atom join, and gives it a process.
