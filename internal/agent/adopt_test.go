@@ -160,31 +160,45 @@ func TestValuesOfTheMachine(t *testing.T) {
 	p.wait("it runs again", func() bool { return r.has("needs") && r.has("a") })
 }
 
-// TestRollbackNamesWhatChanged: of two projects the one that is new and fails is
-// put back; of the other nothing changes, and its executions count for nothing.
+// TestRollbackNamesWhatChanged: of several projects the one that is new and fails
+// is put back, also where another value or another project came since; of the
+// others nothing changes, and their executions count for nothing.
 func TestRollbackNamesWhatChanged(t *testing.T) {
 	p, data := newPlane(t), t.TempDir()
 	join(t, p, data)
 	r := start(t, p, data, nil, nil)
 	steady, before, after := process("steady", "log: a"), process("one", "log: b"), process("one", "throw: broken")
 	p.generation(r, 1, []string{"a", steady, "b", before}, "", "steady", "one")
-	all := p.deployments("a", steady, "b", after)
-	p.deploy(2, "", func(d *wire.Desired) { d.Deployments, d.Policy.RollbackRate = all, 0.2 })
-	p.became(2, all)
-	for i := range 2 * judgedAtLeast {
-		name := "steady"
-		if i%2 == 0 {
-			name = "one"
-		}
-		p.execute(int64(i+1), fmt.Sprint("executionrecord-", i), name)
+	change := func(n int64, value string, projects ...string) []wire.Deployment {
+		all := p.deployments(projects...)
+		p.deploy(n, "", func(d *wire.Desired) {
+			d.Deployments, d.Policy.RollbackRate, d.Values = all, 0.2, map[string]string{"VALUE": value}
+		})
+		p.became(n, all)
+		return all
 	}
-	p.waitResult(2, "rolled_back")
-	got := p.became(2, all)
-	if got["a"].State != "active" || got["b"].State != "rolled_back" || !strings.Contains(got["b"].Detail, "20 of its first 20") {
+	fails := func(from, n int) {
+		for i := range 2 * n {
+			name := "steady"
+			if i%2 == 0 {
+				name = "one"
+			}
+			p.execute(int64(from+i+1), fmt.Sprint("executionrecord-", from+i), name)
+		}
+		p.waitReport(fmt.Sprint("executionrecord-", from+2*n-1))
+	}
+	change(2, "x", "a", steady, "b", after)
+	fails(0, judgedAtLeast/2)
+	change(3, "y", "a", steady, "b", after)
+	all := change(4, "y", "a", steady, "b", after, "c", process("third", "log: c"))
+	fails(judgedAtLeast, judgedAtLeast/2)
+	p.waitResult(4, "rolled_back")
+	got := p.became(4, all)
+	if got["a"].State != "active" || got["c"].State != "active" || got["b"].State != "rolled_back" || !strings.Contains(got["b"].Detail, "20 of its first 20") {
 		t.Errorf("%+v", got)
 	}
 	p.execute(100, "executionrecord-after", "one")
-	if x := p.waitReport("executionrecord-after"); x.Status != "completed" {
+	if x := p.waitReport("executionrecord-after"); x.Status != "completed" || !r.has("third") {
 		t.Errorf("%+v", x)
 	}
 }

@@ -206,13 +206,13 @@ func TestRollbackByRate(t *testing.T) {
 	if x := p.waitReport("executionrecord-after"); x.Status != "completed" {
 		t.Errorf("%+v", x)
 	}
-	if s := r.agent.Status(); s.Generation != 1 {
+	if s := r.agent.Status(); s.Generation != 2 {
 		t.Errorf("%+v", s)
 	}
 	r.stop() // and it stays so
 	r = start(t, p, data, r.store, nil)
 	p.execute(101, "executionrecord-again", "one")
-	if x := p.waitReport("executionrecord-again"); x.Status != "completed" || r.agent.Status().Generation != 1 {
+	if x := p.waitReport("executionrecord-again"); x.Status != "completed" || r.agent.Status().Generation != 2 {
 		t.Errorf("%+v", x)
 	}
 	p.deploy(3, p.pack("a.yaml", strings.Replace(oneProcess, "log", "log", 1)+"# newer\n"), nil)

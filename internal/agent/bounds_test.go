@@ -87,9 +87,9 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := &judge{}
-			names := map[string]bool{"one": true}
+			names := map[string]string{"one": "p"}
 			since := begin.Add(-time.Duration(c.sinceMins) * time.Minute)
-			j.begin(since.Add(-time.Hour), false, wire.Policy{}, names)
+			j.begin(since.Add(-time.Hour), wire.Policy{}, nil, nil)
 			run := func(failed int, at time.Time) {
 				for i := range 20 {
 					status := atom.Completed
@@ -100,7 +100,10 @@ func TestJudge(t *testing.T) {
 				}
 			}
 			run(c.before, since.Add(-time.Minute))
-			j.begin(since, c.judged, wire.Policy{RollbackRate: c.bound, RollbackMinutes: c.minutes}, names)
+			if !c.judged {
+				names = nil
+			}
+			j.begin(since, wire.Policy{RollbackRate: c.bound, RollbackMinutes: c.minutes}, names, map[string]bool{"p": true})
 			for range 19 {
 				if j.observe(end(atom.Failed, after)) {
 					t.Fatal("put back after fewer than 20")
@@ -111,8 +114,8 @@ func TestJudge(t *testing.T) {
 			if c.others != nil {
 				c.others(j)
 			}
-			if got := j.verdict() != ""; got != c.want {
-				t.Errorf("put back: %v; %s", got, j.verdict())
+			if _, why := j.verdict(); (why != "") != c.want {
+				t.Errorf("put back: %s", why)
 			}
 		})
 	}

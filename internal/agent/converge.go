@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -98,8 +99,8 @@ func (a *Agent) convergeOn(ctx context.Context) {
 		case <-timer:
 		}
 		timer = nil
-		if why := a.judge.verdict(); why != "" {
-			a.rollback(ctx, why)
+		if project, why := a.judge.verdict(); why != "" {
+			a.rollback(ctx, project, why)
 		}
 		a.mu.Lock()
 		d := a.desired
@@ -186,7 +187,7 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 		next.Wanted = d.Desired
 	}
 	if changed {
-		next.Previous, next.Since = before.desired, a.o.Clock().UTC()
+		next.Previous, next.Since = s.previousTo(before.desired, now.desired, a.o.Clock()), a.o.Clock().UTC()
 	}
 	if err := a.makeSwitches(ctx, &next, d.Desired); err != nil {
 		return err
@@ -195,7 +196,7 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 		a.comeBack(ctx, before)
 		return fmt.Errorf("keep what is deployed: %w", err)
 	}
-	a.running(next, now, changed)
+	a.running(next, now, before.desired, changed)
 	ring(a.standing.bell)
 	a.clean(next)
 	a.outbox.nudge()
@@ -213,41 +214,80 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 }
 
 // running takes over what was deployed.
-func (a *Agent) running(s state, now *version, changed bool) {
+func (a *Agent) running(s state, now *version, before *wire.Desired, changed bool) {
 	a.mu.Lock()
 	a.state, a.runs = s, now
 	a.mu.Unlock()
 	a.atom.KeepAtMost(time.Duration(now.desired.PurgeDays) * 24 * time.Hour)
-	if changed {
-		judged := s.Previous != nil && len(s.Previous.Deployments) > 0
-		names := map[string]bool{}
-		news := news(now.desired, s.Previous)
-		for name, project := range now.names {
-			if news[project] {
-				names[name] = true
-			}
-		}
-		a.judge.begin(s.Since, judged, now.desired.Policy, names)
-	} else {
+	if !changed {
 		a.judge.change(now.desired.Policy)
+		return
 	}
+	projects := map[string]string{}
+	old := s.newSince()
+	for name, project := range now.names {
+		switch {
+		case old == nil: // nothing to go back to
+		case len(old) == 0:
+			projects[name] = ""
+		case old[project]:
+			projects[name] = project
+		}
+	}
+	a.judge.begin(s.Since, now.desired.Policy, projects, differing(now.desired, before))
 }
 
-// news gives the projects of which a generation has another package than the
-// one before it; all, where only values differ.
-func news(d, before *wire.Desired) map[string]bool {
-	differ, every := map[string]bool{}, map[string]bool{}
-	for _, x := range d.Deployments {
-		every[x.Project] = true
-		if before == nil {
-			continue
+// newSince gives the projects of which another package ran before; none where
+// only values differ, and nil where nothing ran before.
+func (s *state) newSince() map[string]bool {
+	if s.Previous == nil || len(s.Previous.Deployments) == 0 {
+		return nil
+	}
+	projects := map[string]bool{}
+	others := false
+	for project := range differing(s.deployments(), s.Previous) {
+		if others = true; find(s.Previous, project) != nil {
+			projects[project] = true
 		}
+	}
+	if others && len(projects) == 0 { // those that are new ran in no version before
+		return nil
+	}
+	return projects
+}
+
+// previousTo gives what is gone back to where now runs in place of before. Of a
+// project that is still new, and does not change, it is what ran before it:
+// neither another value nor another project's version ends its protection.
+func (s *state) previousTo(before, now *wire.Desired, at time.Time) *wire.Desired {
+	if s.Previous == nil || at.Sub(s.Since) > newFor(before.Policy) {
+		return before
+	}
+	previous := *before
+	previous.Deployments = nil
+	for _, x := range before.Deployments {
+		stays, old := find(now, x.Project), find(s.Previous, x.Project)
+		switch {
+		case stays == nil, stays.Package != x.Package, old == nil, old.Package == x.Package:
+			previous.Deployments = append(previous.Deployments, x)
+		default:
+			previous.Deployments = append(previous.Deployments, *old)
+		}
+	}
+	return &previous
+}
+
+// differing gives the projects of which a generation has another package than
+// the one before it.
+func differing(d, before *wire.Desired) map[string]bool {
+	differ := map[string]bool{}
+	if before == nil {
+		return differ
+	}
+	for _, x := range d.Deployments {
 		if old := find(before, x.Project); old == nil || old.Package != x.Package {
 			differ[x.Project] = true
 		}
-	}
-	if len(differ) == 0 {
-		return every
 	}
 	return differ
 }
@@ -292,44 +332,46 @@ func (a *Agent) refuse(ctx context.Context, d *wire.Desired, why error) {
 	ring(a.standing.bell)
 }
 
-// rollback puts the version before in place of one that fails too often.
-func (a *Agent) rollback(ctx context.Context, why string) {
+// rollback puts the version before of a project in place of one that fails too
+// often; without a project, everything that ran before other values came.
+func (a *Agent) rollback(ctx context.Context, project, why string) {
 	a.deploying.Lock()
 	defer a.deploying.Unlock()
 	a.mu.Lock()
-	s := a.state
+	s, runs := a.state, a.runs
 	a.mu.Unlock()
 	if s.Previous == nil {
 		return
 	}
-	v, err := a.compose(s.Previous, a.local, nil)
+	next, left := s, map[string]error{}
+	x, old := find(runs.desired, project), find(s.Previous, project)
+	if x != nil && old != nil {
+		next.Desired = with(runs.desired, *old)
+		if next.PutBack = maps.Clone(s.PutBack); next.PutBack == nil {
+			next.PutBack = map[string]putBack{}
+		}
+		next.PutBack[project] = putBack{Deployment: x.ID, Package: x.Package, Why: why}
+		left[project] = next.PutBack[project].err()
+	} else {
+		next.Desired, next.Generation, next.Refused = s.Previous, s.Previous.Generation, max(s.Refused, s.Generation)
+		next.Previous, next.Since, next.Wanted = nil, time.Time{}, nil
+		left = all(runs.desired, errors.New(why))
+	}
+	v, err := a.compose(next.Desired, a.local, nil)
 	if err == nil {
 		err = a.enact(ctx, v)
 	}
 	if err != nil {
-		a.log.Error("a new version fails too often, and the one before cannot be put back", "why", why, "error", err)
-		a.judge.stop()
+		a.log.Error("a new version fails too often, and the one before cannot be put back", "project", project, "why", why, "error", err)
+		a.judge.stop(project)
 		return
 	}
-	bad, left := s.Desired, map[string]error{"": errors.New(why)}
-	back := stillPutBack(s.PutBack, bad)
-	for project := range news(bad, s.Previous) {
-		left[project] = errors.New(why)
-		if x, old := find(bad, project), find(s.Previous, project); x != nil && (old == nil || old.Package != x.Package) {
-			back[project] = putBack{Deployment: x.ID, Package: x.Package, Why: why}
-			left[project] = back[project].err()
-		}
-	}
-	next := state{
-		PutBack:    back,
-		Generation: s.Previous.Generation, Desired: s.Previous, Refused: max(s.Refused, s.Generation),
-		Serials: s.Serials, Restarted: s.Restarted, Retired: s.Retired, Switched: s.Switched, Paused: s.Paused,
-	}
-	if err := a.spool.save(ctx, "state", next, a.results(bad, left, "rolled_back")...); err != nil {
+	v.broken = runs.broken
+	if err := a.spool.save(ctx, "state", next, a.results(runs.desired, left, "rolled_back")...); err != nil {
 		a.log.Error("a rollback could not be kept; it is made again after a restart", "error", err)
 	}
-	a.log.Error("a new version failed too often; the version before runs again", "generation", bad.Generation, "packages", titles(bad), "why", why)
-	a.running(next, v, true) // what is paused stays so
+	a.log.Error("a new version failed too often; the version before runs again", "generation", s.Generation, "packages", titles(next.Desired), "project", project, "why", why)
+	a.running(next, v, runs.desired, true) // what is paused stays so
 	a.outbox.nudge()
 	ring(a.standing.bell)
 }

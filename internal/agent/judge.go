@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,36 +39,47 @@ func (t *tally) rate() float64 {
 	return t.failed / t.ended
 }
 
-// judge watches what is new in its first minutes: it is put back if more of
-// the executions of its processes fail than the environment's bound, and more
-// than of the same processes before. Executions that wait or are held have not
-// ended and do not count; those of the version before, which finish on it,
+// judge watches what is new in its first minutes: a project is put back if more
+// of the executions of its processes fail than the environment's bound, and
+// more than of the same processes before. Executions that wait or are held have
+// not ended and do not count; those of the version before, which finish on it,
 // count for it.
 type judge struct {
 	mu     sync.Mutex
-	names  map[string]bool // the processes that are new, or changed
-	since  time.Time
-	judged bool
+	judged map[string]trial // by process: those that are new, or changed
 	policy wire.Policy
 	before map[string]tally // by process
 	now    map[string]tally
 }
 
-// begin starts judging processes of which another version runs since then;
-// judged is false where there is no version before to go back to.
-func (j *judge) begin(since time.Time, judged bool, policy wire.Policy, names map[string]bool) {
+// trial is a process that is judged.
+type trial struct {
+	project string // "": all of them, of which the values changed
+	since   time.Time
+}
+
+// begin starts judging processes, each with its project, of which another
+// version runs since then. It goes on with those that it judges and that are
+// not of a fresh project.
+func (j *judge) begin(since time.Time, policy wire.Policy, projects map[string]string, fresh map[string]bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.before == nil {
 		j.before, j.now = map[string]tally{}, map[string]tally{}
 	}
-	for name := range names {
+	next := map[string]trial{}
+	for name, project := range projects {
+		if t, known := j.judged[name]; known && t.project == project && project != "" && !fresh[project] {
+			next[name] = t
+			continue
+		}
+		next[name] = trial{project, since}
 		if t := j.now[name]; t.ended > 0 {
 			j.before[name] = t
 		}
 		delete(j.now, name)
 	}
-	j.since, j.judged, j.policy, j.names = since, judged, policy, names
+	j.policy, j.judged = policy, next
 }
 
 func (j *judge) change(policy wire.Policy) {
@@ -75,10 +88,11 @@ func (j *judge) change(policy wire.Policy) {
 	j.policy = policy
 }
 
-func (j *judge) stop() {
+// stop ends the judging of a project.
+func (j *judge) stop(project string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.judged = false
+	maps.DeleteFunc(j.judged, func(_ string, t trial) bool { return t.project == project })
 }
 
 // observe counts one end, and reports whether the version is to be put back.
@@ -93,30 +107,36 @@ func (j *judge) observe(e atom.Ended) bool {
 	}
 	failed := e.Status == atom.Failed || e.Status == atom.Expired
 	counted := j.now
-	if j.names[e.Process] && e.Received.Before(j.since) {
+	trial, judged := j.judged[e.Process]
+	if judged && e.Received.Before(trial.since) {
 		counted = j.before
 	}
 	t := counted[e.Process]
 	t.count(failed)
 	counted[e.Process] = t
-	return failed && j.names[e.Process] && j.why() != ""
+	return failed && judged && j.why(trial.project) != ""
 }
 
-// verdict tells why the version is to be put back, "" if it is not.
-func (j *judge) verdict() string {
+// verdict gives a project that is to be put back, and why; "" where none is.
+func (j *judge) verdict() (project, why string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.why()
+	projects := map[string]bool{}
+	for _, t := range j.judged {
+		projects[t.project] = true
+	}
+	for _, project := range slices.Sorted(maps.Keys(projects)) {
+		if why := j.why(project); why != "" {
+			return project, why
+		}
+	}
+	return "", ""
 }
 
-func (j *judge) why() string {
+func (j *judge) why(project string) string {
 	bound := j.policy.RollbackRate
-	minutes := j.policy.RollbackMinutes
-	if minutes <= 0 {
-		minutes = newForMinutes
-	}
-	now, before := j.sum(j.now), j.sum(j.before)
-	if !j.judged || bound <= 0 || now.ended < judgedAtLeast || time.Since(j.since) > time.Duration(minutes)*time.Minute {
+	now, before := j.sum(project, j.now), j.sum(project, j.before)
+	if bound <= 0 || now.ended < judgedAtLeast {
 		return ""
 	}
 	rate := now.rate()
@@ -127,11 +147,21 @@ func (j *judge) why() string {
 		now.failed, now.ended, bound*100, before.rate()*100)
 }
 
-// sum adds up what is counted of the processes that are judged.
-func (j *judge) sum(by map[string]tally) (all tally) {
-	for name := range j.names {
-		t := by[name]
-		all.ended, all.failed = all.ended+t.ended, all.failed+t.failed
+// newFor is how long a version is new.
+func newFor(policy wire.Policy) time.Duration {
+	if policy.RollbackMinutes <= 0 {
+		return newForMinutes * time.Minute
+	}
+	return time.Duration(policy.RollbackMinutes) * time.Minute
+}
+
+// sum adds up what is counted of a project's processes that are still new.
+func (j *judge) sum(project string, by map[string]tally) (all tally) {
+	for name, trial := range j.judged {
+		if trial.project == project && time.Since(trial.since) <= newFor(j.policy) {
+			t := by[name]
+			all.ended, all.failed = all.ended+t.ended, all.failed+t.failed
+		}
 	}
 	return all
 }

@@ -45,7 +45,7 @@ func TestPutBackStays(t *testing.T) {
 		p.waitResult(1, "active")
 		deploy(2, "d2", bad, 2)
 		p.waitResult(2, "active")
-		r.agent.rollback(t.Context(), "a test says so")
+		r.agent.rollback(t.Context(), "orders", "a test says so")
 		if got := p.waitResult(2, "rolled_back"); !strings.Contains(got.Detail, "until it is deployed again") {
 			t.Errorf("%+v", got)
 		}

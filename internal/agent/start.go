@@ -39,7 +39,7 @@ func (a *Agent) Start(ctx context.Context) error {
 			again = d
 		}
 	}
-	a.running(s, now, true)
+	a.running(s, now, nil, true)
 	if again != nil {
 		a.mu.Lock()
 		a.desired = &desiredState{Desired: again}
