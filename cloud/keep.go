@@ -55,7 +55,8 @@ type Outbox interface {
 // History keeps what atoms report.
 type History interface {
 	// Report stores records and results. A record of an execution that is known
-	// takes that one's id, and changes nothing where the execution has ended.
+	// takes that one's id, and changes nothing where the execution has ended, but
+	// that it was asked for, if that was not told before.
 	Report(ctx context.Context, records []*ExecutionRecord, results []DeploymentResult) error
 	// Records gives the records of an account, newest first, after a place; the
 	// zero place is the beginning.

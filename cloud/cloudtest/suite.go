@@ -281,6 +281,19 @@ func (b *bench) once() {
 	if r := b.byRequest("executionrecord-1"); r == nil || r.ID != "execution-first" || r.Status != cloud.Complete {
 		b.Errorf("%+v", r)
 	}
+	// An atom that was killed may tell only after the end that it was asked for.
+	b.enqueue(4, day, "")
+	late := record(4, day, cloud.Complete)
+	late.RequestID = ""
+	b.must(b.st.Report(ctx, []*cloud.ExecutionRecord{late}, nil))
+	for id, status := range map[string]string{"execution-running": cloud.InProcess, "execution-late": cloud.Complete} {
+		told := record(4, day, status)
+		told.ID, told.RequestID = id, "executionrecord-4"
+		b.must(b.st.Report(ctx, []*cloud.ExecutionRecord{told}, nil))
+	}
+	if r := b.byRequest("executionrecord-4"); r == nil || r.ID != "execution-4" || r.Status != cloud.Complete || r.RequestID != "executionrecord-4" {
+		b.Errorf("%+v", r)
+	}
 	foreign, again := record(2, day, cloud.Complete), record(3, day, cloud.Complete)
 	foreign.AtomID, foreign.RequestID = "another", "executionrecord-1"
 	again.OriginalID = "x1"
@@ -310,7 +323,7 @@ func (b *bench) once() {
 	}
 	all.Wait()
 	done, _, err := b.st.Records(ctx, "a", cloud.RecordFilter{Status: cloud.Complete}, cloud.Place{}, 100)
-	if err != nil || len(done) != 20+3 {
+	if err != nil || len(done) != 20+4 {
 		b.Errorf("%d ended, %v", len(done), err)
 	}
 }

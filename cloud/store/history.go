@@ -35,13 +35,17 @@ func writeRecord(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
 	}
 	var seq int64
 	var was cloud.ExecutionRecord
-	known, err := tx.One("SELECT seq, id, status FROM record WHERE atom = ? AND execution = ?", []any{r.AtomID, r.Execution},
-		func(row sqlitedb.Row) { seq, was.ID, was.Status = row.Int(0), row.Text(1), row.Text(2) })
+	var asked bool
+	known, err := tx.One("SELECT seq, id, status, request FROM record WHERE atom = ? AND execution = ?", []any{r.AtomID, r.Execution},
+		func(row sqlitedb.Row) {
+			seq, was.ID, was.Status, asked = row.Int(0), row.Text(1), row.Text(2), !row.Null(3)
+		})
 	if err != nil {
 		return err
 	}
 	if known {
-		if r.ID = was.ID; was.Ended() {
+		// That it was asked for may be told only after its end, by an atom that was killed between.
+		if r.ID = was.ID; was.Ended() && (asked || r.RequestID == "" || !r.Ended()) {
 			return nil
 		}
 	}
@@ -49,13 +53,13 @@ func writeRecord(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
 	if err != nil {
 		return err
 	}
-	if known {
-		_, err = tx.Exec("UPDATE record SET status = ?, body = ? WHERE seq = ?", r.Status, body, seq)
-		return err
-	}
 	var request any
 	if r.RequestID != "" {
 		request = r.RequestID
+	}
+	if known {
+		_, err = tx.Exec("UPDATE record SET status = ?, request = coalesce(request, ?), body = ? WHERE seq = ?", r.Status, request, body, seq)
+		return err
 	}
 	_, err = tx.Exec("INSERT INTO record(id, account, time, atom, execution, request, environment, process, status, body) VALUES(?,?,?,?,?,?,?,?,?,?)",
 		r.ID, r.Account, r.Time.UnixNano(), r.AtomID, r.Execution, request, r.EnvironmentID, r.ProcessID, r.Status, body)

@@ -60,7 +60,8 @@ func (s *Store) writeRecords(ctx context.Context, tx pgx.Tx, records []*cloud.Ex
 			requests = append(requests, r.RequestID)
 		}
 		b.Queue(`INSERT INTO cloud_record AS old(id, account, time, atom, execution, request, environment, process, status, body) VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-			ON CONFLICT (atom, execution) DO UPDATE SET status = excluded.status, body = excluded.body WHERE old.status = ANY($11)`,
+			ON CONFLICT (atom, execution) DO UPDATE SET status = excluded.status, request = coalesce(old.request, excluded.request), body = excluded.body
+			WHERE old.status = ANY($11) OR old.request IS NULL AND excluded.request IS NOT NULL AND excluded.status <> ALL($11)`,
 			r.ID, r.Account, r.Time.UnixNano(), r.AtomID, clean(r.Execution), request, r.EnvironmentID, r.ProcessID, r.Status, body, running)
 	}
 	for _, part := range chunks(requests, requestsTold) {
