@@ -47,6 +47,9 @@ type Resubmission struct {
 	// Document takes the place of the message; nil: as it was. A changed message
 	// makes new idempotency keys.
 	Document *document.Document
+	// Order names who asks, so that one who asks again can tell from the
+	// resolution that it was this that did it; "": nobody who would.
+	Order string
 }
 
 // ResolutionView is how a failed execution was dealt with.
@@ -54,6 +57,7 @@ type ResolutionView struct {
 	How       string    `json:"how"` // resubmitted, deleted
 	Execution string    `json:"execution,omitempty"`
 	At        time.Time `json:"at"`
+	Order     string    `json:"order,omitempty"` // the request of the control plane that asked for it
 }
 
 // FailureGroupView is the failures of one cause, as operators see it.
@@ -120,7 +124,7 @@ func (a *Atom) Resubmit(ctx context.Context, id string, r Resubmission) (string,
 		return "", err
 	}
 	made := a.ExecutionID(next.Seq, next.Received)
-	behind, err := a.resolve(ctx, x, &ResolutionView{How: resolvedAgain, Execution: made, At: next.Received}, next)
+	behind, err := a.resolve(ctx, x, &ResolutionView{How: resolvedAgain, Execution: made, At: next.Received, Order: r.Order}, next)
 	if err != nil {
 		return "", err
 	}

@@ -253,13 +253,19 @@ func (s *Service) waitingFor(ctx context.Context, c *change, atom string) ([]int
 // withdrawOne takes back one message, and has its request end as an error.
 func (s *Service) withdrawOne(c *change, a *Atom, m *Message, why string) {
 	c.Dropped = append(c.Dropped, m.ID)
-	if m.Kind != wire.KindExecute || m.Execute == nil {
+	process, how, original := "", typeManual, ""
+	switch {
+	case m.Kind == wire.KindExecute && m.Execute != nil:
+		process = m.Execute.Process
+	case m.Kind == wire.KindResubmit && m.Resubmit != nil:
+		process, how, original = m.Resubmit.Process, typeRetry, m.Resubmit.Execution
+	default:
 		return
 	}
 	c.Records = append(c.Records, &ExecutionRecord{
 		ID: recordID(time.Now()), RequestID: m.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
-		Execution: "withdrawn-" + m.Request, ProcessID: s.processID(a.ID, m.Execute.Process), ProcessName: m.Execute.Process,
-		Type: typeManual, Status: Failed, Time: m.Created, Message: why,
+		Execution: withdrawn + m.Request, ProcessID: s.processID(a.ID, process), ProcessName: process, OriginalID: original,
+		Type: how, Status: Failed, Time: m.Created, Message: why,
 	})
 }
 

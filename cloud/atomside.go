@@ -228,7 +228,7 @@ var statuses = map[string]string{
 }
 
 var kinds = map[string]string{
-	"manual": typeManual, "listener": "exec_listener", "subscribe": "exec_listener", "schedule": "exec_sched", "retry": "retry_manual", "handoff": "sub_process",
+	"manual": typeManual, "listener": "exec_listener", "subscribe": "exec_listener", "schedule": "exec_sched", "retry": typeRetry, "handoff": "sub_process",
 }
 
 // record makes a record of a report. The caller holds mu.
@@ -243,7 +243,7 @@ func (s *Service) record(a *Atom, x *wire.ExecutionReport) *ExecutionRecord {
 		Time: x.Received.UTC(), Message: x.Error, OriginalID: x.Original, In: counted(x.In), Out: counted(x.Out), Document: documentOf(x),
 	}
 	if r.Execution == "" { // it never came to one
-		r.Execution = "none-" + x.Request
+		r.Execution = neverRan + x.Request
 	}
 	if r.Type == "" {
 		r.Type = typeManual

@@ -20,7 +20,17 @@ const (
 	maxProps    = 1 << 20
 )
 
-const typeManual = "exec_manual"
+const (
+	typeManual = "exec_manual"
+	typeRetry  = "retry_manual"
+)
+
+// What stands for the atom's own id in the record of a request that never
+// became an execution.
+const (
+	neverRan  = "none-"
+	withdrawn = "withdrawn-"
+)
 
 func busy() error {
 	return &Error{ErrBusy, fmt.Sprintf("the atom has %d messages that it did not take yet; send this again later", maxWaiting)}

@@ -81,13 +81,14 @@ var least = map[Action]Role{
 	"extension.read":   Viewer,
 	"extension.update": Deployer,
 
-	"execution.create": Operator,
-	"execution.read":   Viewer,
-	"execution.cancel": Operator,
-	"listener.read":    Viewer,
-	"listener.update":  Operator,
-	"schedule.read":    Viewer,
-	"schedule.update":  Operator,
+	"execution.create":   Operator,
+	"execution.read":     Viewer,
+	"execution.cancel":   Operator,
+	"execution.resubmit": Operator,
+	"listener.read":      Viewer,
+	"listener.update":    Operator,
+	"schedule.read":      Viewer,
+	"schedule.update":    Operator,
 }
 
 // Least gives the least role that an action takes; false for an action that

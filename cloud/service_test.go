@@ -120,10 +120,11 @@ func TestRoles(t *testing.T) {
 			_, _, err := d.Records(ctx, p, cloud.RecordFilter{}, cloud.Place{}, 1)
 			return err
 		}, func(p cloud.Principal) error { _, err := d.WaitRecord(ctx, p, "none", 0); return err }, func(p cloud.Principal) error { _, err := d.Request(ctx, p, "none"); return err }},
-		"execution.cancel": {func(p cloud.Principal) error { return d.CancelExecution(ctx, p, "none") }},
-		"role.read":        {func(p cloud.Principal) error { _, err := d.Roles(ctx, p); return err }},
-		"listener.read":    {func(p cloud.Principal) error { _, err := d.Listeners(ctx, p, atom); return err }},
-		"listener.update":  {func(p cloud.Principal) error { return d.ChangeListener(ctx, p, atom, "", "none") }},
+		"execution.cancel":   {func(p cloud.Principal) error { return d.CancelExecution(ctx, p, "none") }},
+		"execution.resubmit": {func(p cloud.Principal) error { _, err := d.ResubmitExecution(ctx, p, "none", ""); return err }},
+		"role.read":          {func(p cloud.Principal) error { _, err := d.Roles(ctx, p); return err }},
+		"listener.read":      {func(p cloud.Principal) error { _, err := d.Listeners(ctx, p, atom); return err }},
+		"listener.update":    {func(p cloud.Principal) error { return d.ChangeListener(ctx, p, atom, "", "none") }},
 	}
 	for _, action := range cloud.Actions() {
 		if strings.HasPrefix(string(action), "schedule.") {

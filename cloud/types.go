@@ -217,6 +217,7 @@ type ExecutionRequest struct {
 	DocumentType   string
 	IdempotencyKey string
 	By             string
+	Resubmits      string `json:",omitempty"` // the record of the failed execution that is to run again
 	Created        time.Time
 	Delivered      time.Time // zero: the atom has not acknowledged it
 }

@@ -128,6 +128,8 @@ func (c *console) routes() []route {
 		{get, "/executions/{id}", "execution.read", c.execution},
 		{get, "/executions/{id}/cancel", "execution.cancel", c.askCancel},
 		{post, "/executions/{id}/cancel", "execution.cancel", c.cancel},
+		{get, "/executions/{id}/resubmit", "execution.resubmit", c.askResubmit},
+		{post, "/executions/{id}/resubmit", "execution.resubmit", c.resubmit},
 		{get, "/requests/{id}", "execution.read", c.request},
 		{get, "/execute", "execution.create", c.executePage},
 		{post, "/execute", "execution.create", c.execute},

@@ -280,7 +280,7 @@ func TestLimitedToAnEnvironment(t *testing.T) {
 		cloud.RecordFilter{Environments: []string{o.ids.Replace("{empty}")}}, cloud.Place{}, 10); err != nil || len(found) != 0 {
 		t.Errorf("of two environments that one may see, the one that was asked for: %v, %v", found, err)
 	}
-	for _, path := range []string{"/atoms/{atom}", "/environments/{prod}", "/deployments/{deployment}", "/executions/{record}", "/requests/{request}", "/executions/{record}/cancel"} {
+	for _, path := range []string{"/atoms/{atom}", "/environments/{prod}", "/deployments/{deployment}", "/executions/{record}", "/requests/{request}", "/executions/{record}/cancel", "/executions/{failed}/resubmit"} {
 		if a := v.get(t, path); a.code != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.code)
 		}
@@ -410,12 +410,12 @@ func TestRecords(t *testing.T) {
 		n, path = rows(path)
 		total += n
 	}
-	if total != 121 { // and the one that is under way
+	if total != 122 { // and the one that is under way, and the one that failed
 		t.Errorf("%d records", total)
 	}
 	for path, want := range map[string]int{
-		"/executions?status=ERROR":                                 12,
-		"/executions?process=relay&atom=edge-01&status=ERROR":      12,
+		"/executions?status=ERROR":                                 13,
+		"/executions?process=relay&atom=edge-01&status=ERROR":      13,
 		"/executions?process=none":                                 0,
 		"/executions?from=2026-01-02T03:10&to=2026-01-02T03:20":    10,
 		"/executions?environment={empty}":                          0,
@@ -487,5 +487,29 @@ func TestAudit(t *testing.T) {
 		if want >= 0 && total != want || want < 0 && total < 140 {
 			t.Errorf("%s: %d entries, want %d", path, total, want)
 		}
+	}
+}
+
+// TestResubmit: a failed execution is run again after it was confirmed, once,
+// and what becomes of it is followed.
+func TestResubmit(t *testing.T) {
+	o := open(t)
+	v := o.signIn(t, o.tokens[cloud.Operator])
+	if a := v.get(t, "/executions/{record}"); strings.Contains(a.text, "/resubmit") {
+		t.Error("what is under way is offered to be resubmitted")
+	}
+	if a := v.get(t, "/executions/{failed}/resubmit?from=failed_step"); a.code != http.StatusOK || !strings.Contains(a.text, "go on where it failed") || !strings.Contains(a.text, `name="from" value="failed_step"`) {
+		t.Errorf("%d %s", a.code, a.text)
+	}
+	a := v.do(t, http.MethodPost, "/executions/{failed}/resubmit", url.Values{"from": {"failed_step"}})
+	if a.code != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), "/requests/executionrecord-") {
+		t.Fatalf("%d %v %s", a.code, a.header, a.text)
+	}
+	page := v.get(t, a.header.Get("Location")).text
+	if !strings.Contains(page, o.ids.Replace("/executions/{failed}")) || strings.Contains(page, "Execute again") {
+		t.Errorf("%s", page)
+	}
+	if a := v.do(t, http.MethodPost, "/executions/{failed}/resubmit", nil); a.code != http.StatusConflict || !strings.Contains(a.text, "has not taken it yet") {
+		t.Errorf("%d %s", a.code, a.text)
 	}
 }

@@ -180,6 +180,11 @@ type executionData struct {
 	Original    string // path of the execution that it repeats
 }
 
+// Again reports whether it may be resubmitted from here.
+func (d *executionData) Again() bool {
+	return d.Record != nil && d.Record.Status == cloud.Failed && d.Record.HasRun() && d.Atom != nil && !d.Atom.Revoked && !d.Atom.Retired
+}
+
 // Over reports whether nothing more will happen.
 func (d *executionData) Over() bool { return d.Record != nil && d.Record.Ended() }
 
@@ -266,4 +271,31 @@ func (c *console) cancel(v *visit) (*answer, error) {
 		return see("/requests/"+url.PathEscape(id), "cancelled")
 	}
 	return see("/executions/"+url.PathEscape(id), "cancelled")
+}
+
+// askResubmit has it confirmed, with a choice of where it begins.
+func (c *console) askResubmit(v *visit) (*answer, error) {
+	x, err := c.Service.Record(v.Context(), v.p, v.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	from := v.URL.Query().Get("from")
+	d := &confirmation{
+		Crumb: "Execution", CrumbHref: "/executions/" + url.PathEscape(x.ID), Action: "/executions/" + url.PathEscape(x.ID) + "/resubmit", Fields: map[string]string{"from": from},
+		What:   []string{"The atom is asked to run it again from the start, with its own message, on the version that is deployed now. Calls that were made carry the same idempotency key as before."},
+		Button: "Resubmit it",
+	}
+	if from == cloud.FromFailedStep {
+		d.What[0] = "The atom is asked to go on where it failed, on the version that is deployed now. What had been done is not done again."
+	}
+	d.What = append(d.What, "It is an execution of its own. One failure is never run twice.")
+	return confirm("Resubmit this execution?", d)
+}
+
+func (c *console) resubmit(v *visit) (*answer, error) {
+	request, err := c.Service.ResubmitExecution(v.Context(), v.p, v.PathValue("id"), v.PostForm.Get("from"))
+	if err != nil {
+		return nil, err
+	}
+	return see("/requests/"+url.PathEscape(request), "resubmitted")
 }

@@ -59,8 +59,13 @@ func open(t *testing.T) *office {
 		t.Fatal(err)
 	}
 	request, record := o.ask(t, pack.Components[0])
+	o.tell(t, wire.ExecutionReport{Execution: "x0", Process: "relay", Kind: "listener", Status: "failed", Error: "it broke", Received: time.Now(), Ended: time.Now()})
+	found, _, err := o.Records(t.Context(), o.Admin, cloud.RecordFilter{Status: cloud.Failed}, cloud.Place{}, 1)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v, %v", found, err)
+	}
 	o.ids = strings.NewReplacer("{atom}", o.atom.ID, "{loose}", loose.ID, "{prod}", prod.ID, "{empty}", empty.ID, "{deployment}", deployment.ID, "{package}", pack.ID,
-		"{process}", pack.Components[0], "{spare}", spare.ID, "{install}", install.ID, "{request}", request, "{record}", record)
+		"{process}", pack.Components[0], "{spare}", spare.ID, "{install}", install.ID, "{request}", request, "{record}", record, "{failed}", found[0].ID)
 	return o
 }
 

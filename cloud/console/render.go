@@ -241,7 +241,7 @@ var done = map[string]string{
 	"restart": "The atom restarts it when it asks next.", "renamed": "Renamed.", "attached": "Attached. What is deployed to the environment comes to the atom now.",
 	"detached": "Detached.", "revoked": "Revoked: no request of the atom is answered any more.", "retired": "The atom retires when it asks next. Revoke it afterwards.",
 	"made": "Made.", "policy": "The policy is changed. Atoms take it when they ask next.", "set": "Set. Atoms take it when they ask next.", "removed": "Removed.", "deleted": "Deleted.",
-	"deployed": "Deployed. What becomes of it on each atom is shown here.", "undeployed": "Taken out.", "cancelled": "The atom is asked to cancel it.",
+	"deployed": "Deployed. What becomes of it on each atom is shown here.", "undeployed": "Taken out.", "cancelled": "The atom is asked to cancel it.", "resubmitted": "The atom is asked to run it again. What becomes of it is shown here.",
 	"token-revoked": "Revoked: the token is good for nothing any more.",
 }
 

@@ -55,6 +55,8 @@ var endpoints = map[string]endpoint{
 	"GET /executions/{id}":            {"/executions/{record}", nil, cloud.Viewer},
 	"GET /executions/{id}/cancel":     {"/executions/{record}/cancel", nil, cloud.Operator},
 	"POST /executions/{id}/cancel":    {"/executions/{record}/cancel", nil, cloud.Operator},
+	"GET /executions/{id}/resubmit":   {"/executions/{failed}/resubmit?from=failed_step", nil, cloud.Operator},
+	"POST /executions/{id}/resubmit":  {"/executions/{failed}/resubmit", url.Values{"from": {"failed_step"}}, cloud.Operator},
 	"GET /requests/{id}":              {"/requests/{request}", nil, cloud.Viewer},
 	"GET /execute":                    {"/execute?atom={atom}", nil, cloud.Operator},
 	"POST /execute":                   {"/execute", url.Values{"atom": {"{atom}"}, "process": {"{process}"}, "name": {"id"}, "value": {"4711"}, "key": {"k"}}, cloud.Operator},
@@ -166,7 +168,7 @@ func TestNothingIsOfferedThatIsRefused(t *testing.T) {
 	for _, role := range cloud.Roles() {
 		offered[role] = map[string]bool{}
 		v := o.signIn(t, o.tokens[role])
-		paths := []string{"/atoms/{loose}", "/environments/{empty}"}
+		paths := []string{"/atoms/{loose}", "/environments/{empty}", "/executions/{failed}"}
 		for name, e := range endpoints {
 			if strings.HasPrefix(name, "GET ") {
 				paths = append(paths, e.path)

@@ -223,6 +223,21 @@ func (a *api) retire(c *call) (any, error) {
 	return nil, a.service.RetireAtom(c.Context(), c.p, c.vars["id"])
 }
 
+// resubmit asks the atom of a failed execution to run it again; the body may be
+// left out.
+func (a *api) resubmit(c *call) (any, error) {
+	var in struct {
+		From string `json:"from"`
+	}
+	if c.ContentLength != 0 {
+		if err := c.read(&in); err != nil {
+			return nil, err
+		}
+	}
+	request, err := a.service.ResubmitExecution(c.Context(), c.p, c.vars["id"], in.From)
+	return map[string]any{"request": request}, err
+}
+
 type environmentView struct {
 	ID             string      `json:"id"`
 	Name           string      `json:"name"`

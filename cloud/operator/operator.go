@@ -95,6 +95,7 @@ func (a *api) routes() []route {
 		{http.MethodDelete, "/atoms/{id}/environment", "attachment.delete", a.detach},
 		{http.MethodGet, "/schedules", "schedule.read", a.schedules},
 		{http.MethodPatch, "/atoms/{id}/schedules/{process}", "schedule.update", a.switchSchedule},
+		{http.MethodPost, "/executions/{id}/resubmit", "execution.resubmit", a.resubmit},
 		{http.MethodGet, "/environments", "environment.read", a.environments},
 		{http.MethodPost, "/environments", "environment.create", a.createEnvironment},
 		{http.MethodDelete, "/environments/{id}", "environment.delete", a.deleteEnvironment},

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"valence/cloud"
 	"valence/cloud/cloudtest"
 	"valence/cloud/operator"
+	"valence/internal/wire"
 )
 
 // endpoint is one of this API, as it is called with every role. Reads change
@@ -45,6 +47,7 @@ var endpoints = map[string]endpoint{
 	"DELETE /atoms/{id}/environment":        {"/atoms/edge-01/environment", "", cloud.Admin, true},
 	"GET /schedules":                        {"/schedules?atom=edge-01", "", cloud.Viewer, false},
 	"PATCH /atoms/{id}/schedules/{process}": {"/atoms/edge-01/schedules/nightly", `{"enabled":false}`, cloud.Operator, true},
+	"POST /executions/{id}/resubmit":        {"/executions/{record}/resubmit", `{"from":"failed_step"}`, cloud.Operator, true},
 	"GET /environments":                     {"/environments", "", cloud.Viewer, false},
 	"POST /environments":                    {"/environments", `{"name":"new"}`, cloud.Admin, true},
 	"DELETE /environments/{id}":             {"/environments/empty", "", cloud.Admin, true},
@@ -68,6 +71,7 @@ type office struct {
 	tokens     map[cloud.Role]string
 	other      string // an admin's of another account
 	deployment string
+	record     string // of an execution that failed
 }
 
 func open(t *testing.T) *office {
@@ -76,9 +80,18 @@ func open(t *testing.T) *office {
 	o.Plane = cloudtest.Start(t, cloudtest.Options{Handler: func(s *cloud.Service) http.Handler { return operator.New(s, nil) }})
 	e := o.Environment(t, "prod")
 	o.Environment(t, "empty")
-	cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
+	atom := cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
 	_, d := o.Deploy(t, e.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n---\nprocess: nightly\nschedule: { cron: \"@daily\" }\nsteps:\n  - log: x\n")
 	o.deployment = d.ID
+	// Of an atom that has not asked: of one in touch its log would be waited for.
+	if err := o.Report(t.Context(), atom.ID, wire.Reports{Executions: []wire.ExecutionReport{{Execution: "x1", Process: "relay", Kind: "listener", Status: "failed", Received: time.Now(), Ended: time.Now()}}}); err != nil {
+		t.Fatal(err)
+	}
+	found, _, err := o.Records(t.Context(), o.Admin, cloud.RecordFilter{}, cloud.Place{}, 1)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v, %v", found, err)
+	}
+	o.record = found[0].ID
 	for _, r := range append(cloud.Roles(), "spare") {
 		role := r
 		if r == "spare" {
@@ -90,7 +103,6 @@ func open(t *testing.T) *office {
 		}
 		o.tokens[r] = x.Secret
 	}
-	var err error
 	if o.other, err = o.CreateAccount(t.Context(), o.Admin, "other"); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +111,7 @@ func open(t *testing.T) *office {
 
 func (o *office) call(t *testing.T, token, account, method string, e endpoint) (int, string) {
 	t.Helper()
-	fill := strings.NewReplacer("{deployment}", o.deployment, "{folder}", filepath.Join(t.TempDir(), "copy"))
+	fill := strings.NewReplacer("{deployment}", o.deployment, "{record}", o.record, "{folder}", filepath.Join(t.TempDir(), "copy"))
 	req, err := http.NewRequestWithContext(t.Context(), method, o.URL+operator.Root+account+fill.Replace(e.path), strings.NewReader(fill.Replace(e.body)))
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 // What the roles are for.
 var roleDocs = map[cloud.Role]string{
 	cloud.Viewer:   "Sees everything but the audit log and the content of packages.",
-	cloud.Operator: "Also executes, cancels, and switches listeners and schedules.",
+	cloud.Operator: "Also executes, cancels, resubmits, and switches listeners and schedules.",
 	cloud.Deployer: "Also packages, deploys, sets values and downloads packages.",
 	cloud.Admin:    "Also has environments, atoms, attachments, tokens and the audit log.",
 }

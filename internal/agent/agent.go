@@ -33,6 +33,7 @@ type Atom interface {
 	ExecuteOnce(ctx context.Context, request, process string, props *document.Object, doc *document.Document) (*atom.Acknowledgement, error)
 	Show(ctx context.Context, execution string) (*atom.View, error)
 	Cancel(ctx context.Context, execution string) error
+	Resubmit(ctx context.Context, execution string, r atom.Resubmission) (string, error)
 	Pause(ctx context.Context, process string) error
 	Resume(ctx context.Context, process string) error
 	Load(ctx context.Context, process string) (atom.Load, error)

@@ -134,7 +134,11 @@ func (a *Agent) takeMessages(ctx context.Context, messages []wire.Message) bool 
 	})
 	for _, m := range others {
 		if a.order(ctx, m) {
-			a.acks.add(m.ID, "")
+			request := ""
+			if m.Resubmit != nil {
+				request = m.Resubmit.Request
+			}
+			a.acks.add(m.ID, request)
 		} else {
 			done = false
 		}
@@ -206,11 +210,16 @@ func (a *Agent) entered() {
 
 // reject keeps that a request is not run, and why.
 func (a *Agent) reject(ctx context.Context, x *wire.Execute, why error) bool {
-	a.log.Warn("an execution request was rejected", "request", x.Request, "process", x.Process, "reason", why)
+	return a.rejected(ctx, wire.ExecutionReport{Request: x.Request, Process: x.Process, Kind: atom.ByRequest}, why)
+}
+
+// rejected is reject with what is to be told of the request.
+func (a *Agent) rejected(ctx context.Context, r wire.ExecutionReport, why error) bool {
+	a.log.Warn("an execution request was rejected", "request", r.Request, "process", r.Process, "reason", why)
 	now := a.o.Clock().UTC()
-	r := reportOf(aRequest, wire.ExecutionReport{Request: x.Request, Process: x.Process, Kind: atom.ByRequest, Status: "rejected", Received: now, Ended: now, Error: clip(why.Error())})
-	if err := a.spool.reject(ctx, x.Request, r); err != nil {
-		a.log.Error("a rejection could not be kept", "request", x.Request, "error", err)
+	r.Status, r.Received, r.Ended, r.Error = "rejected", now, now, clip(why.Error())
+	if err := a.spool.reject(ctx, r.Request, reportOf(aRequest, r)); err != nil {
+		a.log.Error("a rejection could not be kept", "request", r.Request, "error", err)
 		return false
 	}
 	a.outbox.nudge()
@@ -279,6 +288,8 @@ func (a *Agent) order(ctx context.Context, m wire.Message) bool {
 		return a.tellLog(ctx, m)
 	case wire.KindRetire:
 		return a.retire(ctx, m.ID)
+	case wire.KindResubmit:
+		return a.resubmit(ctx, m.Resubmit)
 	}
 	a.log.Warn("a message of the control plane is not known to this version", "kind", m.Kind)
 	return true // it would come again for ever
@@ -347,7 +358,9 @@ func (a *Agent) settle(e atom.Ended) {
 	}
 	delete(a.requests.by, e.Execution)
 	for _, o := range list {
-		r.Request, r.Kind = o.request, atom.ByRequest
+		if r.Request = o.request; r.Original == "" {
+			r.Kind = atom.ByRequest
+		}
 		a.outbox.put(r, o.request)
 	}
 }
@@ -366,6 +379,9 @@ func (a *Agent) look(ctx context.Context, w watched) {
 		e.Status, e.Received, e.Ended, e.Original = atom.Status(v.Status), v.ReceivedAt, *v.EndedAt, v.Original
 		if v.StartedAt != nil {
 			e.Started = *v.StartedAt
+		}
+		if v.Original != "" {
+			e.Kind = atom.ByResubmission
 		}
 		if v.Error != nil {
 			e.Error = v.Error.Message
@@ -422,7 +438,10 @@ func (r *requests) all(age time.Duration) []watched {
 
 // tell reports that a request runs.
 func (a *Agent) tell(w watched, v *atom.View) {
-	r := wire.ExecutionReport{Execution: w.execution, Request: w.request, Process: w.process, Kind: atom.ByRequest, Status: v.Status, Received: v.ReceivedAt}
+	r := wire.ExecutionReport{Execution: w.execution, Request: w.request, Process: w.process, Kind: atom.ByRequest, Status: v.Status, Received: v.ReceivedAt, Original: v.Original}
+	if v.Original != "" {
+		r.Kind = atom.ByResubmission
+	}
 	a.requests.mu.Lock()
 	defer a.requests.mu.Unlock()
 	for _, o := range a.requests.by[w.execution] {

@@ -67,7 +67,13 @@ func (c *cloudExecuteCmd) Run(s *streams) error {
 		_, err := fmt.Fprintln(s.out, made.Request)
 		return err
 	}
-	record, err := awaitRecord(ctx, api, made.Request, c.WaitTime)
+	return follow(ctx, s, api, made.Request, c.WaitTime, c.JSON)
+}
+
+// follow waits for the end of a request and shows it; the exit code tells
+// whether it completed.
+func follow(ctx context.Context, s *streams, api *platformAPI, request string, longest time.Duration, asJSON bool) error {
+	record, err := awaitRecord(ctx, api, request, longest)
 	if err != nil {
 		return err
 	}
@@ -82,9 +88,9 @@ func (c *cloudExecuteCmd) Run(s *streams) error {
 		if r.Status != "" {
 			how = "it is " + r.Status
 		}
-		return wrong("valence cloud executions show "+made.Request, "%s has not ended within %s: %s", made.Request, c.WaitTime, how)
+		return wrong("valence cloud executions show "+request, "%s has not ended within %s: %s", request, longest, how)
 	}
-	if err := showRecord(s.out, record, c.JSON); err != nil {
+	if err := showRecord(s.out, record, asJSON); err != nil {
 		return err
 	}
 	if r.Status != cloud.Complete && r.Status != cloud.CompleteWarn {

@@ -16,9 +16,10 @@ import (
 )
 
 type cloudExecutionsCmd struct {
-	List   cloudExecutionsListCmd  `cmd:"" default:"withargs" help:"List execution records, newest first (the default)."`
-	Show   cloudExecutionShowCmd   `cmd:"" help:"Show one."`
-	Cancel cloudExecutionCancelCmd `cmd:"" help:"Ask its atom to cancel one that has not ended."`
+	List     cloudExecutionsListCmd    `cmd:"" default:"withargs" help:"List execution records, newest first (the default)."`
+	Show     cloudExecutionShowCmd     `cmd:"" help:"Show one."`
+	Cancel   cloudExecutionCancelCmd   `cmd:"" help:"Ask its atom to cancel one that has not ended."`
+	Resubmit cloudExecutionResubmitCmd `cmd:"" help:"Ask its atom to run a failed one again."`
 }
 
 // Help is shown below the command's summary.
@@ -31,6 +32,7 @@ Examples:
     valence cloud executions --status ERROR --since 24h
     valence cloud executions --atom edge-01 --process order-sync --json
     valence cloud executions show execution-…-2026.01.02
+    valence cloud executions resubmit execution-…-2026.01.02 --wait
 `
 }
 
@@ -265,7 +267,10 @@ func showRecord(w io.Writer, text []byte, asJSON bool) error {
 		}
 	}
 	if r.Status == cloud.Failed && r.OnAtom != "" {
-		_, err := fmt.Fprintf(w, "its steps, on the machine of %s: valence executions show %s; to run it again: valence failed resubmit %[2]s\n", r.Atom, r.OnAtom)
+		if strings.HasPrefix(r.OnAtom, "none-") || strings.HasPrefix(r.OnAtom, "withdrawn-") {
+			return nil // it never ran
+		}
+		_, err := fmt.Fprintf(w, "to run it again: valence cloud executions resubmit %s; its steps, on the machine of %s: valence executions show %s\n", r.ID, r.Atom, r.OnAtom)
 		return err
 	}
 	return nil
@@ -291,5 +296,55 @@ func (c *cloudExecutionCancelCmd) Run(s *streams) error {
 		return err
 	}
 	_, err = fmt.Fprintf(s.out, "its atom is asked to cancel %s\n", c.Execution)
+	return err
+}
+
+type cloudExecutionResubmitCmd struct {
+	cloudRemote
+	Execution string        `arg:"" help:"Id of the record, or of the request."`
+	From      string        `enum:"start,failed_step" default:"start" placeholder:"WHERE" help:"Where it begins: start, or failed_step, which keeps what had been done."`
+	Wait      bool          `help:"Wait until it has ended, and show it; the exit code is 1 if it did not complete."`
+	WaitTime  time.Duration `name:"wait-time" default:"5m" help:"Longest wait with --wait."`
+	JSON      bool          `help:"Print as JSON."`
+}
+
+// Help is shown below the command's summary.
+func (*cloudExecutionResubmitCmd) Help() string {
+	return `It runs on the version that is deployed now, as an execution of its own. One
+failure is never run twice. The request waits for the atom, also while it is
+away; that the atom could not resubmit is told by the record of the request.
+
+Examples:
+
+    valence cloud executions resubmit execution-…-2026.01.02 --wait
+    valence cloud executions resubmit execution-…-2026.01.02 --from failed_step
+`
+}
+
+// Run asks for a failed execution to be run again.
+func (c *cloudExecutionResubmitCmd) Run(s *streams) error {
+	api, err := c.client()
+	if err != nil {
+		return err
+	}
+	var made struct {
+		Request string `json:"request"`
+	}
+	ctx := context.Background()
+	text, err := api.call(ctx, http.MethodPost, "/executions/"+url.PathEscape(c.Execution)+"/resubmit", map[string]string{"from": c.From}, &made)
+	if err != nil {
+		return err
+	}
+	if c.Wait {
+		platform, err := c.platform()
+		if err != nil {
+			return err
+		}
+		return follow(ctx, s, platform, made.Request, c.WaitTime, c.JSON)
+	}
+	if c.JSON {
+		return printJSON(s.out, text)
+	}
+	_, err = fmt.Fprintf(s.out, "its atom is asked to resubmit %s\nwhat becomes of it: valence cloud executions show %s\n", c.Execution, made.Request)
 	return err
 }

@@ -89,21 +89,23 @@ type Polled struct {
 // Message is one thing to be done once. Ids grow for each atom; a message
 // comes again until it is acknowledged.
 type Message struct {
-	ID      int64    `json:"id"`
-	Kind    string   `json:"kind"` // execute, cancel, restart, retire, logs
-	Execute *Execute `json:"execute,omitempty"`
-	Cancel  string   `json:"cancel,omitempty"`  // an execution request's id, or an execution's own
-	Process string   `json:"process,omitempty"` // restart: whose trigger; "": every one
-	Lines   int      `json:"lines,omitempty"`   // of the log, with logs
+	ID       int64     `json:"id"`
+	Kind     string    `json:"kind"` // execute, cancel, restart, retire, logs, resubmit
+	Execute  *Execute  `json:"execute,omitempty"`
+	Cancel   string    `json:"cancel,omitempty"`  // an execution request's id, or an execution's own
+	Process  string    `json:"process,omitempty"` // restart: whose trigger; "": every one
+	Lines    int       `json:"lines,omitempty"`   // of the log, with logs
+	Resubmit *Resubmit `json:"resubmit,omitempty"`
 }
 
 // The kinds of messages.
 const (
-	KindExecute = "execute"
-	KindCancel  = "cancel"
-	KindRestart = "restart"
-	KindRetire  = "retire"
-	KindLogs    = "logs"
+	KindExecute  = "execute"
+	KindCancel   = "cancel"
+	KindRestart  = "restart"
+	KindRetire   = "retire"
+	KindLogs     = "logs"
+	KindResubmit = "resubmit"
 )
 
 // Execute runs a process. Request is unique: the same one again does nothing.
@@ -113,6 +115,15 @@ type Execute struct {
 	Props        json.RawMessage `json:"props,omitempty"`
 	Document     []byte          `json:"document,omitempty"`
 	DocumentType string          `json:"document_type,omitempty"`
+}
+
+// Resubmit runs a failed execution again. Request is unique, as with Execute:
+// the same one again does nothing. Atoms that do not know it pass over it.
+type Resubmit struct {
+	Request   string `json:"request"`
+	Execution string `json:"execution"`      // the atom's own id of the failed one
+	Process   string `json:"process"`        // name
+	From      string `json:"from,omitempty"` // start (the default), failed_step
 }
 
 // Desired is what an atom is to be like. It converges on the newest generation.
