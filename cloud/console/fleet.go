@@ -279,7 +279,7 @@ func refusedVersion(o *rollout, at *place, a *row, r cloud.DeploymentResult, wha
 	return &problem{
 		Kind: "rollout " + o.ID, Severity: bad, Since: r.At, Detail: r.Detail,
 		Title: a.Name + " " + fmt.Sprintf(what, o.Package.Project, o.Package.Version),
-		Next:  "It goes on with the version it had. Set what it is missing, deploy one that is mended, or go back to the one before.",
+		Next:  "What ran of it before goes on. Set what it is missing, deploy one that is mended, or go back to the one before.",
 		Href:  "/environments/" + url.PathEscape(at.ID) + "#deployments", Link: "deployments of " + at.Name,
 	}
 }
