@@ -58,7 +58,7 @@ func (a *Agent) adopt(ctx context.Context, d *wire.Desired, before *version, kep
 			return nil, err
 		}
 	}
-	return now, a.enact(ctx, now) // the last that was tried may be another
+	return now, nil
 }
 
 // find gives the deployment of a project, nil if there is none.
@@ -104,7 +104,7 @@ func split(d, runs *wire.Desired, left map[string]error) (base *wire.Desired, op
 	return &next, open
 }
 
-// try composes a generation and has the atom run it.
+// try composes a generation and has the atom run it. Where it fails, what ran goes on.
 func (a *Agent) try(ctx context.Context, d *wire.Desired, serials map[string]int64) (*version, error) {
 	v, err := a.compose(d, a.local, serials)
 	if err != nil {

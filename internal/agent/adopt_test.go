@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -200,5 +201,56 @@ func TestRollbackNamesWhatChanged(t *testing.T) {
 	p.execute(100, "executionrecord-after", "one")
 	if x := p.waitReport("executionrecord-after"); x.Status != "completed" || !r.has("third") {
 		t.Errorf("%+v", x)
+	}
+}
+
+// judged gives the processes that are judged, each with its project.
+func (a *Agent) judged() map[string]string {
+	a.judge.mu.Lock()
+	defer a.judge.mu.Unlock()
+	all := map[string]string{}
+	for name, t := range a.judge.judged {
+		all[name] = t.project
+	}
+	return all
+}
+
+// TestOnTrial: what ran in a version before is judged where its package or,
+// with the same packages, a value changed; nothing else is, so that nothing
+// that somebody took away or that was put back comes back by itself.
+func TestOnTrial(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	r := start(t, p, data, nil, nil)
+	holds := func(what string, want map[string]string) {
+		t.Helper()
+		if got := r.agent.judged(); !maps.Equal(got, want) {
+			t.Errorf("%s: %v instead of %v", what, got, want)
+		}
+	}
+	one, two, old, newer := process("one", "log: a"), process("two", "log: b"), process("x", "log: old"), process("x", "log: new")
+	p.generation(r, 1, []string{"a", one, "x", old}, "", "one", "x")
+	p.wait("settled", func() bool { return r.agent.Status().Generation == 1 })
+	holds("at first", map[string]string{})
+	p.generation(r, 2, []string{"a", one, "b", two, "x", old}, "", "two")
+	p.wait("settled", func() bool { return r.agent.Status().Generation == 2 })
+	holds("a project that is new", map[string]string{})
+	p.generation(r, 3, []string{"a", one, "b", two, "x", newer}, "", "x")
+	p.wait("settled", func() bool { return r.agent.Status().Generation == 3 })
+	holds("a newer version", map[string]string{"x": "x"})
+	r.agent.rollback(t.Context(), "x", "a test says so")
+	holds("what was put back", map[string]string{})
+	p.generation(r, 4, []string{"a", one}, "", "one", "!two")
+	p.wait("settled", func() bool { return r.agent.Status().Generation == 4 })
+	holds("what was taken away", map[string]string{})
+	p.deploy(5, "", func(d *wire.Desired) {
+		d.Deployments, d.Values = p.deployments("a", process("one", "log: ${env.WHO}")), map[string]string{"WHO": "x"}
+	})
+	p.waitResult(5, "active")
+	p.wait("settled", func() bool { return r.agent.Status().Generation == 5 })
+	holds("another version", map[string]string{"one": "a"})
+	r.agent.rollback(t.Context(), "nobody", "a test says so")
+	if r.agent.Status().Generation != 5 {
+		t.Error("for a project that is not there everything was put back")
 	}
 }

@@ -162,6 +162,9 @@ func (a *Agent) converge(ctx context.Context, d *desiredState) error {
 		}
 	}
 	for _, x := range kept.Deployments {
+		if y := find(d.Desired, x.Project); y != nil && y.Package == x.Package {
+			continue // it has been looked at
+		}
 		if err := a.ensure(ctx, x); err != nil {
 			a.log.Warn("the version before is not whole", "project", x.Project, "error", err)
 		}
@@ -223,37 +226,28 @@ func (a *Agent) running(s state, now *version, before *wire.Desired, changed boo
 		a.judge.change(now.desired.Policy)
 		return
 	}
-	projects := map[string]string{}
-	old := s.newSince()
-	for name, project := range now.names {
-		switch {
-		case old == nil: // nothing to go back to
-		case len(old) == 0:
-			projects[name] = ""
-		case old[project]:
-			projects[name] = project
-		}
-	}
-	a.judge.begin(s.Since, now.desired.Policy, projects, differing(now.desired, before))
+	a.judge.begin(s.Since, now.desired.Policy, s.onTrial(now), differing(now.desired, before))
 }
 
-// newSince gives the projects of which another package ran before; none where
-// only values differ, and nil where nothing ran before.
-func (s *state) newSince() map[string]bool {
-	if s.Previous == nil || len(s.Previous.Deployments) == 0 {
-		return nil
+// onTrial gives the processes of a version that are judged, each with its
+// project: those of which another package ran before. Where all packages are
+// the same, another value is judged, by all processes and for no project.
+func (s *state) onTrial(now *version) map[string]string {
+	trial := map[string]string{}
+	if s.Previous == nil {
+		return trial
 	}
-	projects := map[string]bool{}
-	others := false
-	for project := range differing(s.deployments(), s.Previous) {
-		if others = true; find(s.Previous, project) != nil {
-			projects[project] = true
+	differ := differing(now.desired, s.Previous)
+	values := len(differ) == 0 && len(now.desired.Deployments) == len(s.Previous.Deployments)
+	for name, project := range now.names {
+		switch {
+		case values:
+			trial[name] = ""
+		case differ[project] && find(s.Previous, project) != nil:
+			trial[name] = project
 		}
 	}
-	if others && len(projects) == 0 { // those that are new ran in no version before
-		return nil
-	}
-	return projects
+	return trial
 }
 
 // previousTo gives what is gone back to where now runs in place of before. Of a
@@ -345,17 +339,22 @@ func (a *Agent) rollback(ctx context.Context, project, why string) {
 	}
 	next, left := s, map[string]error{}
 	x, old := find(runs.desired, project), find(s.Previous, project)
-	if x != nil && old != nil {
+	switch {
+	case project == "":
+		next.Desired, next.Generation, next.Refused = s.Previous, s.Previous.Generation, max(s.Refused, s.Generation)
+		next.Wanted, left = nil, all(runs.desired, errors.New(why))
+	case x == nil, old == nil:
+		return
+	default:
 		next.Desired = with(runs.desired, *old)
 		if next.PutBack = maps.Clone(s.PutBack); next.PutBack == nil {
 			next.PutBack = map[string]putBack{}
 		}
 		next.PutBack[project] = putBack{Deployment: x.ID, Package: x.Package, Why: why}
 		left[project] = next.PutBack[project].err()
-	} else {
-		next.Desired, next.Generation, next.Refused = s.Previous, s.Previous.Generation, max(s.Refused, s.Generation)
-		next.Previous, next.Since, next.Wanted = nil, time.Time{}, nil
-		left = all(runs.desired, errors.New(why))
+	}
+	if len(differing(next.Desired, s.Previous)) == 0 { // what runs is no longer new
+		next.Previous, next.Since = nil, time.Time{}
 	}
 	v, err := a.compose(next.Desired, a.local, nil)
 	if err == nil {
