@@ -93,20 +93,10 @@ func (l *loader) building(name string) *building { return l.byName[name] }
 
 // listeners reports listeners that take the same requests.
 func (l *loader) listeners() {
-	type taken struct{ process, pos string }
-	seen := map[string]taken{}
+	taken := requests{}
 	for _, b := range l.processes {
-		if b.proc.Listen == nil || b.proc.Listen.Path == "" {
-			continue
-		}
-		shape := shapeOf(b.proc.Listen.Path)
-		for _, m := range b.proc.Listen.Methods {
-			key := m + " " + shape
-			if first, ok := seen[key]; ok && first.process != b.proc.Name {
-				l.report(nil, b.proc.Listen.Pos, CodeDuplicateListen, m+" "+b.proc.Listen.Path+" is taken by the process `"+first.process+"` at "+first.pos, "change the path or the method of one of them")
-				break
-			}
-			seen[key] = taken{b.proc.Name, b.proc.Listen.Pos.String()}
+		if problem := taken.take(b.proc); problem != nil {
+			l.problems = append(l.problems, problem)
 		}
 	}
 }

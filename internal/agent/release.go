@@ -140,13 +140,6 @@ func (a *Agent) compose(d *wire.Desired, local []processes.File, serials map[str
 			return nil, err
 		}
 	}
-	projects := make([]*processes.Project, len(v.releases))
-	for i, r := range v.releases {
-		projects[i] = r.Project
-	}
-	if problems := processes.Clashes(projects); len(problems) > 0 {
-		return nil, never("it cannot run beside what is there:\n%v", onlyErrors(problems))
-	}
 	v.print = printOf(v)
 	return v, nil
 }
