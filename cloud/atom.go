@@ -25,6 +25,24 @@ func (s *Service) atomFor(p Principal, a Action, id string) (*Atom, error) {
 	return x, nil
 }
 
+// beginAtom waits for the turn to change something of an atom that is not
+// revoked. Whoever got it calls end.
+func (s *Service) beginAtom(ctx context.Context, p Principal, action Action, id string) (*change, *Atom, error) {
+	c, err := s.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := s.atomFor(p, action, id)
+	if err == nil && a.Revoked {
+		err = missing("atom", id)
+	}
+	if err != nil {
+		c.end()
+		return nil, nil, err
+	}
+	return c, a, nil
+}
+
 // atomNamed finds an atom that is not revoked.
 func (st *state) atomNamed(account, name string) *Atom {
 	for _, a := range st.atoms {
@@ -156,18 +174,11 @@ func (s *Service) checkAtomName(account, name, id string) error {
 // RevokeAtom ends an atom's enrolment: none of its requests is answered any
 // more. Executions that it was asked for and has not taken end as errors.
 func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error {
-	c, err := s.begin(ctx)
+	c, a, err := s.beginAtom(ctx, p, "atom.delete", id)
 	if err != nil {
 		return err
 	}
 	defer c.end()
-	a, err := s.atomFor(p, "atom.delete", id)
-	if err != nil {
-		return err
-	}
-	if a.Revoked {
-		return missing("atom", id)
-	}
 	next := *a
 	next.Revoked, next.Revision = true, s.revision()
 	c.wake(a.ID)
@@ -186,18 +197,11 @@ func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error 
 // finishes what it has taken on and reports it, runs nothing of its control
 // plane any more, and stops asking.
 func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error {
-	c, err := s.begin(ctx)
+	c, a, err := s.beginAtom(ctx, p, "atom.delete", id)
 	if err != nil {
 		return err
 	}
 	defer c.end()
-	a, err := s.atomFor(p, "atom.delete", id)
-	if err != nil {
-		return err
-	}
-	if a.Revoked {
-		return missing("atom", id)
-	}
 	if a.Retired {
 		return nil
 	}

@@ -26,18 +26,11 @@ type ListenerState struct {
 // over new versions; where an operator of the atom's machine says another
 // thing, the newer word counts.
 func (s *Service) ChangeListener(ctx context.Context, p Principal, atom, process, action string) error {
-	c, err := s.begin(ctx)
+	c, a, err := s.beginAtom(ctx, p, "listener.update", atom)
 	if err != nil {
 		return err
 	}
 	defer c.end()
-	a, err := s.atomFor(p, "listener.update", atom)
-	if err != nil {
-		return err
-	}
-	if a.Revoked {
-		return missing("atom", atom)
-	}
 	verb, every := strings.CutSuffix(action, "_every")
 	verb, all := strings.CutSuffix(verb, "_all")
 	all = all || every

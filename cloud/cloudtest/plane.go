@@ -195,3 +195,20 @@ func (p *Plane) InstallToken(t testing.TB, environment string) string {
 	}
 	return token.Token
 }
+
+// Ruled holds that each of an API's routes has a rule in its test, and an
+// action that some role may take.
+func Ruled[R any](t *testing.T, routes map[string]cloud.Action, rules map[string]R) {
+	t.Helper()
+	for name, action := range routes {
+		if _, ok := rules[name]; !ok {
+			t.Errorf("%s has no rule in this test", name)
+		}
+		if _, ok := cloud.Least(action); !ok {
+			t.Errorf("%s takes the action %q, which has no role", name, action)
+		}
+	}
+	if len(routes) != len(rules) {
+		t.Errorf("there are %d endpoints, and %d rules", len(routes), len(rules))
+	}
+}

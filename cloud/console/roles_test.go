@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 	"valence/cloud/console"
 )
 
@@ -80,22 +81,12 @@ var elsewhere = map[string]int{"POST /atoms/{id}/log": http.StatusConflict}
 // of the session is refused for everybody.
 func TestEveryEndpointWithEveryRole(t *testing.T) {
 	routes := console.Routes()
-	for _, r := range routes {
-		if _, ok := endpoints[r.Name]; !ok {
-			t.Errorf("%s has no rule in this test", r.Name)
-		}
-		if _, ok := cloud.Least(r.Action); !ok {
-			t.Errorf("%s takes the action %q, which has no role", r.Name, r.Action)
-		}
-	}
-	if len(routes) != len(endpoints) {
-		t.Errorf("there are %d endpoints, and %d rules", len(routes), len(endpoints))
-	}
+	cloudtest.Ruled(t, routes, endpoints)
 	shared := open(t)
-	for _, r := range routes {
-		e := endpoints[r.Name]
-		t.Run(strings.ReplaceAll(r.Name, "/", "."), func(t *testing.T) {
-			method, _, _ := strings.Cut(r.Name, " ")
+	for name := range routes {
+		e := endpoints[name]
+		t.Run(strings.ReplaceAll(name, "/", "."), func(t *testing.T) {
+			method, _, _ := strings.Cut(name, " ")
 			o := shared
 			if method != http.MethodGet {
 				o = open(t)
@@ -120,7 +111,7 @@ func TestEveryEndpointWithEveryRole(t *testing.T) {
 				switch {
 				case !allowed && a.code != http.StatusForbidden:
 					t.Errorf("%s: %d, want 403: %s", role, a.code, a.text)
-				case allowed && !done && a.code >= 400 && a.code != elsewhere[r.Name]:
+				case allowed && !done && a.code >= 400 && a.code != elsewhere[name]:
 					t.Errorf("%s: %d: %s", role, a.code, a.text)
 				case allowed && (a.code == http.StatusForbidden || a.code == http.StatusUnauthorized):
 					t.Errorf("%s: %d: %s", role, a.code, a.text)
@@ -160,10 +151,7 @@ var (
 // and every link leads to what the role may do.
 func TestNothingIsOfferedThatIsRefused(t *testing.T) {
 	o := open(t)
-	actions := map[string]cloud.Action{}
-	for _, r := range console.Routes() {
-		actions[r.Name] = r.Action
-	}
+	actions := console.Routes()
 	offered := map[cloud.Role]map[string]bool{}
 	for _, role := range cloud.Roles() {
 		offered[role] = map[string]bool{}

@@ -2,17 +2,11 @@ package operator
 
 import "valence/cloud"
 
-// Endpoint is a route as tests see it.
-type Endpoint struct {
-	Name   string // method and path
-	Action cloud.Action
-}
-
-// Routes lists every endpoint there is.
-func Routes() []Endpoint {
-	var all []Endpoint
+// Routes lists every endpoint there is, by method and path.
+func Routes() map[string]cloud.Action {
+	all := map[string]cloud.Action{}
 	for _, r := range (&api{}).routes() {
-		all = append(all, Endpoint{r.method + " " + r.path, r.action})
+		all[r.method+" "+r.path] = r.action
 	}
 	return all
 }

@@ -135,22 +135,12 @@ func (o *office) call(t *testing.T, token, account, method string, e endpoint) (
 // token, and with one of another account.
 func TestEveryEndpointWithEveryRole(t *testing.T) {
 	routes := operator.Routes()
-	for _, r := range routes {
-		if _, ok := endpoints[r.Name]; !ok {
-			t.Errorf("%s has no rule in this test", r.Name)
-		}
-		if _, ok := cloud.Least(r.Action); !ok {
-			t.Errorf("%s takes the action %q, which has no role", r.Name, r.Action)
-		}
-	}
-	if len(routes) != len(endpoints) {
-		t.Errorf("there are %d endpoints, and %d rules", len(routes), len(endpoints))
-	}
+	cloudtest.Ruled(t, routes, endpoints)
 	shared := open(t)
-	for _, r := range routes {
-		e := endpoints[r.Name]
-		t.Run(strings.ReplaceAll(r.Name, "/", "."), func(t *testing.T) {
-			method, _, _ := strings.Cut(r.Name, " ")
+	for name := range routes {
+		e := endpoints[name]
+		t.Run(strings.ReplaceAll(name, "/", "."), func(t *testing.T) {
+			method, _, _ := strings.Cut(name, " ")
 			o := shared
 			if e.changes {
 				o = open(t)
@@ -170,7 +160,7 @@ func TestEveryEndpointWithEveryRole(t *testing.T) {
 				switch {
 				case !allowed && code != http.StatusForbidden:
 					t.Errorf("%s: %d, want 403: %s", role, code, text)
-				case allowed && !done && code >= 300 && code != elsewhere[r.Name]:
+				case allowed && !done && code >= 300 && code != elsewhere[name]:
 					t.Errorf("%s: %d: %s", role, code, text)
 				case allowed && (code == http.StatusForbidden || code == http.StatusUnauthorized):
 					t.Errorf("%s: %d: %s", role, code, text)
@@ -230,12 +220,12 @@ func TestLimitedTokensAreToldNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range operator.Routes() {
-		method, _, _ := strings.Cut(r.Name, " ")
-		code, answer := o.call(t, x.Secret, "default", method, endpoints[r.Name])
+	for name := range operator.Routes() {
+		method, _, _ := strings.Cut(name, " ")
+		code, answer := o.call(t, x.Secret, "default", method, endpoints[name])
 		for _, hidden := range []string{"prod", "edge-01", prod.ID, o.deployment} {
 			if code < 300 && strings.Contains(answer, hidden) {
-				t.Errorf("%s: %d tells %q: %s", r.Name, code, hidden, answer)
+				t.Errorf("%s: %d tells %q: %s", name, code, hidden, answer)
 			}
 		}
 	}

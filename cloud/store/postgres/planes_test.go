@@ -61,6 +61,16 @@ func settle(t *testing.T, a *cloudtest.Atom) int64 {
 	return p.Desired.Generation
 }
 
+// joined has an atom enrol at one with a token of the other, where it is
+// deployed to and polls: there it has the newest generation.
+func (c *cluster) joined() (atom, there *cloudtest.Atom, generation int64) {
+	c.Helper()
+	atom = cloudtest.Join(c.T, c.a.URL, c.b.InstallToken(c.T, "prod"), "edge-01")
+	c.b.Deploy(c.T, c.prod.ID, "shop", "1", shop)
+	there = at(atom, c.b)
+	return atom, there, settle(c.T, there)
+}
+
 func (c *cluster) execute(p *cloudtest.Plane, atom, key string) string {
 	c.Helper()
 	if err := p.Confirm(c.Context()); err != nil { // as every call of the APIs does
@@ -94,10 +104,7 @@ func refused(t testing.TB, err error, code string) {
 // An atom enrols at one, polls the other, and what is done at either is done.
 func TestTwoPlanes(t *testing.T) {
 	c := start(t)
-	atom := cloudtest.Join(t, c.a.URL, c.b.InstallToken(t, "prod"), "edge-01")
-	c.b.Deploy(t, c.prod.ID, "shop", "1", shop)
-	there := at(atom, c.b)
-	generation := settle(t, there)
+	atom, there, generation := c.joined()
 
 	held := make(chan *wire.Polled, 1)
 	go func() {
@@ -362,10 +369,7 @@ func TestFencedAcross(t *testing.T) {
 // everything goes on by itself, and nothing was missed.
 func TestDatabaseCrash(t *testing.T) {
 	c := start(t)
-	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
-	c.a.Deploy(t, c.prod.ID, "shop", "1", shop)
-	there := at(atom, c.b)
-	generation := settle(t, there)
+	atom, there, generation := c.joined()
 	server.Kill(syscall.SIGKILL)
 	begin := time.Now()
 	if _, err := c.a.CreateEnvironment(t.Context(), c.a.Admin, cloud.Environment{Name: "test"}); !errors.Is(err, cloud.ErrUnavailable) {
@@ -401,10 +405,7 @@ func TestDatabaseCrash(t *testing.T) {
 // happen at the other one: nothing is missed.
 func TestListeningCut(t *testing.T) {
 	c := start(t)
-	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
-	c.a.Deploy(t, c.prod.ID, "shop", "1", shop)
-	there := at(atom, c.b)
-	generation := settle(t, there)
+	atom, there, generation := c.joined()
 	ctx, stop := context.WithCancel(t.Context())
 	var cutting sync.WaitGroup
 	cutting.Go(func() {
