@@ -83,13 +83,14 @@ type Pace struct {
 	First time.Duration // after the first failure: 1 s
 	Most  time.Duration // after many: 5 min
 	Batch time.Duration // how long reports that nobody waits for are gathered: 250 ms
+	Log   time.Duration // how long it may take to tell the log to who asks: 20 s
 }
 
 func (p Pace) orGood() Pace {
 	for _, x := range []struct {
 		d    *time.Duration
 		good time.Duration
-	}{{&p.Hold, 30 * time.Second}, {&p.Short, 5 * time.Second}, {&p.First, time.Second}, {&p.Most, 5 * time.Minute}, {&p.Batch, 250 * time.Millisecond}} {
+	}{{&p.Hold, 30 * time.Second}, {&p.Short, 5 * time.Second}, {&p.First, time.Second}, {&p.Most, 5 * time.Minute}, {&p.Batch, 250 * time.Millisecond}, {&p.Log, 20 * time.Second}} {
 		if *x.d <= 0 {
 			*x.d = x.good
 		}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"valence/internal/wire"
 )
@@ -16,7 +15,6 @@ import (
 const (
 	keptLines   = 1_000
 	longestLine = 4 << 10
-	logTime     = 20 * time.Second
 )
 
 // Recent is a log that also keeps its last lines, for the control plane to ask
@@ -112,7 +110,7 @@ func (a *Agent) tellLog(ctx context.Context, m wire.Message) bool {
 	if a.o.Logs != nil {
 		r.Logs = a.o.Logs(m.Lines)
 	}
-	ctx, cancel := context.WithTimeout(ctx, logTime) // polls wait for it
+	ctx, cancel := context.WithTimeout(ctx, a.pace.Log) // polls wait for it
 	defer cancel()
 	err := a.link.call(ctx, wire.PathReports, r, nil)
 	if err != nil && !errors.Is(err, context.Canceled) {

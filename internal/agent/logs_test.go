@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -99,4 +100,43 @@ func TestLogIsTold(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestLogThatNobodyTakes: an answer that hangs keeps nothing else from the atom
+// for longer than its bound.
+func TestLogThatNobodyTakes(t *testing.T) {
+	p, data := newPlane(t), t.TempDir()
+	join(t, p, data)
+	start(t, p, data, nil, func(o *Options) {
+		o.Logs = NewRecent(slog.NewTextHandler(io.Discard, nil)).Last
+		o.Pace.Log = 100 * time.Millisecond
+	})
+	p.deploy(1, p.pack("a.yaml", oneProcess), nil)
+	p.waitResult(1, "active")
+	hung, free := make(chan bool, 1), make(chan bool)
+	defer close(free)
+	p.do(func() {
+		p.meddle = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != wire.PathReports {
+				return false
+			}
+			select {
+			case hung <- true: // the first, which is the log
+			default:
+				return false
+			}
+			_, _ = io.Copy(io.Discard, r.Body) // so that it is noticed when the atom hangs up
+			select {
+			case <-free:
+			case <-r.Context().Done():
+			}
+			return true
+		}
+		p.messages = append(p.messages, wire.Message{ID: 5, Kind: wire.KindLogs, Lines: 10})
+	})
+	p.wait("the log is asked for", func() bool { return len(hung) == 1 })
+	p.execute(6, "executionrecord-after", "one")
+	if x := p.waitReport("executionrecord-after"); x.Status != "completed" {
+		t.Errorf("%+v", x)
+	}
 }
