@@ -49,7 +49,7 @@ func describeAPI(all []endpoint) []byte {
 		"tags":       tags,
 		"security":   []doc{{"basic": []string{}}},
 		"paths":      paths,
-		"components": doc{"schemas": schemas, "responses": responses(), "securitySchemes": doc{"basic": doc{"type": "http", "scheme": "basic", "description": "The user BOOMI_TOKEN.<user> and an API token as the password."}}},
+		"components": doc{"schemas": schemas, "responses": responses(), "securitySchemes": doc{"basic": doc{"type": "http", "scheme": "basic", "description": "The user is BOOMI_TOKEN. and the name of an API token, the password the token."}}},
 	}, "", " ")
 	if err != nil {
 		panic("platform: the OpenAPI document does not encode: " + err.Error()) // only texts, numbers and lists are in it

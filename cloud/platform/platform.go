@@ -211,7 +211,7 @@ func (a *api) run(c *call, e endpoint, id string, known bool) (*codec.Object, er
 	return out, err
 }
 
-var errUnauthorized = &refusal{http.StatusUnauthorized, "authenticate with the user BOOMI_TOKEN.<user> and an API token of this account as the password"}
+var errUnauthorized = &refusal{http.StatusUnauthorized, "authenticate with an API token of this account as the password and, as the user, BOOMI_TOKEN. and the name of the token; valence cloud token makes one"}
 
 // read reads the body of a request.
 func (c *call) read(e endpoint, known bool) error {
