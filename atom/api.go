@@ -1,74 +1,93 @@
 package atom
 
 import (
+	"encoding/json"
 	"errors"
-	"net/http"
-	"net/url"
 	"time"
 
-	"valence/internal/document"
-	"valence/internal/fault"
+	"valence/atom/activity"
+	"valence/atom/connection"
+	"valence/atom/run"
 )
 
-// Errors of taking work in, besides those of the store. All of them mean 503
-// with Retry-After: not accepted, send again.
+// Errors of accepting messages, besides those of the store. All but ErrNoSuch
+// mean that the message was not accepted and may be sent again (503).
 var (
-	ErrBusy     = errors.New("the process has as many messages waiting as its backlog allows")
-	ErrStopping = errors.New("the atom is stopping")
+	ErrBusy     = errors.New("the backlog of the process is full")
+	ErrStopping = run.ErrStopping
 	ErrStarting = errors.New("the atom is starting")
 	ErrPaused   = errors.New("the process is paused")
 	ErrNoSuch   = errors.New("there is no such process")
 )
 
-// CodeInProgress is the failure of a request whose dedupe key belongs to one
-// that still runs: 409 with Retry-After.
-const CodeInProgress = "in_progress"
+// Codes of failures, besides those of package fault.
+const (
+	CodeInProgress = run.CodeInProgress
+	CodeKeyReused  = run.CodeKeyReused
+	CodeDuplicate  = run.CodeDuplicate
+	CodeConflict   = run.CodeConflict
+)
 
-// KV is a name with a value, where order matters.
-type KV struct{ Name, Value string }
+// Types of messages and replies.
+type (
+	KV            = run.KV
+	Request       = run.Request
+	Message       = run.Message
+	DeferredReply = run.DeferredReply
+	Reply         = run.Reply
+	Answer        = run.Answer
+	StoredReply   = run.StoredReply
+	Traffic       = run.Traffic
+)
 
-// Request is what a process may read of the HTTP request that started it.
-type Request struct {
-	Method string
-	Path   string
-	Params []KV // captures of the listener's path, in order
-	Query  url.Values
-	Header http.Header
-	Hidden []string // canonical names of headers that carry the caller's proof: never shown, never stored
-	User   string
-}
+// Types that operators see.
+type (
+	ExecutionEnd   = run.End
+	ErrorView      = run.ErrorView
+	StepView       = run.StepView
+	DocumentView   = run.DocumentView
+	ResolutionView = run.ResolutionView
+	ConnectionView = connection.View
+)
 
-// Arrival is one authenticated and parsed message, before the process' own
-// checks: profile, filter, dedupe.
-type Arrival struct {
-	Doc           *document.Document
-	Request       *Request // nil where no HTTP request started it
-	CorrelationID string
-	Traceparent   string
-	Principal     string // who sent it, "" for anybody
-	SHA256        string // hex digest of the body as received
-	Received      time.Time
-	Props         *document.Object // nil: none
-	Later         *Later           // nil: nobody collects a reply
-	By            string           // what started it where neither a sender nor an operator did: BySchedule, BySubscription; ""
-}
+// The kinds of an ExecutionEnd.
+const (
+	ByListener     = run.ByListener
+	BySchedule     = run.BySchedule
+	BySubscription = run.BySubscription
+	ByHandoff      = run.ByHandoff
+	ByResubmission = run.ByResubmission
+	ByRequest      = run.ByRequest
+)
 
-// Later asks that a message's reply is kept until its sender collects it.
-type Later struct {
-	Callback string // a URL that it is posted to as well; ""
-}
+// The states of a circuit.
+const (
+	CircuitClosed  = connection.Closed
+	CircuitOpen    = connection.Open
+	CircuitProbing = connection.Probing
+)
 
-// Reply is what a request/reply process answers.
-type Reply struct {
-	Execution string
-	Doc       *document.Document
-	Status    int // 0 is 200
-	Headers   []KV
-	None      bool // the path ended without a reply: an empty 200
-	Duplicate bool // the stored reply of an earlier request with the same dedupe key
-}
+// Types of the activity feed.
+type (
+	ActivityEvent = activity.Event
+	Subscriber    = activity.Subscriber
+	Watch         = activity.Watch
+)
 
-// Acknowledgement is what a sender gets for a message that was taken on.
+// The kinds of activity events.
+const (
+	ActivityAccepted  = activity.Accepted
+	ActivityStarted   = activity.Started
+	ActivitySuspended = activity.Suspended
+	ActivityEnded     = activity.Ended
+	ActivityPaused    = activity.Paused
+	ActivityResumed   = activity.Resumed
+)
+
+// BareTrace returns a trace without its documents.
+func BareTrace(trace []byte) []byte { return run.BareTrace(trace) }
+
+// Acknowledgement is the result of accepting a message, for its sender.
 type Acknowledgement struct {
 	Execution     string
 	Process       string
@@ -81,14 +100,7 @@ type Acknowledgement struct {
 	Answer        *Answer // nil: the receipt
 }
 
-// Answer is the acknowledgement that a listener's `ack:` describes.
-type Answer struct {
-	Status  int
-	Body    *document.Document // nil: the receipt
-	Headers []KV
-}
-
-// Progress is what a sender may know of an execution: nothing of the inside.
+// Progress is the state of an execution as its sender may see it.
 type Progress struct {
 	Execution  string
 	Process    string
@@ -97,22 +109,13 @@ type Progress struct {
 	EndedAt    time.Time // zero while it lives
 
 	CorrelationID string
-	Later         bool       // it has a reply, or will have one
-	Reply         *Collected // nil: there is none yet
-	Gone          bool       // there was one, and its time is over
+	HasReply      bool         // it has a deferred reply, or will have one
+	Reply         *StoredReply // nil: not yet, or not any more
+	Gone          bool         // the reply has expired
 }
 
-// Collected is a reply as it was kept: what is sent, byte by byte.
-type Collected struct {
-	Status  int
-	Headers []KV
-	Media   string // "" without a body
-	Body    []byte
-	Problem bool // it is a problem document
-}
-
-// View is an execution as operators see it.
-type View struct {
+// ExecutionView is an execution as operators see it.
+type ExecutionView struct {
 	Execution     string            `json:"execution"`
 	Process       string            `json:"process"`
 	Status        string            `json:"status"`
@@ -120,61 +123,31 @@ type View struct {
 	StartedAt     *time.Time        `json:"started_at,omitempty"`
 	EndedAt       *time.Time        `json:"ended_at,omitempty"`
 	Due           *time.Time        `json:"due,omitempty"`
-	Reason        string            `json:"reason,omitempty"`     // what it waits for or is held by
-	Key           string            `json:"key,omitempty"`        // of a sequence, while it waits for its turn
-	Ahead         int64             `json:"ahead,omitempty"`      // how many are before it
-	BlockedBy     string            `json:"blocked_by,omitempty"` // who has the turn: what runs, or the failed execution that blocks the key
+	Reason        string            `json:"reason,omitempty"`     // why it is suspended
+	Key           string            `json:"key,omitempty"`        // sequence key, while it waits in its lane
+	Ahead         int64             `json:"ahead,omitempty"`      // executions before it in the lane
+	BlockedBy     string            `json:"blocked_by,omitempty"` // first execution of the lane: running, or failed and blocking it
 	Attempts      int               `json:"attempts,omitempty"`
 	CorrelationID string            `json:"correlation_id,omitempty"`
 	Parent        string            `json:"parent,omitempty"`
-	Original      string            `json:"original,omitempty"`   // the failed execution that it takes the place of
-	Resolution    *ResolutionView   `json:"resolution,omitempty"` // of a failed one that was dealt with
+	Original      string            `json:"original,omitempty"`   // failed execution that it runs again
+	Resolution    *ResolutionView   `json:"resolution,omitempty"` // of a resolved failure or a superseded execution
 	Track         map[string]string `json:"track,omitempty"`
 	Plan          string            `json:"plan,omitempty"`
 	Fingerprint   string            `json:"fingerprint,omitempty"`
 	Error         *ErrorView        `json:"error,omitempty"`
-	Input         *DocumentView     `json:"input,omitempty"`         // only when one is shown
-	Steps         []StepView        `json:"steps,omitempty"`         // likewise
-	StepsDropped  int               `json:"steps_dropped,omitempty"` // more than a trace holds
-	Warnings      []string          `json:"warnings,omitempty"`      // likewise
-	Sent          *Traffic          `json:"sent,omitempty"`          // likewise: what its calls have written, and its reply
-	Reply         *DocumentView     `json:"reply,omitempty"`         // likewise
-}
 
-// ErrorView is why an execution failed.
-type ErrorView struct {
-	Code     string            `json:"code"`
-	Message  string            `json:"message"`
-	Step     string            `json:"step,omitempty"`
-	Status   int               `json:"status,omitempty"`
-	Body     string            `json:"body,omitempty"`
-	Position string            `json:"position,omitempty"` // file:line:col
-	Problems []fault.Violation `json:"errors,omitempty"`
-	Cause    *ErrorView        `json:"cause,omitempty"`
-}
-
-// StepView is one step that ran.
-type StepView struct {
-	Path     string        `json:"path"`
-	Kind     string        `json:"kind"`
-	Name     string        `json:"name,omitempty"`
-	Position string        `json:"position,omitempty"`
-	At       *time.Time    `json:"at,omitempty"`
-	TookMS   float64       `json:"took_ms"`
-	Outcome  string        `json:"outcome"` // ok, failed, skipped, stopped, waiting
-	Attempts int           `json:"attempts,omitempty"`
-	Status   int           `json:"status,omitempty"` // of the other system
-	Log      string        `json:"log,omitempty"`
-	Error    *ErrorView    `json:"error,omitempty"`
-	Document *DocumentView `json:"document,omitempty"`
-}
-
-// DocumentView is a document as operators see it: text as it is, data as
-// data, bytes in base64.
-type DocumentView struct {
-	MediaType string `json:"media_type,omitempty"`
-	Size      int    `json:"size"`
-	Data      any    `json:"data,omitempty"` // json.RawMessage for JSON
-	Text      string `json:"text,omitempty"`
-	Base64    string `json:"base64,omitempty"`
+	// Only if one execution is shown.
+	Input *DocumentView `json:"input,omitempty"`
+	// Durable is set if its journal has all answers with their headers.
+	Durable bool            `json:"durable,omitempty"`
+	Request json.RawMessage `json:"request,omitempty"`
+	Props   json.RawMessage `json:"props,omitempty"`
+	// DocumentsDropped is set if its documents are no longer stored.
+	DocumentsDropped bool          `json:"documents_dropped,omitempty"`
+	Steps            []StepView    `json:"steps,omitempty"`
+	StepsDropped     int           `json:"steps_dropped,omitempty"` // beyond the size of a trace
+	Warnings         []string      `json:"warnings,omitempty"`
+	Sent             *Traffic      `json:"sent,omitempty"` // written by its calls, and its reply
+	Reply            *DocumentView `json:"reply,omitempty"`
 }

@@ -1,83 +1,76 @@
-// Package atom runs processes: it deploys plans, takes messages in, executes
-// them in memory or durably, journals what they do, retries, and drains. What
-// it needs of a store it declares in store.go.
+// Package atom is the runtime: it deploys projects, accepts messages, and shows
+// executions. Package run executes them, and the packages trigger, queue and
+// connection start, order and guard them. Package store declares the store.
 package atom
 
 import (
 	"context"
 	"crypto/rand"
 	"log/slog"
-	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"valence/atom/connection"
+	"valence/atom/run"
 	"valence/atom/steps"
+	"valence/atom/store"
 	"valence/connectors"
+	"valence/internal/clock"
+	"valence/internal/mask"
 	"valence/internal/metrics"
-	"valence/processes"
 )
 
 // Options configure an Atom.
 type Options struct {
-	Store      Store
+	Store      store.Store
 	Connectors connectors.Registry
-	Key        []byte // 32 bytes that sign execution ids and reply tokens; nil: made anew
+	Key        []byte // 32 bytes that sign execution ids and reply tokens; nil: a random key
 	Log        *slog.Logger
 	Metrics    *metrics.Metrics
-	Callbacks  *connectors.Connector // delivers replies to callers that asked to be called back; nil: nobody is
-	Grace      time.Duration         // how long what runs may take after a stop; 0: 20 s
-	PublicURL  string                // where others reach the data plane: what callback() begins with
+	Callbacks  *connectors.Connector // delivers reply callbacks; nil: callbacks are off
+	Grace      time.Duration         // how long running executions may take after a stop; 0: 20 s
+	PublicURL  string                // of the data plane: the base of callback URLs
+	// KeptFailures limits the stored failures of waiting callers per process,
+	// in bytes; 0: no limit.
+	KeptFailures int64
+	Masks        *mask.Set        // masks the secrets of deployments in texts; nil: a new one
+	Wall         func() time.Time // replaces the clock of the machine in tests; nil: time.Now
 }
 
-// Atom is the runtime of one machine. Its methods may be called at once from
-// many goroutines.
+// Atom is the runtime of one machine. Its methods may be called from many
+// goroutines.
 type Atom struct {
-	store    Store
-	catalog  *processes.Catalog
-	key      []byte
-	log      *slog.Logger
-	metrics  *metrics.Metrics
-	grace    time.Duration
-	public   atomic.Pointer[string]
-	expiries *expiries
+	*views
+	*failures
+	*triggers
 
-	triggers  sync.WaitGroup // schedules and subscriptions
-	clockwork *clockwork
-	listening *listening
-
-	mu       sync.RWMutex
-	current  releases         // by name
-	plans    map[string]*plan // by Process.Hash: every version that was deployed in this run or is still needed
-	queues   map[string]*queue
-	deployed []*Deployed // sorted by name
-	onDeploy []func([]*Deployed)
-	onEnded  func(Ended)
-	onSwitch func()
-	keepFor  atomic.Int64 // the longest that what ends is kept, ns; 0: as its process says
-	paused   map[string]bool
-
-	callbacks *callbacks // nil: nobody is called back
-	followers followers
-	audiences audiences
-
-	writes   writes
-	running  sync.Map     // seq → *execution, durable ones
-	alone    sync.RWMutex // held for writing by an execution that two unclean stops found running
-	labels   sync.Map     // *processes.Step → its part of a trace
-	stopping atomic.Bool
-	started  atomic.Bool
-	work     context.Context // of what runs: ends after the grace
-	halt     context.CancelCauseFunc
-	workers  sync.WaitGroup
-	batches  batches
-	firstSeq int64        // of this run: what has a lower one was accepted before
-	macs     sync.Pool    // *macState
-	taking   atomic.Int64 // senders that wait for their acknowledgement
+	store       store.Store
+	ids         *run.IDs
+	engine      *run.Engine
+	deployments *deployments
+	phase       *phase
+	grace       time.Duration
+	public      atomic.Pointer[string] // URL of the data plane
+	halt        context.CancelCauseFunc
 }
 
-// New makes an atom that has nothing deployed. It starts nothing.
+// phase says whether the atom may accept work.
+type phase struct{ started, stopping atomic.Bool }
+
+// ready returns nil if executions may be created, otherwise why not.
+func (p *phase) ready() error {
+	switch {
+	case p.stopping.Load():
+		return ErrStopping
+	case !p.started.Load():
+		return ErrStarting
+	}
+	return nil
+}
+
+// New returns an atom without deployments. It starts nothing.
 func New(o Options) *Atom {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -89,171 +82,165 @@ func New(o Options) *Atom {
 	if o.Grace == 0 {
 		o.Grace = 20 * time.Second
 	}
-	a := &Atom{
-		store: o.Store, key: o.Key, log: o.Log, metrics: o.Metrics, grace: o.Grace,
-		catalog: &processes.Catalog{Steps: steps.Kinds(), Connectors: o.Connectors},
-		plans:   map[string]*plan{}, queues: map[string]*queue{}, paused: map[string]bool{},
+	if o.Metrics == nil {
+		o.Metrics = metrics.New()
 	}
-	if a.metrics == nil {
-		a.metrics = metrics.New()
+	if o.Masks == nil {
+		o.Masks = &mask.Set{}
 	}
-	a.callbacks = a.newCallbacks(o.Callbacks)
-	a.work, a.halt = context.WithCancelCause(context.Background())
-	a.clockwork = newClockwork(a)
-	a.listening = newListening(a)
+	work, halt := context.WithCancelCause(context.Background())
+	a := &Atom{store: o.Store, ids: run.NewIDs(o.Key), phase: &phase{}, grace: o.Grace, halt: halt}
 	a.SetPublicURL(o.PublicURL)
-	a.expiries = newExpiries(a)
-	a.store.OnAccepted(a.arrived)
-	a.store.OnReady(a.readied)
+	timer := clock.New(o.Wall)
+	host := &connection.Host{Clock: timer, Holds: o.Store, Log: o.Log, Metrics: o.Metrics, Masks: o.Masks, Work: work, Running: func() bool { return a.phase.ready() == nil }}
+	a.deployments = newDeployments(o, host)
+	a.triggers = newTriggers(a, o)
+	a.deployments.pauses, a.deployments.halted = &a.triggers.pauses, &a.triggers.halted
+	a.engine = run.New(run.Options{
+		Store: o.Store, Deployments: a.deployments, IDs: a.ids, Clock: timer, Log: o.Log, Metrics: o.Metrics, Masks: o.Masks, Work: work,
+		PublicURL: a.PublicURL, Callbacks: a.deployments.callbacks.planOrNil(), WakeSchedules: a.triggers.scheduler.Wake,
+		KeptFailures: o.KeptFailures,
+	})
+	a.triggers.activity = &a.engine.Activity
+	a.views = &views{store: o.Store, ids: a.ids, engine: a.engine}
+	a.failures = &failures{store: o.Store, ids: a.ids, engine: a.engine, deployments: a.deployments, views: a.views, phase: a.phase, log: o.Log, work: work}
+	a.store.OnAccepted(a.accepted)
+	a.store.OnReady(a.ready)
 	return a
 }
 
-// Run executes what is accepted until ctx ends, then drains: nothing new
-// starts, what runs may finish within the grace, the rest is interrupted and
-// goes on at the next start. The store must run longer than the atom.
+// Run runs accepted executions until ctx ends, and then drains: nothing new
+// starts, running executions may finish within the grace period, and the rest
+// is interrupted and continues at the next start. The store must run longer
+// than the atom.
 func (a *Atom) Run(ctx context.Context) error {
-	counts, err := a.store.Counts(ctx)
-	if err != nil {
+	if err := a.triggers.load(ctx); err != nil {
 		return err
 	}
-	if err := a.loadPauses(ctx); err != nil {
+	if err := a.engine.Start(ctx); err != nil {
 		return err
 	}
-	a.firstSeq = a.store.Reserve()
-	a.started.Store(true)
-	for name, states := range counts {
-		var n int64
-		for _, c := range states {
-			n += c
-		}
-		a.queue(name).recover(n)
-	}
-	if err := a.loadWrites(ctx); err != nil {
+	a.phase.started.Store(true)
+	if err := a.deployments.probeHeld(ctx, a.store); err != nil {
 		return err
 	}
-	if err := a.resumeHeld(ctx); err != nil {
-		return err
-	}
-	a.triggers.Go(func() { a.clockwork.run(ctx) })
-	a.triggers.Go(func() { a.listening.run(ctx) })
-	a.triggers.Go(func() { a.expiries.run(ctx) })
+	var triggers sync.WaitGroup
+	triggers.Go(func() { a.triggers.scheduler.Run(ctx) })
+	triggers.Go(func() { a.triggers.subscriptions.Run(ctx) })
+	triggers.Go(func() { a.engine.Expirer.Run(ctx) })
 	<-ctx.Done()
-	a.stopping.Store(true)
-	a.triggers.Wait()
+	a.phase.stopping.Store(true)
+	a.engine.Queues.Stop()
+	triggers.Wait()
 	done := make(chan struct{})
-	go func() { a.workers.Wait(); close(done) }()
+	go func() { a.engine.Queues.Wait(); a.failures.wait(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(a.grace):
 		a.halt(steps.Interrupted)
 		<-done
 	}
-	for _, q := range a.allQueues() {
-		q.close()
-	}
-	a.closeConnections()
+	a.engine.Queues.Close()
+	a.deployments.close()
 	return nil
 }
 
-// arrived is told by the store of everything accepted, in order.
-func (a *Atom) arrived(records []*Record) {
-	heard := a.audiences.heard()
+// accepted is called by the store with accepted executions, in the order of commit.
+func (a *Atom) accepted(records []*store.Record) {
+	active := a.engine.Activity.Active()
 	for _, r := range records {
-		if heard {
-			a.audiences.tell(Happening{Event: HappenedAccepted, Process: r.Process, Execution: a.ExecutionID(r.Seq, r.Received)})
+		if active {
+			a.engine.Activity.Publish(ActivityEvent{Event: ActivityAccepted, Process: r.Process, Execution: a.ExecutionID(r.Seq, r.Received)})
 		}
 		if !r.Expires.IsZero() {
-			a.expiries.soon(r.Expires)
+			a.engine.Expirer.Expect(r.Expires)
 		}
-		a.queue(r.Process).push(r)
+		a.engine.Queues.Queue(r.Process).Push(r)
 	}
 }
 
-// readied is told by the store of everything that may run again.
-func (a *Atom) readied(list []Ready) {
-	for _, r := range list {
-		if r.Superseded {
-			a.queue(r.Process).gone()
-			a.metrics.Process(r.Process).Ended(string(Superseded), 0)
-			a.followers.tell(r.Seq)
+// ready is called by the store with executions that may run again, in the
+// order of commit.
+func (a *Atom) ready(list []store.Wakeup) {
+	for _, w := range list {
+		q := a.engine.Queues.Queue(w.Process)
+		if w.Superseded {
+			q.DropEnded(w.Seq)
+			a.engine.Metrics.Process(w.Process).Ended(string(store.Superseded), 0)
+			a.engine.Watchers.Wake(w.Seq)
 			continue
 		}
-		a.queue(r.Process).again(r)
+		q.PushReady(w)
 	}
 }
 
-func (a *Atom) queue(process string) *queue {
-	a.mu.RLock()
-	q := a.queues[process]
-	a.mu.RUnlock()
-	if q != nil {
-		return q
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if q = a.queues[process]; q == nil {
-		q = newQueue(a, process)
-		a.queues[process] = q
-	}
-	return q
+// ExecutionID returns the public id of an execution.
+func (a *Atom) ExecutionID(seq int64, received time.Time) string {
+	return a.ids.ExecutionID(seq, received)
 }
 
-func (a *Atom) allQueues() []*queue {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	all := make([]*queue, 0, len(a.queues))
-	for _, q := range a.queues {
-		all = append(all, q)
-	}
-	sort.Slice(all, func(i, j int) bool { return all[i].process < all[j].process })
-	return all
-}
+// ParseID returns the arguments of ExecutionID, the time truncated to its day.
+// ok is false for an id that this atom did not make.
+func (a *Atom) ParseID(id string) (seq int64, received time.Time, ok bool) { return a.ids.ParseID(id) }
 
-// SetPublicURL says where others reach the data plane. It is for an address
-// that is known only once it is listened to.
+// SetPublicURL sets the URL of the data plane, for an address that is known
+// only once it is listened on.
 func (a *Atom) SetPublicURL(url string) {
 	url = strings.TrimRight(url, "/")
 	a.public.Store(&url)
 }
 
-// PublicURL is where others reach the data plane.
+// PublicURL returns the URL of the data plane.
 func (a *Atom) PublicURL() string { return *a.public.Load() }
 
-// Ready is nil once the atom may be given work, otherwise why not.
+// Ready returns nil if the atom accepts work, otherwise why it does not.
 func (a *Atom) Ready() error {
-	switch {
-	case a.stopping.Load():
-		return ErrStopping
-	case !a.started.Load():
-		return ErrStarting
+	if err := a.phase.ready(); err != nil {
+		return err
 	}
 	return a.store.Err()
 }
 
-// KeepAtMost bounds how long executions that end from now on are kept, whatever
-// their processes say; 0 leaves it to them. Unresolved failed ones are kept all
-// the same.
-func (a *Atom) KeepAtMost(d time.Duration) { a.keepFor.Store(int64(d)) }
+// SetMaxRetention bounds how long executions that end from now on are kept; 0
+// leaves it to their processes. Unresolved failures are kept all the same.
+func (a *Atom) SetMaxRetention(d time.Duration) { a.engine.SetMaxRetention(d) }
 
-// retention is how long what a process did is kept now.
-func (a *Atom) retention(p *processes.Process) processes.Retention {
-	r := p.Delivery.Retention
-	if most := time.Duration(a.keepFor.Load()); most > 0 {
-		r.Records, r.Documents = min(r.Records, most), min(r.Documents, most)
-	}
-	return r
+// OnEnded sets the function that is called with every execution that ends,
+// after that is committed, or handed to the recorder for one that ran in
+// memory. It must not block, and must be set before Run.
+func (a *Atom) OnEnded(f func(ExecutionEnd)) { a.engine.Ended = f }
+
+// Subscribe returns a subscriber for the activity events that wants selects;
+// nil selects all. It must be closed. wants must not block.
+func (a *Atom) Subscribe(wants func(ActivityEvent) bool) *Subscriber {
+	return a.engine.Activity.Subscribe(wants)
 }
 
-// Load is how much a process has to do, for operators and metrics.
+// Watch returns a watch on an execution; see activity.Watchers.
+func (a *Atom) Watch(id string) *Watch {
+	seq, _, _ := a.ParseID(id)
+	return a.engine.Watchers.Watch(seq)
+}
+
+// Cancel requests the cancellation of a live execution; see run.Engine.Cancel.
+func (a *Atom) Cancel(ctx context.Context, id string) error {
+	seq, received, ok := a.ParseID(id)
+	if !ok {
+		return store.ErrUnknown
+	}
+	return a.engine.Cancel(ctx, seq, received)
+}
+
+// Load is how much work a process has, for operators and metrics.
 type Load struct {
 	Waiting int64 // live executions
 	Running int
-	Oldest  time.Time // when the oldest of them was received; zero if there is none
+	Oldest  time.Time // receipt of the oldest one that is accepted or held; zero if there is none
 }
 
-// Load tells how much a process has to do.
+// Load returns how much work a process has.
 func (a *Atom) Load(ctx context.Context, process string) (Load, error) {
-	waiting, running := a.queue(process).load()
+	waiting, running := a.engine.Queues.Queue(process).Load()
 	oldest := time.Time{}
 	if waiting > 0 {
 		var err error

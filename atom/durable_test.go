@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/store"
+	"valence/atom/store/storetest"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -31,21 +32,21 @@ func TestDurableExecutionRunsItsCallsInOrder(t *testing.T) {
 	r := start(t, sys, nil, twoCalls)
 	ack := r.accept("two", `{"id":4711}`)
 	if ack.Status != "accepted" || ack.Location != "/executions/"+ack.Execution || len(ack.ReplyToken) != 32 {
-		t.Errorf("receipt: %+v", ack)
+		t.Errorf("got receipt %+v, want an accepted execution with its location and reply token", ack)
 	}
 	v := r.ended(ack.Execution)
 	if v.Status != "completed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed", v)
 	}
 	calls := sys.seen()
 	if len(calls) != 2 || calls[0].path != "/orders/4711" || !strings.HasPrefix(calls[1].body, `{"number":0.10,"id":"`) {
-		t.Fatalf("%+v", calls)
+		t.Fatalf("got calls %+v, want /orders/4711 and then the document with its number", calls)
 	}
 	if calls[0].key != "" || calls[1].key == "" || calls[0].correlation != "c-1" {
-		t.Errorf("keys: %+v", calls)
+		t.Errorf("keys: got %+v, want a key for the second call only, and correlation c-1", calls)
 	}
 	if len(v.Steps) != 3 || v.Steps[0].Kind != "call" || v.Steps[0].Position != "p.yaml:6:5" || v.Steps[0].Document == nil {
-		t.Errorf("steps: %+v", v.Steps)
+		t.Errorf("steps: got %+v, want 3 steps, kind call, position p.yaml:6:5 and a document", v.Steps)
 	}
 }
 
@@ -55,7 +56,7 @@ func TestFailedAttemptsWaitAndAreCounted(t *testing.T) {
 	r := start(t, sys, nil, twoCalls)
 	v := r.ended(r.accept("two", `{"id":1}`).Execution)
 	if v.Status != "completed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed", v)
 	}
 	want := []string{"get /orders/1", "post /erp", "post /erp", "post /erp"}
 	if got := sys.paths(); !reflect.DeepEqual(got, want) {
@@ -63,7 +64,7 @@ func TestFailedAttemptsWaitAndAreCounted(t *testing.T) {
 	}
 	calls := sys.seen()
 	if calls[1].key != calls[3].key || calls[1].body != calls[3].body {
-		t.Errorf("an attempt differs from the one before: %+v", calls[1:])
+		t.Errorf("an attempt differs from the one before: got %+v, want key that of calls[3] and body that of calls[3]", calls[1:])
 	}
 }
 
@@ -73,28 +74,28 @@ func TestAttemptsEnd(t *testing.T) {
 	r := start(t, sys, nil, twoCalls)
 	v := r.ended(r.accept("two", `{"id":1}`).Execution)
 	if v.Status != "failed" || v.Error.Code != fault.CodeConnect || v.Error.Position != "p.yaml:9:5" || v.Fingerprint == "" {
-		t.Errorf("%+v %+v", v, v.Error)
+		t.Errorf("got %+v %+v, want status failed, code connect, position p.yaml:9:5 and a fingerprint", v, v.Error)
 	}
 	if n := len(sys.seen()); n != 4 {
 		t.Errorf("%d calls, want 1 and 3 attempts", n)
 	}
 }
 
-func TestAnswersThatRetryingDoesNotMendFailAtOnce(t *testing.T) {
+func TestPermanentErrorsFailAtOnce(t *testing.T) {
 	sys := newSystem()
 	sys.answers["get /orders/1"] = failing(9, refused, `{}`)
 	r := start(t, sys, nil, twoCalls)
 	v := r.ended(r.accept("two", `{"id":1}`).Execution)
 	if v.Status != "failed" || v.Error.Status != 422 || v.Error.Body != `{"why":"bad"}` || len(sys.seen()) != 1 {
-		t.Errorf("%+v %+v", v, sys.seen())
+		t.Errorf("got %+v, calls %+v, want status failed with the answer 422, after one call", v, sys.seen())
 	}
 }
 
-func TestStopInterruptsAndTheNextRunGoesOnWithWhatIsDone(t *testing.T) {
+func TestRestartContinuesAfterFinishedCalls(t *testing.T) {
 	sys := newSystem()
 	sys.answers["get /orders/1"] = json(`{"number":7}`)
-	store := atomtest.NewStore()
-	r := start(t, sys, store, twoCalls+"  - call: sys.post\n    with: { path: /last }\n")
+	kept := storetest.NewStore()
+	r := start(t, sys, kept, twoCalls+"  - call: sys.post\n    with: { path: /last }\n")
 	sys.entered, sys.block = make(chan string, 10), make(chan struct{})
 	ack := r.accept("two", `{"id":1}`)
 	<-sys.entered
@@ -109,10 +110,10 @@ func TestStopInterruptsAndTheNextRunGoesOnWithWhatIsDone(t *testing.T) {
 	sys.mu.Lock()
 	sys.block, sys.entered = nil, nil
 	sys.mu.Unlock()
-	r = start(t, sys, store, twoCalls+"  - call: sys.post\n    with: { path: /last }\n")
+	r = start(t, sys, kept, twoCalls+"  - call: sys.post\n    with: { path: /last }\n")
 	v := r.ended(ack.Execution)
 	if v.Status != "completed" || v.Attempts != 0 {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want status completed and attempts 0", v)
 	}
 	want := []string{"get /orders/1", "post /erp", "post /erp", "post /last"}
 	if got := sys.paths(); !reflect.DeepEqual(got, want) {
@@ -120,14 +121,14 @@ func TestStopInterruptsAndTheNextRunGoesOnWithWhatIsDone(t *testing.T) {
 	}
 	again := sys.seen()[2]
 	if again.key != first.key || again.body != first.body {
-		t.Errorf("the repeated call differs: uuid() and now() must be the same\n%+v\n%+v", first, again)
+		t.Errorf("got calls\n%+v\n%+v, want equal ones: uuid() and now() must not change", first, again)
 	}
 }
 
 func TestAnExecutionFinishesOnTheVersionItStartedWith(t *testing.T) {
 	sys := newSystem()
-	store := atomtest.NewStore()
-	r := start(t, sys, store, twoCalls)
+	kept := storetest.NewStore()
+	r := start(t, sys, kept, twoCalls)
 	sys.entered, sys.block = make(chan string, 10), make(chan struct{})
 	ack := r.accept("two", `{"id":1}`)
 	<-sys.entered
@@ -135,9 +136,9 @@ func TestAnExecutionFinishesOnTheVersionItStartedWith(t *testing.T) {
 	sys.mu.Lock()
 	sys.block, sys.entered = nil, nil
 	sys.mu.Unlock()
-	r = start(t, sys, store, strings.Replace(twoCalls, "path: /erp", "path: /new", 1))
+	r = start(t, sys, kept, strings.Replace(twoCalls, "path: /erp", "path: /new", 1))
 	if v := r.ended(ack.Execution); v.Status != "completed" {
-		t.Fatalf("%+v %+v", v, v.Error)
+		t.Fatalf("got %+v %+v, want status completed", v, v.Error)
 	}
 	r.ended(r.accept("two", `{"id":2}`).Execution)
 	want := []string{"get /orders/1", "get /orders/1", "post /erp", "get /orders/2", "post /new"}
@@ -146,7 +147,7 @@ func TestAnExecutionFinishesOnTheVersionItStartedWith(t *testing.T) {
 	}
 }
 
-func TestHandOffsAreMadeOnce(t *testing.T) {
+func TestHandoffsAreCreatedOnce(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /last"] = failing(2, down, `{}`)
 	r := start(t, sys, nil, `
@@ -178,7 +179,7 @@ steps:
 	}
 }
 
-func TestRepeatsAreRecognised(t *testing.T) {
+func TestRepeatsAreRecognized(t *testing.T) {
 	sys := newSystem()
 	r := start(t, sys, nil, `
 process: once
@@ -193,22 +194,22 @@ steps:
 	one := r.accept("once", `{"id":1}`)
 	two := r.accept("once", `{"id":1}`)
 	if two.Status != "duplicate" || two.Execution != one.Execution {
-		t.Errorf("%+v %+v", one, two)
+		t.Errorf("got %+v %+v, want status duplicate and execution that of one", one, two)
 	}
 	if f := r.accept("once", `{"id":0}`); f.Status != "filtered" || f.Execution != "" {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want status filtered and no execution", f)
 	}
 	if v := r.ended(one.Execution); v.Track["order"] != "1" {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want track order=1", v)
 	}
 	in := arrival(`{"id":3}`)
 	in.Request.Header = nil
 	_, err := r.atom.Accept(context.Background(), r.process("once"), in)
 	if f := fault.AsFailure(err); f == nil || f.Code != fault.CodeInvalid {
-		t.Errorf("a nil key: %v", err)
+		t.Errorf("a nil key: got %v, want a failure with code invalid", err)
 	}
 	if n := len(sys.seen()); n != 1 {
-		t.Errorf("%d calls", n)
+		t.Errorf("%d calls, want 1", n)
 	}
 }
 
@@ -238,7 +239,7 @@ steps:
 		}
 		v := r.ended(id)
 		if v.Status != "cancelled" || v.Error.Code != fault.CodeCancelled {
-			t.Errorf("%+v %+v", v, v.Error)
+			t.Errorf("got %+v %+v, want status cancelled and code cancelled", v, v.Error)
 		}
 	}
 	v := r.ended(running.Execution)
@@ -249,11 +250,11 @@ steps:
 	if !logged {
 		t.Error("finally did not run")
 	}
-	if err := r.atom.Cancel(ctx, running.Execution); !errors.Is(err, atom.ErrEnded) {
-		t.Errorf("cancelled twice: %v", err)
+	if err := r.atom.Cancel(ctx, running.Execution); !errors.Is(err, store.ErrEnded) {
+		t.Errorf("cancelled twice: got %v, want error store.ErrEnded", err)
 	}
 	if n := len(sys.seen()); n != 1 {
-		t.Errorf("%v", sys.paths())
+		t.Errorf("got %v, want 1", sys.paths())
 	}
 }
 
@@ -262,16 +263,16 @@ func TestExecuteRunsAProcessWithProperties(t *testing.T) {
 	r := start(t, sys, nil, "process: job\nsteps:\n  - call: sys.post\n    with: { path: \"/job/${props.id}\" }\n    body: { got: \"${doc}\" }\n")
 	props := &document.Object{}
 	props.Set("id", "x y/z")
-	ack, err := r.atom.Execute(context.Background(), "job", props, nil)
+	ack, err := r.atom.Execute(context.Background(), "job", atom.Input{Props: props})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.ended(ack.Execution)
 	if c := sys.seen(); len(c) != 1 || c[0].path != "/job/x%20y%2Fz" || c[0].body != `{"got":null}` {
-		t.Errorf("%+v", c)
+		t.Errorf("got calls %+v, want one with an encoded path and a null document", c)
 	}
-	if _, err := r.atom.Execute(context.Background(), "nope", nil, nil); !errors.Is(err, atom.ErrNoSuch) {
-		t.Error(err)
+	if _, err := r.atom.Execute(context.Background(), "nope", atom.Input{}); !errors.Is(err, atom.ErrNoSuch) {
+		t.Errorf("got %v, want ErrNoSuch", err)
 	}
 }
 
@@ -283,13 +284,13 @@ func TestBacklogIsBounded(t *testing.T) {
 		r.accept("b", `{}`)
 	}
 	if _, err := r.atom.Accept(context.Background(), r.process("b"), arrival(`{}`)); !errors.Is(err, atom.ErrBusy) {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want error atom.ErrBusy", err)
 	}
 	close(sys.block)
 }
 
-// A backlog larger than what a queue holds in memory is run whole, in order
-// and each once.
+// A backlog larger than the window of a queue runs completely, in order and each
+// execution once.
 func TestBacklogBeyondTheWindow(t *testing.T) {
 	sys := newSystem()
 	sys.block, sys.entered = make(chan struct{}), make(chan string, 10_000)
@@ -307,7 +308,7 @@ func TestBacklogBeyondTheWindow(t *testing.T) {
 	}
 	for i, c := range calls {
 		if c != "post /m/"+itoa(i) {
-			t.Fatalf("call %d is %s", i, c)
+			t.Fatalf("call %d: got %s, want post /m/%d", i, c, i)
 		}
 	}
 }

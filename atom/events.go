@@ -4,224 +4,186 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
-	"sync"
-	"time"
+	"strings"
 
-	"valence/atom/steps"
-	"valence/internal/expression"
-	"valence/processes"
+	"valence/atom/run"
+	"valence/atom/store"
+	"valence/internal/document"
 )
 
+// Event is one thing that happened to an execution, as its sender may see it.
+type Event struct {
+	// ID is derived from committed data, so that it is the same after a restart.
+	ID   string
+	Name string // accepted started progress reply failed
+	Data []byte // JSON
+}
+
+// The names of events.
 const (
-	// markKept is how long it is known that a version is ours.
-	markKept = 24 * time.Hour
-	// echoWait is how long an event waits at most for the answer to a call of
-	// ours that may have caused it.
-	echoWait = 10 * time.Second
-	// writeKept is how long after a call's own time it is taken to be made.
-	writeKept = time.Minute
+	eventAccepted = "accepted"
+	eventStarted  = "started"
+	eventProgress = "progress"
+	eventReply    = "reply"
+	eventFailed   = "failed"
 )
 
-// coalesceFor makes a message the newest of its key, to run when the window of
-// the first is over.
-func (a *Atom) coalesceFor(f *steps.Frame, p *processes.Process, taken *Acceptance) error {
-	c := p.Delivery.Coalesce
-	if c == nil {
-		return nil
-	}
-	v, err := c.Key.Eval(f.Env())
+// inlineReply bounds the document inside an event. A larger one is collected at
+// the location.
+const inlineReply = 256 << 10
+
+// EventPosition is a place in the events of an execution. A position with only
+// After reads all events once; the positions that Events returns make each
+// further call cost the new events only.
+type EventPosition struct {
+	After string // id of the last event that was seen; "": the beginning
+
+	journal  store.JournalPosition
+	started  bool
+	progress int  // number of the last report
+	replied  bool // the journal has a reply
+	final    bool // the reply or failure was returned
+}
+
+// Events returns the events of an execution after a position, the position
+// after them, and whether there will be no more. Access is that of Follow.
+func (s *views) Events(ctx context.Context, id, principal, token string, at EventPosition) ([]Event, EventPosition, bool, error) {
+	x, m, err := s.followed(ctx, id, principal, token, at.journal)
 	if err != nil {
-		return err
+		return nil, at, false, err
 	}
-	key, err := keyText(c.Key, v, "coalesce", "the message carries no key to bring messages together by")
+	next := at
+	if x.Whole {
+		next = EventPosition{}
+	}
+	list, err := s.nextEvents(ctx, id, x, m, &next)
 	if err != nil {
-		return err
+		return nil, at, false, err
 	}
-	taken.Seq, taken.Due = a.store.Reserve(), taken.Received.Add(c.Window)
-	note, err := json.Marshal(&ResolutionView{How: "superseded", Execution: a.ExecutionID(taken.Seq, taken.Received), At: taken.Received})
-	if err != nil {
-		return err
+	if x.Whole {
+		list = eventsAfter(list, at.After)
 	}
-	taken.Coalesce = &Coalesce{Key: key, Superseded: Outcome{
-		Status: Superseded, Started: taken.Received, Ended: taken.Received, Trace: []byte(`{"steps":[]}`), Resolved: note,
-		DropDocuments: p.Delivery.Retention.Documents == 0, Keep: a.retention(p).Records,
-	}}
-	return nil
+	next.After, next.journal = at.After, x.Next
+	if len(list) > 0 {
+		next.After = list[len(list)-1].ID
+	}
+	return list, next, x.Outcome != nil, nil
 }
 
-// echo reports whether an event was caused by a call of ours. An event that
-// overtakes the answer to such a call waits for it, for a while.
-func (a *Atom) echo(ctx context.Context, f *steps.Frame, g *processes.EchoGuard) (bool, error) {
-	if g == nil {
-		return false, nil
+// nextEvents returns the events of the new entries of a journal, in the order
+// of commit, and moves the position.
+func (s *views) nextEvents(ctx context.Context, id string, x *store.Tail, m *run.Meta, at *EventPosition) ([]Event, error) {
+	var list []Event
+	if x.Whole {
+		list = append(list, Event{eventAccepted, eventAccepted, object("execution", id, "process", x.Process, "received_at", run.TimeText(x.Received), "correlation_id", m.Correlation)})
 	}
-	record, err := textOrNone(f, g.Record)
-	if err != nil || record == "" {
-		return false, err
+	if !at.started && (len(x.Journal) > 0 || x.Attempt > 0 || s.statusOf(x.Execution) == StatusRunning || x.Outcome != nil && x.Outcome.Status != store.Expired) {
+		list, at.started = append(list, Event{eventStarted, eventStarted, object("execution", id)}), true
 	}
-	version, err := textOrNone(f, g.Version)
-	if err != nil || version == "" {
-		return false, err
-	}
-	ours, err := a.store.Marked(ctx, g.System, record, version)
-	if err != nil || ours {
-		return ours, err
-	}
-	if !a.writes.wait(ctx, g.System, record, echoWait) {
-		return false, nil
-	}
-	return a.store.Marked(ctx, g.System, record, version)
-}
-
-func textOrNone(f *steps.Frame, x *expression.Expr) (string, error) {
-	v, err := x.Eval(f.Env())
-	if err != nil || v == nil {
-		return "", err
-	}
-	return expression.Text(v)
-}
-
-func writeName(seq int64, path string) string { return strconv.FormatInt(seq, 36) + " " + path }
-
-// writes are the calls with marks that are being made now.
-type writes struct {
-	mu   sync.Mutex
-	open map[string]map[string]*write // by system, by execution and path
-}
-
-type write struct {
-	record string // "": the answer names it
-	until  time.Time
-	done   chan struct{}
-}
-
-func (w *writes) begin(name, system, record string, until time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.open == nil {
-		w.open = map[string]map[string]*write{}
-	}
-	if w.open[system] == nil {
-		w.open[system] = map[string]*write{}
-	}
-	if x := w.open[system][name]; x != nil {
-		x.until = until // it is made again
-		return
-	}
-	w.open[system][name] = &write{record: record, until: until, done: make(chan struct{})}
-}
-
-func (w *writes) end(name, system string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if x := w.open[system][name]; x != nil {
-		close(x.done)
-		delete(w.open[system], name)
-		if len(w.open[system]) == 0 {
-			delete(w.open, system)
-		}
-	}
-}
-
-// wait waits for the calls that may change a record, and reports whether there
-// were any.
-func (w *writes) wait(ctx context.Context, system, record string, most time.Duration) bool {
-	var pending []*write
-	now := time.Now()
-	w.mu.Lock()
-	for name, x := range w.open[system] {
-		switch {
-		case x.until.Before(now): // it was not made again: cancelled, perhaps
-			close(x.done)
-			delete(w.open[system], name)
-		case x.record == "" || x.record == record:
-			pending = append(pending, x)
-		}
-	}
-	w.mu.Unlock()
-	if len(pending) == 0 {
-		return false
-	}
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	for _, x := range pending {
-		select {
-		case <-x.done:
-		case <-timer.C:
-			return true
-		case <-ctx.Done():
-			return true
-		}
-	}
-	return true
-}
-
-// loadWrites remembers the calls that were being made when the last run ended:
-// they are made again, and their events may come first.
-func (a *Atom) loadWrites(ctx context.Context) error {
-	list, err := a.store.Writes(ctx)
-	if err != nil {
-		return err
-	}
-	for _, w := range list {
-		a.writes.begin(writeName(w.Seq, w.Path), w.System, w.Record, w.Until)
-	}
-	return nil
-}
-
-// Writes notes that a call is about to change a record of another system. It
-// is on disk before the call is made.
-func (e *execution) Writes(f *steps.Frame, system, record string, timeout time.Duration) error {
-	key := f.Key()
-	if _, ok := e.journaled(kindMark, key); ok {
-		return nil
-	}
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
-	until := time.Now().Add(timeout + writeKept)
-	e.atom.writes.begin(writeName(e.seq, key), system, record, until)
-	if !e.durable {
-		return nil
-	}
-	if _, ok := e.journaled(kindCall, key); ok {
-		return nil
-	}
-	e.mu.Lock()
-	e.writing = append(e.writing, Write{Path: key, System: system, Record: record, Until: until})
-	e.mu.Unlock()
-	return e.flush()
-}
-
-// Unwritten ends what Writes began without a version: the call was not made,
-// or nobody can tell what it made.
-func (e *execution) Unwritten(f *steps.Frame, system string) {
-	e.atom.writes.end(writeName(e.seq, f.Key()), system)
-}
-
-// Marks notes the version that a call made, on disk, and lets events go on
-// that waited for it.
-func (e *execution) Marks(f *steps.Frame, system, record, version string) error {
-	key := f.Key()
-	defer e.atom.writes.end(writeName(e.seq, key), system)
-	if _, ok := e.journaled(kindMark, key); ok {
-		return nil
-	}
-	m := Mark{Path: key, System: system, Record: record, Version: version, Until: time.Now().Add(markKept)}
-	if !e.durable {
-		if version == "" {
+	final := func() error {
+		if at.final || !at.replied && x.Outcome == nil {
 			return nil
 		}
-		if err := e.atom.store.Mark(f.Context(), m); err != nil {
-			return unavailable(err)
+		p, err := s.progress(ctx, id, x.Execution, m)
+		if err != nil {
+			return err
+		}
+		if last, ok := finalEvent(x.Execution, p); ok {
+			list, at.final = append(list, last), true
 		}
 		return nil
 	}
-	if err := e.note(Entry{Path: key, Kind: kindMark, At: e.clock(f)}, nil); err != nil {
-		return err
+	for _, e := range x.Journal {
+		switch e.Kind {
+		case run.KindEmit:
+			n, data := run.UnpackEmit(e.Body)
+			at.progress = max(at.progress+1, n)
+			list = append(list, Event{eventProgress + "-" + strconv.Itoa(at.progress), eventProgress, data})
+		case run.KindReply:
+			at.replied = true
+			if err := final(); err != nil {
+				return nil, err
+			}
+		}
 	}
-	e.mu.Lock()
-	e.marks = append(e.marks, m)
-	e.mu.Unlock()
-	return e.flush()
+	err := final()
+	return list, err
+}
+
+// finalEvent returns the event of the reply, or of the end without one. That of
+// a fire-and-forget execution has only the status.
+func finalEvent(x *store.Execution, p *Progress) (Event, bool) {
+	r := p.Reply
+	switch {
+	case r != nil && r.Problem:
+		data := r.Body
+		if !strings.HasSuffix(r.Media, "json") {
+			data = replyData(r, p.Execution) // such as XML
+		}
+		return Event{eventFailed, eventFailed, data}, true
+	case r != nil:
+		return Event{eventReply, eventReply, replyData(r, p.Execution)}, true
+	case p.Gone:
+		return Event{eventReply, eventReply, object("execution", p.Execution, "status", p.Status, "location", "/executions/"+p.Execution)}, true
+	case x.Outcome == nil:
+		return Event{}, false
+	case x.Outcome.Status == store.Completed || x.Outcome.Status == store.CompletedWithWarnings:
+		return Event{eventReply, eventReply, object("execution", p.Execution, "status", p.Status)}, true
+	}
+	return Event{eventFailed, eventFailed, object("execution", p.Execution, "status", p.Status)}, true
+}
+
+// replyData returns the data of a reply event: status, type, and the document if
+// it is text and not too large.
+func replyData(r *StoredReply, id string) []byte {
+	b := append([]byte(`{"status":`), strconv.Itoa(r.Status)...)
+	b = append(b, `,"location":`...)
+	b = document.AppendString(b, "/executions/"+id)
+	if r.Media != "" {
+		b = document.AppendString(append(b, `,"content_type":`...), r.Media)
+	}
+	switch {
+	case len(r.Body) == 0 || len(r.Body) > inlineReply:
+	case r.Media == "application/json" && json.Valid(r.Body):
+		b = append(append(b, `,"document":`...), r.Body...)
+	case strings.HasPrefix(r.Media, "text/") || strings.Contains(r.Media, "xml") || strings.HasPrefix(r.Media, "application/json"):
+		b = document.AppendString(append(b, `,"text":`...), strings.ToValidUTF8(string(r.Body), "\uFFFD"))
+	}
+	return append(b, '}')
+}
+
+// object returns a JSON object of names and values, without empty values.
+func object(pairs ...string) []byte {
+	b := []byte{'{'}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			b = document.AppendString(run.AppendMember(b, pairs[i]), pairs[i+1])
+		}
+	}
+	return append(b, '}')
+}
+
+// eventsAfter returns the events after the one with an id.
+func eventsAfter(list []Event, id string) []Event {
+	for i, e := range list {
+		if e.ID == id {
+			return list[i+1:]
+		}
+	}
+	// The event is gone if the documents were dropped at the end. Repeat the
+	// remaining ones.
+	seen, ok := strings.CutPrefix(id, eventProgress+"-")
+	n, err := strconv.Atoi(seen)
+	if !ok || err != nil {
+		return list
+	}
+	var out []Event
+	for _, e := range list {
+		text, progress := strings.CutPrefix(e.ID, eventProgress+"-")
+		at, _ := strconv.Atoi(text)
+		if e.Name == eventReply || e.Name == eventFailed || progress && at > n {
+			out = append(out, e)
+		}
+	}
+	return out
 }

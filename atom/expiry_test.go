@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/store/storetest"
 )
 
-// shown gives an execution as it is.
-func (r *rig) shown(id string) *atom.View {
+// shown returns the current view of an execution.
+func (r *rig) shown(id string) *atom.ExecutionView {
 	r.t.Helper()
 	v, err := r.atom.Show(context.Background(), id)
 	if err != nil {
@@ -32,7 +32,7 @@ steps:
     retry: { max_attempts: 1 }
 `
 
-func TestWhatHasNotBegunInTimeExpires(t *testing.T) {
+func TestExecutionsNotBegunInTimeExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys := newSystem()
 		sys.block = make(chan struct{})
@@ -42,30 +42,30 @@ func TestWhatHasNotBegunInTimeExpires(t *testing.T) {
 		second := r.accept("expiring", `{"id":2}`).Execution
 		time.Sleep(10*time.Minute - time.Millisecond)
 		if v := r.shown(second); v.Status != "accepted" {
-			t.Errorf("before its time: %+v", v)
+			t.Errorf("before its time: got %+v, want status accepted", v)
 		}
 		time.Sleep(20 * time.Millisecond)
 		v := r.ended(second)
 		if v.Status != "expired" || v.Error == nil || v.Error.Code != "expired" || v.Fingerprint == "" {
-			t.Errorf("%+v %+v", v, v.Error)
+			t.Errorf("got %+v %+v, want status expired, an error, code expired and a fingerprint", v, v.Error)
 		}
 		close(sys.block)
 		if v := r.ended(first); v.Status != "completed" {
-			t.Errorf("what has begun does not expire: %+v", v)
+			t.Errorf("after it began: got %+v, want status completed", v)
 		}
 		if got := len(sys.seen()); got != 1 {
-			t.Errorf("%d calls", got)
+			t.Errorf("%d calls, want 1", got)
 		}
 		if v := r.ended(r.accept("expiring", `{"id":3}`).Execution); v.Status != "completed" {
-			t.Errorf("%+v", v)
+			t.Errorf("got %+v, want status completed", v)
 		}
 		r.stop()
 	})
 }
 
-func TestWhatExpiresWhileTheAtomIsDown(t *testing.T) {
+func TestExpiryWhileAtomIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store, sys := atomtest.NewStore(), newSystem()
+		store, sys := storetest.NewStore(), newSystem()
 		sys.entered, sys.block = make(chan string, 10), make(chan struct{})
 		r := start(t, sys, store, expiring)
 		begun, never := r.accept("expiring", `{"id":1}`).Execution, r.accept("expiring", `{"id":2}`).Execution
@@ -74,10 +74,10 @@ func TestWhatExpiresWhileTheAtomIsDown(t *testing.T) {
 		time.Sleep(time.Hour)
 		r = start(t, newSystem(), store, expiring)
 		if v := r.ended(begun); v.Status != "completed" {
-			t.Errorf("%+v", v)
+			t.Errorf("got %+v, want status completed", v)
 		}
 		if v := r.ended(never); v.Status != "expired" {
-			t.Errorf("%+v", v)
+			t.Errorf("got %+v, want status expired", v)
 		}
 		r.stop()
 	})

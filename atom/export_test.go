@@ -1,15 +1,18 @@
 package atom
 
-import "time"
+import (
+	"time"
 
-// SetClock puts the clock on the wall ahead of the one that runs, or behind
-// it, as somebody who sets it does. It must be called before Run; what it
-// gives may change at any time.
+	"valence/atom/trigger"
+)
+
+// SetClock sets the wall clock ahead of the elapsed time. It must be called
+// before Run; the result of ahead may change at any time.
 func (a *Atom) SetClock(ahead func() time.Duration) {
-	clock := a.clockwork.clock
-	a.clockwork.clock = func() instant {
+	clock := a.scheduler.Clock
+	a.scheduler.Clock = func() trigger.Instant {
 		i := clock()
-		i.wall = i.wall.Add(ahead())
+		i.Wall = i.Wall.Add(ahead())
 		return i
 	}
 }

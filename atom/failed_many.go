@@ -8,52 +8,55 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"valence/atom/run"
+	"valence/atom/store"
 	"valence/internal/fault"
+
+	"golang.org/x/time/rate"
 )
 
-// Bounds of resubmitting many.
+// Bounds of batches.
 const (
 	DefaultResubmissionRate = 200 // a second
 	keptBatches             = 100
 	batchPage               = 500
 )
 
-// BatchView is how far a resubmission, or deletion, of many has come.
+// BatchView is the progress of a batch.
 type BatchView struct {
 	ID       string     `json:"id"`
 	State    string     `json:"state"` // running, done, stopped
 	Matched  int        `json:"matched"`
 	Done     int        `json:"done"`
-	Refused  int        `json:"refused"` // could not be resubmitted as asked; they stay failed
+	Refused  int        `json:"refused"` // not possible as requested; they stay failed
 	Reason   string     `json:"reason,omitempty"`
 	BeganAt  time.Time  `json:"began_at"`
 	EndedAt  *time.Time `json:"ended_at,omitempty"`
 	Deleting bool       `json:"deleting,omitempty"`
 }
 
-// batch is one resubmission of many. It lives in memory: what it has not come
-// to when the atom stops is still failed, and can be asked for again.
+// batch is the resubmission or deletion of many failures. It exists only in
+// memory: failures that it has not reached when the atom stops stay unresolved.
 type batch struct {
 	mu   sync.Mutex
 	view BatchView
 	stop context.CancelFunc
 }
 
-// batches are those of this run, the newest last.
+// batches are the batches of this run of the atom, the newest last.
 type batches struct {
 	mu   sync.Mutex
 	list []*batch
 	n    int
+	wg   sync.WaitGroup
 }
 
-// ResubmitMany deals with every failure that a filter selects now, in the
-// order in which they were accepted, at most perSecond of them a second (0:
-// DefaultResubmissionRate), and gives how far it has come: it goes on in the
-// background. With discard they are deleted instead.
-func (a *Atom) ResubmitMany(ctx context.Context, f Filter, r Resubmission, perSecond float64, discard bool) (*BatchView, error) {
-	if err := a.ready(); err != nil {
+// ResubmitMany starts a batch that resubmits every failure that a filter selects
+// now, in the order of acceptance, at most perSecond a second (0:
+// DefaultResubmissionRate). With discard it deletes them instead. It returns the
+// progress of the batch, which continues in the background.
+func (s *failures) ResubmitMany(ctx context.Context, f store.Filter, r Resubmission, perSecond float64, discard bool) (*BatchView, error) {
+	if err := s.phase.ready(); err != nil {
 		return nil, err
 	}
 	if perSecond == 0 {
@@ -62,56 +65,56 @@ func (a *Atom) ResubmitMany(ctx context.Context, f Filter, r Resubmission, perSe
 	var ids []string
 	f = unresolved(f)
 	for cursor := ""; ; {
-		found, next, err := a.list(ctx, f, cursor, batchPage)
+		found, next, err := s.views.list(ctx, f, cursor, batchPage)
 		if err != nil {
 			return nil, err
 		}
 		for _, x := range found {
-			ids = append(ids, a.ExecutionID(x.Seq, x.Received))
+			ids = append(ids, s.ids.ExecutionID(x.Seq, x.Received))
 		}
 		if cursor = next; cursor == "" {
 			break
 		}
 	}
 	slices.Reverse(ids)
-	work, stop := context.WithCancel(a.work)
-	b := &batch{stop: stop, view: BatchView{State: "running", Matched: len(ids), BeganAt: now(), Deleting: discard}}
-	a.batches.add(b)
-	view := b.look()
-	a.workers.Go(func() {
+	work, stop := context.WithCancel(s.work)
+	b := &batch{stop: stop, view: BatchView{State: "running", Matched: len(ids), BeganAt: run.Now(), Deleting: discard}}
+	s.batches.add(b)
+	view := b.snapshot()
+	s.batches.wg.Go(func() {
 		defer stop()
-		a.resubmitAll(work, b, ids, r, rate.NewLimiter(rate.Limit(perSecond), 1), discard)
+		s.runBatch(work, b, ids, r, rate.NewLimiter(rate.Limit(perSecond), 1), discard)
 	})
 	return view, nil
 }
 
-func (a *Atom) resubmitAll(ctx context.Context, b *batch, ids []string, r Resubmission, pace *rate.Limiter, discard bool) {
+// runBatch resolves failures until ctx ends or the atom stops.
+func (s *failures) runBatch(ctx context.Context, b *batch, ids []string, r Resubmission, pace *rate.Limiter, discard bool) {
 	state := "done"
 	for _, id := range ids {
-		if pace.Wait(ctx) != nil || a.stopping.Load() {
+		if pace.Wait(ctx) != nil || s.phase.stopping.Load() {
 			state = "stopped"
 			break
 		}
-		err := a.Discard
-		if !discard {
-			err = func(ctx context.Context, id string) error {
-				_, err := a.Resubmit(ctx, id, r)
-				return err
+		b.count(retryUnavailable(ctx, func() error {
+			if discard {
+				return s.Discard(ctx, id)
 			}
-		}
-		b.count(a.patiently(ctx, func() error { return err(ctx, id) }))
+			_, err := s.Resubmit(ctx, id, r)
+			return err
+		}))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ended := now()
+	ended := run.Now()
 	b.view.State, b.view.EndedAt = state, &ended
 }
 
-// patiently does something again while the store cannot be written.
-func (a *Atom) patiently(ctx context.Context, do func() error) error {
+// retryUnavailable calls do until the store is available or ctx ends.
+func retryUnavailable(ctx context.Context, do func() error) error {
 	for {
 		err := do()
-		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrFull) {
+		if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrFull) {
 			return err
 		}
 		select {
@@ -122,11 +125,12 @@ func (a *Atom) patiently(ctx context.Context, do func() error) error {
 	}
 }
 
+// count counts the result of one failure.
 func (b *batch) count(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case err == nil, errors.Is(err, ErrResolved): // somebody else was faster
+	case err == nil, errors.Is(err, store.ErrResolved): // by somebody else
 		b.view.Done++
 	default:
 		b.view.Refused++
@@ -136,7 +140,7 @@ func (b *batch) count(err error) {
 	}
 }
 
-// reason is an error in the words of who asked.
+// reason returns the text of an error for the operator.
 func reason(err error) string {
 	var f *fault.Failure
 	if errors.As(err, &f) {
@@ -145,7 +149,8 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (b *batch) look() *BatchView {
+// snapshot returns the current progress.
+func (b *batch) snapshot() *BatchView {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	v := b.view
@@ -174,22 +179,25 @@ func (s *batches) find(id string) *batch {
 	return nil
 }
 
-// Batch tells how far a resubmission of many has come; ErrUnknown if there is
-// none of this run with this id.
-func (a *Atom) Batch(id string) (*BatchView, error) {
-	b := a.batches.find(id)
+// Batch returns the progress of a batch. It fails with store.ErrUnknown if this
+// run of the atom has no batch with this id.
+func (s *failures) Batch(id string) (*BatchView, error) {
+	b := s.batches.find(id)
 	if b == nil {
-		return nil, ErrUnknown
+		return nil, store.ErrUnknown
 	}
-	return b.look(), nil
+	return b.snapshot(), nil
 }
 
-// StopBatch ends a resubmission of many; what it has not come to stays failed.
-func (a *Atom) StopBatch(id string) error {
-	b := a.batches.find(id)
+// StopBatch stops a batch. Failures that it has not reached stay unresolved.
+func (s *failures) StopBatch(id string) error {
+	b := s.batches.find(id)
 	if b == nil {
-		return ErrUnknown
+		return store.ErrUnknown
 	}
 	b.stop()
 	return nil
 }
+
+// wait blocks until every batch has ended.
+func (s *failures) wait() { s.batches.wg.Wait() }

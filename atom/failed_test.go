@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"valence/atom"
+	"valence/atom/steps"
+	"valence/atom/store"
+	"valence/connectors"
 	"valence/internal/document"
 	"valence/internal/fault"
 	"valence/processes"
-
-	"valence/atom/steps"
-	"valence/connectors"
+	"valence/processes/loader"
 )
 
 const mended = `process: p
@@ -34,7 +35,7 @@ func (r *rig) deploy(yaml string) {
 	r.t.Helper()
 	registry := connectors.Registry{"fake": r.sys.connector()}
 	files := []processes.File{{Name: "p.yaml", Content: []byte(yaml + connection)}}
-	project, problems := processes.Load(files, &processes.Catalog{Steps: steps.Kinds(), Connectors: registry})
+	project, problems := loader.Load(files, &processes.Catalog{Steps: steps.Kinds(), Connectors: registry})
 	if problems.HasErrors() {
 		r.t.Fatal(problems)
 	}
@@ -47,12 +48,12 @@ func (r *rig) failed(name, body string) string {
 	r.t.Helper()
 	id := r.accept(name, body).Execution
 	if v := r.ended(id); v.Status != "failed" {
-		r.t.Fatalf("%+v", v)
+		r.t.Fatalf("got %+v, want status failed", v)
 	}
 	return id
 }
 
-func (r *rig) resubmit(id string, how atom.Resubmission) *atom.View {
+func (r *rig) resubmit(id string, how atom.Resubmission) *atom.ExecutionView {
 	r.t.Helper()
 	made, err := r.atom.Resubmit(context.Background(), id, how)
 	if err != nil {
@@ -61,7 +62,7 @@ func (r *rig) resubmit(id string, how atom.Resubmission) *atom.View {
 	return r.ended(made)
 }
 
-func TestResubmissionFromTheFailedStepDoesNotRepeatWhatWasDone(t *testing.T) {
+func TestResubmissionFromFailedStepSkipsFinishedSteps(t *testing.T) {
 	sys := newSystem()
 	down := true
 	sys.answers["post /c"] = func(int) (*document.Document, error) {
@@ -75,39 +76,39 @@ func TestResubmissionFromTheFailedStepDoesNotRepeatWhatWasDone(t *testing.T) {
 	down = false
 	v := r.resubmit(id, atom.Resubmission{From: atom.FromFailedStep})
 	if v.Status != "completed" || v.Original != id || v.Track["n"] != "1" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed, original %s and track n=1", v, id)
 	}
 	calls := sys.seen()
 	if len(calls) != 4 || calls[3].path != "/c" || calls[3].key != calls[2].key {
-		t.Fatalf("calls %+v", calls)
+		t.Fatalf("calls %+v, want 4 calls, path /c and key that of calls[2]", calls)
 	}
 	before, err := r.atom.Show(context.Background(), id)
 	if err != nil || before.Resolution == nil || before.Resolution.How != "resubmitted" || before.Resolution.Execution != v.Execution {
-		t.Fatalf("%+v, %v", before, err)
+		t.Fatalf("got %+v, %v, want no error, a resolution, how resubmitted and execution that of v", before, err)
 	}
-	if left, _, err := r.atom.Failed(context.Background(), atom.Filter{}, "", 10); err != nil || len(left) != 0 {
-		t.Fatalf("%v, %v", left, err)
+	if left, _, err := r.atom.Failed(context.Background(), store.Filter{}, "", 10); err != nil || len(left) != 0 {
+		t.Fatalf("got %v, %v, want no error and 0 left", left, err)
 	}
-	if _, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{}); !errors.Is(err, atom.ErrResolved) {
-		t.Fatal(err)
+	if _, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{}); !errors.Is(err, store.ErrResolved) {
+		t.Fatalf("got %v, want ErrResolved", err)
 	}
 }
 
-func TestResubmissionFromTheStartRepeatsWithTheSameKeys(t *testing.T) {
+func TestResubmissionFromStartHasSameKeys(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /c"] = failing(1, refused, `{}`)
 	r := start(t, sys, nil, mended)
 	id := r.failed("p", `{"n":1}`)
 	if v := r.resubmit(id, atom.Resubmission{}); v.Status != "completed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed", v)
 	}
 	calls := sys.seen()
 	if len(calls) != 6 || calls[1].key == "" || calls[1].key != calls[4].key || calls[2].key != calls[5].key {
-		t.Fatalf("calls %+v", calls)
+		t.Fatalf("calls %+v, want 6 calls, a key, key that of calls[4] and key that of calls[5]", calls)
 	}
 }
 
-func TestResubmissionWithAnotherMessageHasKeysOfItsOwn(t *testing.T) {
+func TestResubmissionWithAnotherMessageHasNewKeys(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /c"] = failing(1, refused, `{}`)
 	r := start(t, sys, nil, "profile: shape\nschema: { type: object, required: [n] }\n---\n"+strings.Replace(mended, "track:", "profile: shape\ntrack:", 1))
@@ -115,17 +116,17 @@ func TestResubmissionWithAnotherMessageHasKeysOfItsOwn(t *testing.T) {
 	_, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{Document: document.FromJSON([]byte(`{"m":2}`))})
 	var f *fault.Failure
 	if !errors.As(err, &f) || f.Code != fault.CodeInvalid {
-		t.Fatalf("a message that does not fit: %v", err)
+		t.Fatalf("a document that does not match the profile: got %v, want code invalid", err)
 	}
 	doc := document.FromJSON([]byte(`{"n":2}`))
-	var unfit *atom.UnfitError
+	var unfit *atom.ResubmissionError
 	if _, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{Document: doc, From: atom.FromFailedStep}); !errors.As(err, &unfit) {
-		t.Fatalf("a new message from the failed step: %v", err)
+		t.Fatalf("a new document from the failed step: got %v, want a ResubmissionError", err)
 	}
 	v := r.resubmit(id, atom.Resubmission{Document: doc})
 	calls := sys.seen()
 	if v.Status != "completed" || v.Track["n"] != "2" || len(calls) != 6 || calls[4].body != `{"n":2}` || calls[1].key == calls[4].key {
-		t.Fatalf("%+v, calls %+v", v, calls)
+		t.Fatalf("got %+v, calls %+v, want status completed with the new document and new keys", v, calls)
 	}
 }
 
@@ -136,16 +137,16 @@ func TestResubmissionOnAnotherVersion(t *testing.T) {
 	r := start(t, sys, nil, mended)
 	id := r.failed("p", `{"n":1}`)
 	r.deploy(strings.Replace(mended, "path: /a", "path: /other", 1))
-	var unfit *atom.UnfitError
+	var unfit *atom.ResubmissionError
 	if _, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{From: atom.FromFailedStep}); !errors.As(err, &unfit) || !strings.Contains(unfit.Reason, "first") {
-		t.Fatalf("a step before it has changed: %v", err)
+		t.Fatalf("a changed step before the failed one: got %v, want a ResubmissionError that names it", err)
 	}
 	r.deploy(strings.Replace(mended, "path: /c", "path: /d", 1))
 	if v := r.resubmit(id, atom.Resubmission{From: atom.FromFailedStep}); v.Status != "completed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed", v)
 	}
 	if got := sys.paths(); len(got) != 4 || got[3] != "post /d" {
-		t.Fatalf("calls %v", got)
+		t.Fatalf("got calls %v, want 4 with post /d as the last", got)
 	}
 
 	sys.mu.Lock()
@@ -154,14 +155,14 @@ func TestResubmissionOnAnotherVersion(t *testing.T) {
 	id = r.failed("p", `{"n":2}`)
 	r.deploy("process: q\nsteps: [{ log: x }]\n")
 	if _, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{}); !errors.As(err, &unfit) {
-		t.Fatalf("not deployed any more: %v", err)
+		t.Fatalf("not deployed any more: got %v, want a ResubmissionError", err)
 	}
 	if v := r.resubmit(id, atom.Resubmission{Version: atom.VersionOriginal}); v.Status != "completed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed", v)
 	}
 }
 
-func TestOnlyTheElementsThatFailedRunAgain(t *testing.T) {
+func TestOnlyFailedElementsRunAgain(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /2"] = failing(1, refused, `{}`)
 	sys.answers["post /4"] = failing(1, refused, `{}`)
@@ -180,19 +181,19 @@ steps:
         with: { path: "/${index}" }
 `)
 	sys.answers["get /c"] = failing(5, refused, `{}`)
-	ack, err := r.atom.Execute(context.Background(), "p", nil, document.FromJSON([]byte(`["a","b","c","d","e"]`)))
+	ack, err := r.atom.Execute(context.Background(), "p", atom.Input{Document: document.FromJSON([]byte(`["a","b","c","d","e"]`))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v := r.ended(ack.Execution); v.Status != "failed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status failed", v)
 	}
 	n := len(sys.seen())
 	if v := r.resubmit(ack.Execution, atom.Resubmission{From: atom.FromFailedStep}); v.Status != "completed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed", v)
 	}
 	if got := sys.paths()[n:]; len(got) != 2 || got[0] != "post /2" || got[1] != "post /4" {
-		t.Fatalf("calls again %v", got)
+		t.Fatalf("got calls %v, want post /2 post /4", got)
 	}
 }
 
@@ -211,12 +212,12 @@ func TestGroupsAreResubmittedInTheirOrder(t *testing.T) {
 	}
 	groups, err := r.atom.FailureGroups(context.Background(), "", 10)
 	if err != nil || len(groups) != 1 || groups[0].Count != 3 || groups[0].Error == nil || groups[0].Error.Code != fault.CodeStatus {
-		t.Fatalf("%+v, %v", groups, err)
+		t.Fatalf("got %+v, %v, want no error, 1 group, count 3, an error and code status", groups, err)
 	}
 	down = false
-	b, err := r.atom.ResubmitMany(context.Background(), atom.Filter{Fingerprint: groups[0].Fingerprint}, atom.Resubmission{}, 1000, false)
+	b, err := r.atom.ResubmitMany(context.Background(), store.Filter{Fingerprint: groups[0].Fingerprint}, atom.Resubmission{}, 1000, false)
 	if err != nil || b.Matched != 3 {
-		t.Fatalf("%+v, %v", b, err)
+		t.Fatalf("got %+v, %v, want no error and matched 3", b, err)
 	}
 	for end := time.Now().Add(10 * time.Second); len(sys.seen()) < 6 && time.Now().Before(end); {
 		<-time.After(time.Millisecond)
@@ -226,7 +227,7 @@ func TestGroupsAreResubmittedInTheirOrder(t *testing.T) {
 		bodies = append(bodies, c.body)
 	}
 	if strings.Join(bodies, " ") != "1 2 3" {
-		t.Fatalf("again %v", bodies)
+		t.Fatalf("got bodies %v, want 1 2 3", bodies)
 	}
 	for end := time.Now().Add(10 * time.Second); b.State == "running" && time.Now().Before(end); {
 		if b, err = r.atom.Batch(b.ID); err != nil {
@@ -234,11 +235,11 @@ func TestGroupsAreResubmittedInTheirOrder(t *testing.T) {
 		}
 	}
 	if b.State != "done" || b.Done != 3 || b.Refused != 0 {
-		t.Fatalf("%+v", b)
+		t.Fatalf("got %+v, want state done, done 3 and refused 0", b)
 	}
 }
 
-func TestAFailureInMemoryIsKeptAndRunsAgainFromTheStart(t *testing.T) {
+func TestFailureInMemoryIsResubmittedFromStart(t *testing.T) {
 	sys := newSystem()
 	sys.answers["get /x"] = failing(1, refused, `{"a":1}`)
 	r := start(t, sys, nil, "process: p\nlisten: { path: /p, output: json, auth: none }\nsteps:\n  - call: sys.get\n    with: { path: /x }\n  - reply: ${doc}\n")
@@ -247,21 +248,21 @@ func TestAFailureInMemoryIsKeptAndRunsAgainFromTheStart(t *testing.T) {
 		t.Fatal("it did not fail")
 	}
 	id := reply.Execution
-	var unfit *atom.UnfitError
+	var unfit *atom.ResubmissionError
 	for end := time.Now().Add(10 * time.Second); ; {
-		if _, err = r.atom.Resubmit(context.Background(), id, atom.Resubmission{From: atom.FromFailedStep}); !errors.Is(err, atom.ErrUnknown) || time.Now().After(end) {
+		if _, err = r.atom.Resubmit(context.Background(), id, atom.Resubmission{From: atom.FromFailedStep}); !errors.Is(err, store.ErrUnknown) || time.Now().After(end) {
 			break
 		}
 	}
 	if !errors.As(err, &unfit) {
-		t.Fatal(err)
+		t.Fatalf("got %v, want a ResubmissionError", err)
 	}
 	if v := r.resubmit(id, atom.Resubmission{}); v.Status != "completed" {
-		t.Fatalf("%+v", v)
+		t.Fatalf("got %+v, want status completed", v)
 	}
 }
 
-func TestOnFailureRunsOnceForEachFailureAndNotForItsOwn(t *testing.T) {
+func TestOnFailureRunsOncePerFailureAndNotForItself(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /x"] = failing(100, refused, `{}`)
 	sys.answers["post /tell"] = failing(100, refused, `{}`)
@@ -289,7 +290,7 @@ steps:
 `)
 	id := r.failed("p", `{"n":7}`)
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
-		if list, _, err := r.atom.Failed(context.Background(), atom.Filter{}, "", 10); err != nil || len(list) == 3 {
+		if list, _, err := r.atom.Failed(context.Background(), store.Filter{}, "", 10); err != nil || len(list) == 3 {
 			break
 		}
 		<-time.After(time.Millisecond)
@@ -300,24 +301,24 @@ steps:
 			told++
 			rec, _ := document.Decode(document.Parse(c.body)).(*document.Object)
 			if rec == nil {
-				t.Fatalf("told %s", c.body)
+				t.Fatalf("got document %s, want a failure record", c.body)
 			}
 			if v, _ := rec.Get("execution"); v != id {
-				t.Errorf("told of %v", v)
+				t.Errorf("got failure %v, want that of %v", v, id)
 			}
 			if !strings.Contains(c.body, `"track":{"n":"7"}`) || !strings.Contains(c.body, `"code":"status"`) || !strings.Contains(c.body, `"status":"failed"`) {
-				t.Errorf("told %s", c.body)
+				t.Errorf("got failure record %s, want its track, code and status", c.body)
 			}
 		}
 	}
-	// What a failure starts is committed with it: there is nothing else to come.
-	list, _, err := r.atom.List(context.Background(), atom.Filter{}, "", 10)
+	// The on_failure execution commits with the failure: nothing else follows.
+	list, _, err := r.atom.List(context.Background(), store.Filter{}, "", 10)
 	if told != 1 || err != nil || len(list) != 3 {
-		t.Fatalf("told %d times, %d failures, %v", told, len(list), err)
+		t.Fatalf("told %d times, %d failures, %v, want 1 time, 3 failures and no error", told, len(list), err)
 	}
 }
 
-func TestDeletedFailuresAreGone(t *testing.T) {
+func TestDiscardedFailures(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /x"] = failing(9, refused, `{}`)
 	r := start(t, sys, nil, "process: p\nlisten: { path: /p, auth: none }\nsteps:\n  - call: sys.post\n    with: { path: /x }\n")
@@ -325,11 +326,69 @@ func TestDeletedFailuresAreGone(t *testing.T) {
 	if err := r.atom.Discard(context.Background(), id); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.atom.Discard(context.Background(), id); !errors.Is(err, atom.ErrResolved) {
-		t.Fatal(err)
+	if err := r.atom.Discard(context.Background(), id); !errors.Is(err, store.ErrResolved) {
+		t.Fatalf("got %v, want ErrResolved", err)
 	}
 	v, err := r.atom.Show(context.Background(), id)
 	if err != nil || v.Resolution == nil || v.Resolution.How != "deleted" || v.Input != nil {
-		t.Fatalf("%+v, %v", v, err)
+		t.Fatalf("got %+v, %v, want no error, a resolution, how deleted and no input", v, err)
+	}
+}
+
+// TestKeptFailuresAreBounded checks that callers who wait cannot make a process
+// keep more failures than its limit, and that acknowledged messages are kept
+// beyond it.
+func TestKeptFailuresAreBounded(t *testing.T) {
+	sys := newSystem()
+	sys.kept = 20 << 10
+	sys.answers["post /x"] = failing(1000, refused, `{}`)
+	const step = "\nsteps:\n  - set: { trace: \"${repeat(doc.n ?? '', 5)}\" }\n  - call: sys.post\n    with: { path: /x }\n"
+	r := start(t, sys, nil, "process: sync\nlisten: { path: /sync, output: json, auth: none }"+step+"  - reply: {}\n---\nprocess: other\nlisten: { path: /other, output: json, auth: none }"+step+"  - reply: {}\n"+
+		"---\nprocess: stored\nlisten: { path: /stored, auth: none }"+step)
+	ctx := context.Background()
+	const calls = 40
+	for range calls {
+		if _, err := r.atom.Request(ctx, r.process("sync"), arrival(`{"n":"`+strings.Repeat("x", 1000)+`"}`)); err == nil {
+			t.Fatal("got no error, want the failure")
+		}
+	}
+	if _, err := r.atom.Request(ctx, r.process("other"), arrival(`{}`)); err == nil {
+		t.Fatal("got no error, want the failure")
+	}
+	r.failed("stored", `{"n":1}`)
+	all := 0
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && all < calls; r.tick() {
+		list, _, err := r.atom.List(ctx, store.Filter{Process: "sync"}, "", 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = len(list)
+	}
+	kept := func(process string) []*atom.ExecutionView {
+		list, _, err := r.atom.Failed(ctx, store.Filter{Process: process}, "", 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	if n := len(kept("sync")); all != calls || n == 0 || n > 7 {
+		t.Errorf("got %d executions, %d kept, want %d and 1 to 7", all, n, calls)
+	}
+	problems, err := r.atom.Problems(ctx)
+	if n := problems["sync"].KeptBytes; err != nil || n == 0 || n > sys.kept {
+		t.Errorf("got %d bytes kept, %v, want at most %d", n, err, sys.kept)
+	}
+	if len(kept("other")) != 1 || len(kept("stored")) != 1 {
+		t.Errorf("got %d and %d kept failures of other processes, want 1 and 1", len(kept("other")), len(kept("stored")))
+	}
+	list, _, err := r.atom.List(ctx, store.Filter{Process: "sync"}, "", 1)
+	if err != nil || len(list) != 1 || list[0].Status != string(store.Failed) || list[0].Resolution == nil || list[0].Resolution.How != "dropped" {
+		t.Fatalf("got %+v, %v, want a failure that was dropped", list, err)
+	}
+	if v, err := r.atom.Show(ctx, list[0].Execution); err != nil || v.Input != nil {
+		t.Errorf("got the input %v, %v of a dropped failure, want none", v.Input, err)
+	}
+	if _, err := r.atom.Resubmit(ctx, list[0].Execution, atom.Resubmission{}); !errors.Is(err, store.ErrResolved) {
+		t.Errorf("resubmit: got %v, want ErrResolved", err)
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"valence/atom"
+	"valence/atom/store"
 	"valence/internal/document"
 )
 
-// A system that was told where to answer knows that address alone: it is the
-// one of the execution that failed, and ends the wait of the one that takes
-// its place.
-func TestACallbackFollowsAResubmission(t *testing.T) {
+// Another system knows only the callback URL of the failed execution. That URL
+// ends the wait of the execution that runs it again.
+func TestCallbackFollowsResubmission(t *testing.T) {
 	for _, from := range []string{atom.FromStart, atom.FromFailedStep} {
 		t.Run(from, func(t *testing.T) {
 			bubbled(t, `
@@ -40,8 +40,8 @@ steps:
 				}
 				id := r.failed("pay", `{}`)
 				tok := token(t, r.asked("/charge"))
-				if _, err := r.callBack(tok, `{"early":true}`); !errors.Is(err, atom.ErrEnded) {
-					t.Fatalf("nobody has mended it yet: %v", err)
+				if _, err := r.callBack(tok, `{"early":true}`); !errors.Is(err, store.ErrEnded) {
+					t.Fatalf("nobody has mended it yet: got %v, want error store.ErrEnded", err)
 				}
 				for range 2 { // it fails again, and is resubmitted again
 					made, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{From: from})
@@ -51,31 +51,89 @@ steps:
 					id = made
 					if down {
 						if v := r.ended(id); v.Status != "failed" {
-							t.Fatalf("%+v", v)
+							t.Fatalf("got %+v, want status failed", v)
 						}
 					}
 					down = false
 				}
 				if v := r.waits(id); v.Status != "waiting" {
-					t.Fatalf("%+v", v)
+					t.Fatalf("got %+v, want status waiting", v)
 				}
 				if repeated, err := r.callBack(tok, `{"paid":1}`); err != nil || repeated {
-					t.Fatal(repeated, err)
+					t.Fatalf("got %v, %v, want no error and not repeated", repeated, err)
 				}
 				if v := r.ended(id); v.Status != "completed" || r.asked("/done") != `{"paid":1}` {
-					t.Fatalf("%+v %s", v, r.asked("/done"))
+					t.Fatalf("got %+v, %s, want status completed with the payload", v, r.asked("/done"))
 				}
 				if repeated, err := r.callBack(tok, `{"paid":2}`); err != nil || !repeated {
-					t.Error(repeated, err)
+					t.Errorf("got %v, %v, want no error and repeated", repeated, err)
 				}
 			})
 		})
 	}
 }
 
-// A changed message is another effect: who was asked about the first one does
-// not decide about the second.
-func TestACallbackDoesNotFollowAChangedMessage(t *testing.T) {
+// Waits of the failed execution do not count for the one that runs it again: a
+// signal that arrives before its wait ends it.
+func TestEarlyCallbackAfterResubmission(t *testing.T) {
+	bubbled(t, `
+process: pay
+listen: { path: /pay, input: json, auth: none }
+steps:
+  - call: sys.post
+    with: { path: /charge }
+    body: ${callback("paid")}
+  - wait: paid
+    timeout: 1h
+  - call: sys.post
+    with: { path: /note }
+  - call: sys.post
+    with: { path: /ship }
+    body: ${callback("shipped")}
+  - wait: shipped
+    timeout: 1h
+  - call: sys.post
+    with: { path: /done }
+    body: ${doc}
+`, func(t *testing.T, r *rig) {
+		down := true
+		r.sys.answers["post /note"] = func(int) (*document.Document, error) {
+			if down {
+				return nil, refused()
+			}
+			return document.FromJSON([]byte(`{}`)), nil
+		}
+		r.sys.answers["post /ship"] = func(int) (*document.Document, error) { // it answers before it responds
+			if _, err := r.callBack(token(t, r.asked("/ship")), `{"shipped":1}`); err != nil {
+				t.Errorf("callback: %v", err)
+			}
+			return document.FromJSON([]byte(`{}`)), nil
+		}
+		id := r.accept("pay", `{}`).Execution
+		if v := r.waits(id); v.Status != "waiting" {
+			t.Fatalf("got %+v, want status waiting", v)
+		}
+		if _, err := r.callBack(token(t, r.asked("/charge")), `{"paid":1}`); err != nil {
+			t.Fatal(err)
+		}
+		if v := r.ended(id); v.Status != "failed" {
+			t.Fatalf("got %+v, want status failed", v)
+		}
+		down = false
+		again, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{From: atom.FromFailedStep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if v := r.ended(again); v.Status != "completed" || r.asked("/done") != `{"shipped":1}` || time.Since(start) > time.Minute {
+			t.Fatalf("got %+v with %s after %v, want it completed with the payload at once", v, r.asked("/done"), time.Since(start))
+		}
+	})
+}
+
+// A changed message has other effects: an answer to the first one does not end
+// the wait of the second.
+func TestCallbackDoesNotFollowChangedMessage(t *testing.T) {
 	bubbled(t, `
 process: pay
 listen: { path: /pay, input: json, auth: none }
@@ -96,15 +154,15 @@ steps:
 			t.Fatal(err)
 		}
 		r.waits(made)
-		if _, err := r.callBack(tok, `{}`); !errors.Is(err, atom.ErrEnded) {
-			t.Fatal(err)
+		if _, err := r.callBack(tok, `{}`); !errors.Is(err, store.ErrEnded) {
+			t.Fatalf("got %v, want ErrEnded", err)
 		}
 	})
 }
 
-// What was read of the state is out of date for ever: going on with it would
-// fail for ever.
-func TestAConflictBeginsAtTheStart(t *testing.T) {
+// A state in the journal stays out of date, so a resubmission from the failed
+// step would always fail.
+func TestStateConflictResubmitsFromStart(t *testing.T) {
 	yaml := `
 process: counts
 listen: { path: /counts, input: json, auth: none }
@@ -124,18 +182,18 @@ steps:
 		id := r.accept("counts", `{"i":1}`).Execution
 		time.Sleep(100 * time.Millisecond)
 		if v := r.ended(r.accept("counts", `{"i":2}`).Execution); v.Status != "completed" {
-			t.Fatalf("%+v %+v", v, v.Error)
+			t.Fatalf("got %+v %+v, want status completed", v, v.Error)
 		}
 		v := r.ended(id)
 		if v.Status != "failed" || v.Error.Code != atom.CodeConflict {
-			t.Fatalf("%+v %+v", v, v.Error)
+			t.Fatalf("got %+v %+v, want status failed and code conflict", v, v.Error)
 		}
-		var unfit *atom.UnfitError
+		var unfit *atom.ResubmissionError
 		if _, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{From: atom.FromFailedStep}); !errors.As(err, &unfit) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want a ResubmissionError", err)
 		}
 		if v := r.resubmit(id, atom.Resubmission{}); v.Status != "completed" {
-			t.Fatalf("%+v %+v", v, v.Error)
+			t.Fatalf("got %+v %+v, want status completed", v, v.Error)
 		}
 	})
 }

@@ -2,31 +2,38 @@ package atom_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/steps"
+	"valence/atom/store"
+	"valence/atom/store/storetest"
 	"valence/connectors"
+	"valence/internal/access"
 	"valence/internal/document"
 	"valence/internal/fault"
 	"valence/internal/spec"
 	"valence/processes"
-
-	"valence/atom/steps"
+	"valence/processes/loader"
 )
 
-// system is the other side of the connector "fake": it answers by operation
-// and path, and remembers what it was asked.
+// system is the other side of the connector "fake". It answers by operation and
+// path, and records its calls.
 type system struct {
+	wall    func() time.Time // clock of the machine; nil: the real one
+	log     *slog.Logger     // of the atom; nil: none
+	kept    int64            // limit of stored failures; 0: none
 	mu      sync.Mutex
 	calls   []seen
 	answers map[string]func(n int) (*document.Document, error) // by operation and path; n counts from 1
 	counts  map[string]int
 	block   chan struct{} // not nil: calls wait until it is closed
-	entered chan string   // not nil: told of each call
+	blocked chan struct{} // block, after it was unset
+	entered chan string   // not nil: receives each call
 }
 
 type seen struct{ op, path, body, key, correlation string }
@@ -40,26 +47,34 @@ type with struct{ Path string }
 func (s *system) connector() *connectors.Connector {
 	fields := []spec.Field{spec.Path("path", func(w *with) *string { return &w.Path }, "Where to.")}
 	op := func(name string, sends, safe bool) connectors.Operation {
-		return connectors.Operation{Name: name, With: fields, NewWith: func() any { return &with{} }, SendsBody: sends, Safe: safe}
+		return connectors.Define(connectors.Operation{Name: name, With: fields, SendsBody: sends, Safe: safe},
+			func(ctx context.Context, s caller, w *with, c *connectors.Call) (*connectors.Result, error) {
+				return s.call(ctx, name, w.Path, c)
+			})
 	}
 	return &connectors.Connector{
 		Name: "fake", NewSettings: func() any { return &struct{}{} },
 		Operations: []connectors.Operation{op("get", false, true), op("post", true, false)},
-		Open:       func(any) (connectors.Connection, error) { return s, nil },
+		Open:       func(any, *access.Policy) (connectors.Connection, error) { return s, nil },
 	}
 }
 
 func (s *system) Close() error { return nil }
 
-func (s *system) Call(ctx context.Context, c *connectors.Call) (*connectors.Result, error) {
-	path := c.With.(*with).Path
+// caller is implemented by system and by the fakes that embed it.
+type caller interface {
+	connectors.Connection
+	call(ctx context.Context, op, path string, c *connectors.Call) (*connectors.Result, error)
+}
+
+func (s *system) call(ctx context.Context, op, path string, c *connectors.Call) (*connectors.Result, error) {
 	body := ""
 	if c.Body != nil {
 		body = string(c.Body.Body())
 	}
 	s.mu.Lock()
-	where := c.Operation + " " + path
-	s.calls = append(s.calls, seen{c.Operation, path, body, c.IdempotencyKey, c.CorrelationID})
+	where := op + " " + path
+	s.calls = append(s.calls, seen{op, path, body, c.IdempotencyKey, c.CorrelationID})
 	s.counts[where]++
 	n, answer := s.counts[where], s.answers[where]
 	block, entered := s.block, s.entered
@@ -114,14 +129,14 @@ func failing(times int, f func() *fault.Failure, then string) func(int) (*docume
 func down() *fault.Failure { return connectors.Retry(fault.CodeConnect, "connection refused", 0, nil) }
 
 func refused() *fault.Failure {
-	return &fault.Failure{Code: fault.CodeStatus, Origin: fault.FromConnector, Status: 422, Message: "422", Body: []byte(`{"why":"bad"}`)}
+	return &fault.Failure{Code: fault.CodeStatus, Source: fault.FromConnector, Status: 422, Message: "422", Body: []byte(`{"why":"bad"}`)}
 }
 
 // rig is an atom on a store with a project deployed.
 type rig struct {
 	t     *testing.T
 	atom  *atom.Atom
-	store atom.Store
+	store store.Store
 	sys   *system
 	stop  func()
 }
@@ -129,35 +144,35 @@ type rig struct {
 const connection = "---\nconnection: sys\nconnector: fake\n"
 
 // start deploys a project and runs it on a store; a nil store is a new one in memory.
-func start(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
+func start(t *testing.T, sys *system, store store.Store, yaml string) *rig {
 	t.Helper()
 	return startAll(t, sys, store, yaml+connection)
 }
 
 // startAll is start for a project that declares its connections.
-func startAll(t *testing.T, sys *system, store atom.Store, yaml string) *rig {
+func startAll(t *testing.T, sys *system, store store.Store, yaml string) *rig {
 	t.Helper()
 	return startConnector(t, sys, sys.connector(), store, yaml)
 }
 
-// startWith is start with another connector by the name of fake.
-func startWith(t *testing.T, sys *system, c *connectors.Connector, store atom.Store, yaml string) *rig {
+// startWith is start with another connector named fake.
+func startWith(t *testing.T, sys *system, c *connectors.Connector, store store.Store, yaml string) *rig {
 	t.Helper()
 	return startConnector(t, sys, c, store, yaml+connection)
 }
 
-func startConnector(t *testing.T, sys *system, c *connectors.Connector, store atom.Store, yaml string, prepare ...func(*atom.Atom)) *rig {
+func startConnector(t *testing.T, sys *system, c *connectors.Connector, store store.Store, yaml string, prepare ...func(*atom.Atom)) *rig {
 	t.Helper()
 	if store == nil {
-		store = atomtest.NewStore()
+		store = storetest.NewStore()
 	}
 	registry := connectors.Registry{"fake": c}
 	files := []processes.File{{Name: "p.yaml", Content: []byte(yaml)}}
-	project, problems := processes.Load(files, &processes.Catalog{Steps: steps.Kinds(), Connectors: registry})
+	project, problems := loader.Load(files, &processes.Catalog{Steps: steps.Kinds(), Connectors: registry})
 	if problems.HasErrors() {
 		t.Fatal(problems)
 	}
-	a := atom.New(atom.Options{Store: store, Connectors: registry, Key: make([]byte, 32), Grace: time.Second})
+	a := atom.New(atom.Options{Store: store, Connectors: registry, Key: make([]byte, 32), Grace: time.Second, Wall: sys.wall, Log: sys.log, KeptFailures: sys.kept})
 	for _, f := range prepare {
 		f(a)
 	}
@@ -198,16 +213,16 @@ func startConnector(t *testing.T, sys *system, c *connectors.Connector, store at
 	return r
 }
 
-func arrival(body string) *atom.Arrival {
-	return &atom.Arrival{Doc: document.FromJSON([]byte(body)), Received: time.Now().UTC().Truncate(time.Millisecond), CorrelationID: "c-1",
+func arrival(body string) *atom.Message {
+	return &atom.Message{Doc: document.FromJSON([]byte(body)), Received: time.Now().UTC().Truncate(time.Millisecond), CorrelationID: "c-1",
 		Request: &atom.Request{Method: "POST", Path: "/x", Header: http.Header{"X-Event-Id": {"e-1"}}}}
 }
 
-func (r *rig) process(name string) *atom.Deployed {
+func (r *rig) process(name string) *atom.DeployedProcess {
 	r.t.Helper()
 	d, ok := r.atom.Process(name)
 	if !ok {
-		r.t.Fatalf("no process %s", name)
+		r.t.Fatalf("there is no process %s", name)
 	}
 	return d
 }
@@ -221,8 +236,8 @@ func (r *rig) accept(name, body string) *atom.Acknowledgement {
 	return ack
 }
 
-// ended waits until an execution has ended and gives it.
-func (r *rig) ended(id string) *atom.View {
+// ended waits until an execution has ended and returns it.
+func (r *rig) ended(id string) *atom.ExecutionView {
 	r.t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		v, err := r.atom.Show(context.Background(), id)

@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/store"
+	"valence/atom/store/storetest"
 	"valence/internal/document"
 )
 
@@ -42,56 +43,56 @@ func TestOneKeyRunsInOrderThroughRetries(t *testing.T) {
 		}
 	}
 	if want := "post /a/0 post /a/1 post /a/2 post /a/3 post /a/4 post /a/5"; strings.Join(got, " ") != want {
-		t.Errorf("order: %v", got)
+		t.Errorf("got order %v, want %s", got, want)
 	}
 }
 
-func TestAFailedExecutionBlocksItsKeyAlone(t *testing.T) {
+func TestFailedExecutionBlocksOnlyItsKey(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /a/0"] = failing(99, refused, `{}`)
-	store := atomtest.NewStore()
-	r := start(t, sys, store, sequenced)
+	kept := storetest.NewStore()
+	r := start(t, sys, kept, sequenced)
 	first, second := r.accept("seq", `{"key":"a","n":0}`), r.accept("seq", `{"key":"a","n":1}`)
 	third := r.accept("seq", `{"key":"a","n":2}`)
 	if v := r.ended(r.accept("seq", `{"key":"b","n":1}`).Execution); v.Status != "completed" {
-		t.Errorf("another key: %+v", v)
+		t.Errorf("another key: got %+v, want status completed", v)
 	}
 	if v := r.ended(first.Execution); v.Status != "failed" {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want status failed", v)
 	}
 	ctx := context.Background()
 	keys, next, err := r.atom.BlockedKeys(ctx, "", 10)
 	if err != nil || next != "" || len(keys) != 1 {
-		t.Fatal(keys, next, err)
+		t.Fatalf("got %v, %v, %v, want no error, no next and 1 keys", keys, next, err)
 	}
 	if k := keys[0]; k.Process != "seq" || k.Key != "a" || k.Execution != first.Execution || k.Waiting != 2 || k.Error == nil {
-		t.Errorf("%+v", k)
+		t.Errorf("got %+v, want process seq, key a, execution that of first, waiting 2 and an error", k)
 	}
-	held, _, err := r.atom.List(ctx, atom.Filter{Statuses: []string{"held"}}, "", 10)
+	held, _, err := r.atom.List(ctx, store.Filter{Statuses: []string{"held"}}, "", 10)
 	if err != nil || len(held) != 2 || held[0].Execution != third.Execution || held[1].BlockedBy != first.Execution {
-		t.Errorf("held: %+v %v", held, err)
+		t.Errorf("held: got %+v %v, want no error, 2 held, execution that of third and blocked by that of first", held, err)
 	}
-	// A restart does not let it go on.
+	// A restart does not release it.
 	r.stop()
-	r = start(t, sys, store, sequenced)
+	r = start(t, sys, kept, sequenced)
 	if v, err := r.atom.Show(ctx, second.Execution); err != nil || v.Status != "held" || v.Ahead != 1 {
-		t.Errorf("%+v %v", v, err)
+		t.Errorf("got %+v %v, want no error, status held and ahead 1", v, err)
 	}
-	if _, err := r.atom.SkipKey(ctx, "seq", "b"); !errors.Is(err, atom.ErrUnknown) {
-		t.Error(err)
+	if _, err := r.atom.SkipKey(ctx, "seq", "b"); !errors.Is(err, store.ErrUnknown) {
+		t.Errorf("got %v, want ErrUnknown", err)
 	}
 	if id, err := r.atom.SkipKey(ctx, "seq", "a"); err != nil || id != first.Execution {
-		t.Error(id, err)
+		t.Errorf("got %v, %v, want no error and id that of first", id, err)
 	}
 	if v := r.ended(third.Execution); v.Status != "completed" {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want status completed", v)
 	}
 	if p := sys.paths(); p[len(p)-1] != "post /a/2" {
-		t.Error(p)
+		t.Errorf("got calls %v, want post /a/2 as the last", p)
 	}
 }
 
-func TestKeysAreSharedByScopeAndHandoffsKeepOrder(t *testing.T) {
+func TestScopeSharesKeysAndHandoffsKeepOrder(t *testing.T) {
 	sys := newSystem()
 	r := start(t, sys, nil, `
 process: one
@@ -123,21 +124,21 @@ steps:
 	r.accept("one", `{"key":"k","n":0}`)
 	<-sys.entered
 	r.ended(r.accept("fan", `{"key":"k","n":1}`).Execution)
-	last, err := r.atom.Execute(context.Background(), "two", nil, document.FromJSON([]byte(`{"key":"k","n":2}`)))
+	last, err := r.atom.Execute(context.Background(), "two", atom.Input{Document: document.FromJSON([]byte(`{"key":"k","n":2}`))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := len(sys.seen()); n != 1 {
-		t.Fatalf("%d calls while the first of the key runs", n)
+		t.Fatalf("%d calls while the first of the key runs, want 1", n)
 	}
 	close(sys.block)
 	r.ended(last.Execution)
 	if got := strings.Join(sys.paths(), " "); got != "post /one/0 post /two/1 post /one/1 post /two/1 post /two/2" {
-		t.Error(got)
+		t.Errorf("got %v, want post /one/0 post /two/1 post /one/1 post /two/1 post /two/2", got)
 	}
 }
 
-func TestAKeyTakesAsManyAsItsLimit(t *testing.T) {
+func TestLaneLimit(t *testing.T) {
 	sys := newSystem()
 	sys.block, sys.entered = make(chan struct{}), make(chan string, 10)
 	r := start(t, sys, nil, strings.Replace(sequenced, `"${doc.key}" }`, `"${doc.key}", limit: 1 }`, 1))
@@ -145,8 +146,8 @@ func TestAKeyTakesAsManyAsItsLimit(t *testing.T) {
 	<-sys.entered
 	last := r.accept("seq", `{"key":"a","n":1}`)
 	_, err := r.atom.Accept(context.Background(), r.process("seq"), arrival(`{"key":"a","n":2}`))
-	if !errors.Is(err, atom.ErrLaneFull) || !atom.IsUnavailable(err) {
-		t.Error(err)
+	if !errors.Is(err, store.ErrLaneFull) || !atom.IsUnavailable(err) {
+		t.Errorf("got %v, want ErrLaneFull, which means unavailable", err)
 	}
 	if _, err := r.atom.Accept(context.Background(), r.process("seq"), arrival(`{"n":2}`)); err == nil {
 		t.Error("a message without a key was accepted")
@@ -155,7 +156,7 @@ func TestAKeyTakesAsManyAsItsLimit(t *testing.T) {
 	r.ended(last.Execution)
 }
 
-func TestAResubmissionKeepsItsPlace(t *testing.T) {
+func TestResubmissionKeepsLanePosition(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /a/0"] = failing(1, refused, `{}`)
 	sys.answers["post /a/1"] = failing(1, refused, `{}`)
@@ -168,20 +169,20 @@ func TestAResubmissionKeepsItsPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.ended(second.Execution)
-	// Edited to another key, it leaves this one.
+	// With another key, it leaves this lane.
 	if _, err := r.atom.Resubmit(ctx, second.Execution, atom.Resubmission{Document: document.FromJSON([]byte(`{"key":"z","n":1}`))}); err != nil {
 		t.Fatal(err)
 	}
 	r.ended(third.Execution)
 	if got := strings.Join(sys.paths()[:3], " "); got != "post /a/0 post /a/0 post /a/1" {
-		t.Error(got)
+		t.Errorf("got %v, want post /a/0 post /a/0 post /a/1", got)
 	}
 	if keys, _, err := r.atom.BlockedKeys(ctx, "", 10); err != nil || len(keys) != 0 {
-		t.Error(keys, err)
+		t.Errorf("got %v, %v, want no error and 0 keys", keys, err)
 	}
 }
 
-func TestWaitingForTheOwnKeyFailsAtOnce(t *testing.T) {
+func TestWaitForOwnKeyFailsAtOnce(t *testing.T) {
 	r := start(t, newSystem(), nil, `
 process: asks
 listen: { path: /asks, input: json, auth: none }
@@ -202,6 +203,6 @@ steps:
 `)
 	v := r.ended(r.accept("asks", `{"k":"a"}`).Execution)
 	if v.Status != "failed" || v.Error.Code != "own_key" {
-		t.Errorf("%+v %+v", v, v.Error)
+		t.Errorf("got %+v %+v, want status failed and code own_key", v, v.Error)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"testing"
 
-	"valence/atom"
+	"valence/atom/store"
 )
 
 // A text that is an execution's id finds that one, live or ended.
@@ -17,16 +17,16 @@ func TestListFindsIDs(t *testing.T) {
 	r.ended(ids[1])
 	for _, c := range []struct {
 		name   string
-		filter atom.Filter
+		filter store.Filter
 		want   int
 	}{
-		{"its id", atom.Filter{Text: ids[1]}, 1},
-		{"its id, and another process", atom.Filter{Text: ids[1], Process: "none"}, 0},
-		{"half an id", atom.Filter{Text: ids[1][:13]}, 0},
+		{"its id", store.Filter{Text: ids[1]}, 1},
+		{"its id, and another process", store.Filter{Text: ids[1], Process: "none"}, 0},
+		{"half an id", store.Filter{Text: ids[1][:13]}, 0},
 	} {
 		found, next, err := r.atom.List(context.Background(), c.filter, "", 10)
 		if err != nil || next != "" || len(found) != c.want || c.want == 1 && found[0].Execution != ids[1] {
-			t.Errorf("%s: %d found, next %q, %v", c.name, len(found), next, err)
+			t.Errorf("%s: got %d executions, next %q, %v, want %d", c.name, len(found), next, err, c.want)
 		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/store"
+	"valence/atom/store/storetest"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -26,11 +27,11 @@ func (r *rig) count(call string) int {
 	return n
 }
 
-// tick lets the atom's goroutines go on.
+// tick lets the atom's goroutines run.
 func (r *rig) tick() { <-time.After(time.Millisecond) }
 
 // steps runs a list of steps as a request/reply process that replies with the
-// final document, and gives what it answered.
+// final document, and returns the reply.
 func runSteps(t *testing.T, sys *system, list, input string) (string, error) {
 	t.Helper()
 	if sys == nil {
@@ -61,6 +62,15 @@ func TestSteps(t *testing.T) {
 		{"if then", "  - if: ${doc.n > 1}\n    then:\n      - map: { big: true }\n    else:\n      - map: { big: false }\n", `{"n":2}`, `{"big":true}`},
 		{"if without else", "  - if: ${doc.n > 1}\n    then:\n      - map: { big: true }\n", `{"n":1}`, `{"n":1}`},
 		{"switch", "  - switch: ${doc.c}\n    cases:\n      PT: [{ map: { at: home } }]\n      \"7\": [{ map: { at: seven } }]\n    default:\n      - map: { at: abroad }\n", `{"c":7}`, `{"at":"seven"}`},
+		{"switch on 1", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":1}`, `{"is":"one"}`},
+		{"switch on '1'", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":"1"}`, `{"is":"one"}`},
+		{"switch on 1.0", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":1.0}`, `{"is":"one"}`},
+		{"switch on 20.00", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":20.00}`, `{"is":"twenty"}`},
+		{"switch on 2e1", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":2e1}`, `{"is":"twenty"}`},
+		{"switch on 1.5", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":1.5}`, `{"is":"other"}`},
+		{"switch on null", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":null}`, `{"is":"other"}`},
+		{"switch on '1.0'", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":"1.0"}`, `{"is":"other"}`},
+		{"switch on true", "  - switch: ${doc.v}\n    cases:\n      \"1\": [{ map: { is: one } }]\n      \"20\": [{ map: { is: twenty } }]\n      \"true\": [{ map: { is: \"yes\" } }]\n    default: [{ map: { is: other } }]\n", `{"v":true}`, `{"is":"yes"}`},
 		{"branch", "  - branch:\n      one:\n        - map: { x: \"${doc.n}\" }\n      two:\n        - set: { y: 1 }\n", `{"n":1}`, `{"one":{"x":1},"two":{"n":1}}`},
 		{"for_each leaves the document", "  - for_each: ${doc.l}\n    steps:\n      - map: { v: \"${item}\" }\n", `{"l":[1]}`, `{"l":[1]}`},
 		{"for_each collects in order", "  - for_each: ${doc.l}\n    as: e\n    parallel: 3\n    collect: true\n    steps:\n      - if: ${e == 2}\n        then:\n          - stop: two\n      - map: { v: \"${e}\", i: \"${index}\", d: \"${doc}\" }\n", `{"l":[1,2,3]}`, `[{"v":1,"i":0,"d":1},{"v":3,"i":2,"d":3}]`},
@@ -85,7 +95,7 @@ func TestSteps(t *testing.T) {
 			}
 			if c.want == "" {
 				if !strings.Contains(got, `"a":"x<y"`) || !strings.Contains(got, `x&lt;y`) {
-					t.Errorf("got %s", got)
+					t.Errorf("got %s, want the escaped and the unescaped text", got)
 				}
 			} else if got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
@@ -103,7 +113,7 @@ func TestStepsThatFail(t *testing.T) {
 		{"second failure keeps the first", "  - try:\n      - throw: first\n        when: ${doc.x == nil}\n    catch:\n      - throw: second\n        code: two\n", `{}`, "two", "second"},
 		{"elements", "  - for_each: ${doc}\n    on_error: continue\n    steps:\n      - throw: \"no ${item}\"\n", `[1,2]`, fault.CodeThrown, "2 of 2 elements failed"},
 		{"branch", "  - branch:\n      a:\n        - throw: a failed\n      b:\n        - log: b\n", `{}`, fault.CodeThrown, "a failed"},
-		{"codes that do not match", "  - try:\n      - throw: x\n        code: mine\n    catch:\n      codes: [other, 5xx]\n      steps:\n        - log: never\n", `{}`, "mine", "x"},
+		{"codes that do not match", "  - try:\n      - throw: x\n        code: mine\n    catch:\n      codes: [timeout, 5xx]\n      steps:\n        - log: never\n", `{}`, "mine", "x"},
 		{"convert", "  - convert: { from: xml, to: json }\n", `"<a><b></a>"`, fault.CodeConvert, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -113,7 +123,7 @@ func TestStepsThatFail(t *testing.T) {
 				t.Fatalf("got %v, want code %s with %q", err, c.code, c.message)
 			}
 			if f.Step == "" || f.Pos.Line == 0 {
-				t.Errorf("the failure does not know where it is: %+v", f)
+				t.Errorf("got failure %+v, want its step and position", f)
 			}
 		})
 	}
@@ -138,12 +148,12 @@ steps:
 			t.Fatal(err)
 		}
 		if reply.Status != want || want == 409 && (len(reply.Headers) != 1 || reply.Headers[0].Value != "bad") {
-			t.Errorf("%s: %+v", body, reply)
+			t.Errorf("%s: got %+v, want status %d", body, reply, want)
 		}
 	}
 }
 
-func TestStepsBehindAReplyRunDurably(t *testing.T) {
+func TestStepsAfterReplyRunDurably(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /late"] = failing(1, down, `{}`)
 	r := start(t, sys, nil, `
@@ -165,18 +175,18 @@ steps:
 		t.Fatal(err)
 	}
 	if reply.Status != 202 {
-		t.Errorf("%+v", reply)
+		t.Errorf("got %+v, want status 202", reply)
 	}
 	v := r.ended(reply.Execution)
 	if v.Status != "completed" || r.count("get /first") != 1 || r.count("post /late") != 2 {
-		t.Errorf("%+v %v", v, sys.paths())
+		t.Errorf("got %+v, calls %v, want status completed, /first once and /late twice", v, sys.paths())
 	}
 	if late := sys.seen()[1].body; late != string(reply.Doc.Body()) {
-		t.Errorf("the caller was told %s, the rest ran with %s", reply.Doc.Body(), late)
+		t.Errorf("got reply %s and later call %s, want equal documents", reply.Doc.Body(), late)
 	}
 }
 
-func TestARepeatedEarlyReplyRunsNothingTwice(t *testing.T) {
+func TestRepeatedEarlyReplyRunsNothingTwice(t *testing.T) {
 	sys := newSystem()
 	r := start(t, sys, nil, `
 process: early
@@ -201,11 +211,11 @@ steps:
 		}
 	}
 	if replies[0] != replies[1] || r.count("post /late") != 1 {
-		t.Errorf("replies %q, calls %v", replies, sys.paths())
+		t.Errorf("got replies %q, calls %v, want equal replies and one late call", replies, sys.paths())
 	}
 }
 
-func TestARepeatedRequestGetsTheStoredReply(t *testing.T) {
+func TestRepeatedRequestReceivesStoredReply(t *testing.T) {
 	sys := newSystem()
 	sys.answers["get /x"] = func(n int) (*document.Document, error) {
 		if n == 1 {
@@ -230,11 +240,11 @@ steps:
 		return string(reply.Doc.Body()), nil
 	}
 	if _, err := ask(); fault.AsFailure(err).Status != 422 {
-		t.Fatalf("the first attempt: %v", err)
+		t.Fatalf("the first attempt: got %v, want status 422", err)
 	}
 	for range 2 {
 		if got, err := ask(); err != nil || got != `{"n":2}` {
-			t.Errorf("%s %v", got, err)
+			t.Errorf("got %s, %v, want {\"n\":2}", got, err)
 		}
 	}
 	sys.block, sys.entered = make(chan struct{}), make(chan string, 1)
@@ -247,7 +257,7 @@ steps:
 	<-sys.entered
 	_, err := r.atom.Request(context.Background(), r.process("p"), arrival(`{"id":2}`))
 	if f := fault.AsFailure(err); f == nil || f.Code != "in_progress" {
-		t.Errorf("while it runs: %v", err)
+		t.Errorf("while it runs: got %v, want a failure with code in_progress", err)
 	}
 	close(sys.block)
 	if err := <-first; err != nil {
@@ -255,7 +265,7 @@ steps:
 	}
 }
 
-func TestADeadlineIsNeverCaught(t *testing.T) {
+func TestDeadlineIsNotCaught(t *testing.T) {
 	sys := newSystem()
 	sys.block = make(chan struct{})
 	defer close(sys.block)
@@ -274,20 +284,20 @@ steps:
 	defer cancel()
 	_, err := r.atom.Request(ctx, r.process("p"), arrival(`{}`))
 	if f := fault.AsFailure(err); f == nil || f.Code != fault.CodeDeadline {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want a failure with code deadline", err)
 	}
 }
 
-func TestARequestThatCouldNotBeKeptIsNoFailureToMend(t *testing.T) {
-	store := atomtest.NewStore()
-	r := start(t, newSystem(), store, "process: p\nlisten: { path: /p, output: json, auth: none }\nsteps:\n  - reply: { ok: true }\n  - call: sys.post\n    with: { path: /x }\n")
-	store.Fail(errors.New("the disk is gone"))
+func TestUnavailableStoreIsNotARecordedFailure(t *testing.T) {
+	kept := storetest.NewStore()
+	r := start(t, newSystem(), kept, "process: p\nlisten: { path: /p, output: json, auth: none }\nsteps:\n  - reply: { ok: true }\n  - call: sys.post\n    with: { path: /x }\n")
+	kept.Fail(errors.New("the disk is gone"))
 	_, err := r.atom.Request(context.Background(), r.process("p"), arrival(`{}`))
 	if !atom.IsUnavailable(err) {
-		t.Fatalf("%v", err)
+		t.Fatalf("got %v, want an unavailable error", err)
 	}
-	store.Fail(nil)
-	if list, _, err := r.atom.Failed(context.Background(), atom.Filter{}, "", 10); err != nil || len(list) != 0 {
-		t.Fatalf("kept as failed: %v, %v", list, err)
+	kept.Fail(nil)
+	if list, _, err := r.atom.Failed(context.Background(), store.Filter{}, "", 10); err != nil || len(list) != 0 {
+		t.Fatalf("kept as failed: got %v, %v, want no error and no failures", list, err)
 	}
 }

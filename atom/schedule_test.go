@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/store"
+	"valence/atom/store/storetest"
 )
 
-// scheduled is a process that calls with the time it was due at. In a bubble
-// the clock begins at 2000-01-01 00:00 UTC.
+// scheduled is a process that calls with its due time. In a synctest bubble the
+// clock starts at 2000-01-01 00:00 UTC.
 func scheduled(settings string) string {
 	return "\nprocess: nightly\nschedule: { " + settings + " }\nsteps:\n  - call: sys.get\n    with: { path: \"/${props.scheduled_at}\" }\n    retry: { max_attempts: 1, backoff: 1s }\n    timeout: 20h\n"
 }
@@ -40,20 +41,19 @@ func TestScheduleRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, newSystem(), nil, scheduled(`cron: "0 3 * * *", timezone: Europe/Berlin`))
 		synctest.Wait()
-		if s := r.atom.Timing(r.process("nightly")); !s.NextDue.Equal(time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC)) || s.LastRun != "" {
-			t.Errorf("%+v", s)
+		if s := r.atom.ScheduleStatus(r.process("nightly")); !s.NextDue.Equal(time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC)) || s.LastRun != "" {
+			t.Errorf("got status %+v, want the next run at 02:00 and no last run", s)
 		}
 		<-time.After(26*time.Hour + time.Minute)
 		r.ran("2000-01-01T03%3A00%3A00%2B01%3A00 2000-01-02T03%3A00%3A00%2B01%3A00")
-		if s := r.atom.Timing(r.process("nightly")); s.LastRun == "" || s.LastDue.UTC().Hour() != 2 || s.NextDue.Day() != 3 {
-			t.Errorf("%+v", s)
+		if s := r.atom.ScheduleStatus(r.process("nightly")); s.LastRun == "" || s.LastDue.UTC().Hour() != 2 || s.NextDue.Day() != 3 {
+			t.Errorf("got status %+v, want the last run at 02:00 and the next on day 3", s)
 		}
 		r.stop()
 	})
 }
 
-// A restart and a stop in between run nothing twice, and what was missed is
-// made up for as the policy says.
+// Restarts run nothing twice, and missed runs are handled by the misfire policy.
 func TestScheduleMisfire(t *testing.T) {
 	for policy, want := range map[string]string{
 		"skip": "",
@@ -61,11 +61,11 @@ func TestScheduleMisfire(t *testing.T) {
 		"all":  "03 04 05 06 07",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			sys, store := newSystem(), atomtest.NewStore()
+			sys, kept := newSystem(), storetest.NewStore()
 			yaml := scheduled(`cron: "@hourly", misfire: ` + policy)
-			start(t, sys, store, yaml).run(2*time.Hour + time.Minute)
+			start(t, sys, kept, yaml).run(2*time.Hour + time.Minute)
 			<-time.After(5*time.Hour + 20*time.Minute) // 07:21
-			r := start(t, sys, store, yaml)
+			r := start(t, sys, kept, yaml)
 			hours := func(want string) {
 				t.Helper()
 				synctest.Wait()
@@ -80,7 +80,7 @@ func TestScheduleMisfire(t *testing.T) {
 			hours("01 02 " + want)
 			r.run(time.Hour)
 			hours("01 02 " + want + " 08")
-			start(t, sys, store, yaml).run(time.Minute)
+			start(t, sys, kept, yaml).run(time.Minute)
 			hours("01 02 " + want + " 08")
 		})
 	}
@@ -115,8 +115,8 @@ func TestScheduleOverlap(t *testing.T) {
 				}
 			}
 			tell(4*time.Minute + 30*time.Second)
-			if s := r.atom.Timing(r.process("nightly")); s.Waiting != (overlap == "queue") {
-				t.Errorf("%s: %+v", overlap, s)
+			if s := r.atom.ScheduleStatus(r.process("nightly")); s.Waiting != (overlap == "queue") {
+				t.Errorf("overlap %s: got status %+v, want waiting only for queue", overlap, s)
 			}
 			sys.mu.Lock()
 			close(sys.block)
@@ -133,8 +133,8 @@ func TestScheduleOverlap(t *testing.T) {
 
 func TestSchedulePausedAndRedeployed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := atomtest.NewStore()
-		r := start(t, newSystem(), store, scheduled(`cron: "30 * * * *"`))
+		kept := storetest.NewStore()
+		r := start(t, newSystem(), kept, scheduled(`cron: "30 * * * *"`))
 		if err := r.atom.Pause(context.Background(), "nightly"); err != nil {
 			t.Fatal(err)
 		}
@@ -146,18 +146,18 @@ func TestSchedulePausedAndRedeployed(t *testing.T) {
 		r.ran("") // a pause is meant: nothing is made up for
 		<-time.After(time.Hour)
 		if got := len(r.sys.seen()); got != 1 {
-			t.Errorf("%d runs after the pause", got)
+			t.Errorf("%d runs after the pause, want 1", got)
 		}
 		r.stop()
 		<-time.After(24 * time.Hour)
-		r = start(t, newSystem(), store, scheduled(`cron: "45 * * * *"`)) // another time: it has missed nothing
+		r = start(t, newSystem(), kept, scheduled(`cron: "45 * * * *"`)) // another time: it has missed nothing
 		r.ran("")
 		r.stop()
 	})
 }
 
-// A clock that is set ahead has missed what it passed over; one that is set
-// back runs nothing a second time, and goes on where it was.
+// A clock that is set ahead misses the runs it skips. One that is set back runs
+// nothing a second time.
 func TestScheduleClockIsSet(t *testing.T) {
 	for policy, want := range map[string]string{
 		"skip": "01 06 07",
@@ -198,26 +198,26 @@ func TestScheduleClockIsSet(t *testing.T) {
 	}
 }
 
-// A kill between the acceptance of a run and its mark: the mark is lost, the
-// origin is not.
-func TestScheduleLostMark(t *testing.T) {
+// A crash between the acceptance of a run and the write of its progress loses the
+// progress, but not the origin.
+func TestScheduleLostProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sys, store := newSystem(), &forgetful{Store: atomtest.NewStore()}
+		sys, kept := newSystem(), &forgetful{Store: storetest.NewStore()}
 		yaml := scheduled(`cron: "0 * * * *", misfire: all`)
-		start(t, sys, store, yaml).run(30 * time.Minute)
-		store.forget = true
-		start(t, sys, store, yaml).run(time.Hour)
-		store.forget = false
-		r := start(t, sys, store, yaml)
+		start(t, sys, kept, yaml).run(30 * time.Minute)
+		kept.forget = true
+		start(t, sys, kept, yaml).run(time.Hour)
+		kept.forget = false
+		r := start(t, sys, kept, yaml)
 		r.ran("2000-01-01T01%3A00%3A00Z")
 		r.run(time.Hour)
 		r.ran("2000-01-01T01%3A00%3A00Z 2000-01-01T02%3A00%3A00Z")
 	})
 }
 
-// forgetful loses what it is given to keep.
+// forgetful is a store that loses checkpoints.
 type forgetful struct {
-	*atomtest.Store
+	*storetest.Store
 	forget bool
 }
 
@@ -228,21 +228,21 @@ func (f *forgetful) PutContent(ctx context.Context, hash string, content []byte)
 	return f.Store.PutContent(ctx, hash, content)
 }
 
-var _ atom.Store = (*forgetful)(nil)
+var _ store.Store = (*forgetful)(nil)
 
 func TestScheduleMissedVeryOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sys, store := newSystem(), atomtest.NewStore()
+		sys, kept := newSystem(), storetest.NewStore()
 		yaml := scheduled(`cron: "* * * * *", misfire: all, overlap: allow`)
-		start(t, sys, store, yaml).run(30 * time.Second)
+		start(t, sys, kept, yaml).run(30 * time.Second)
 		<-time.After(40 * time.Hour)
-		r := start(t, sys, store, yaml)
+		r := start(t, sys, kept, yaml)
 		<-time.After(20 * time.Second)
 		synctest.Wait()
 		got := sys.paths()
 		slices.Sort(got)
 		if len(slices.Compact(got)) != 1000 || len(sys.seen()) != 1000 {
-			t.Errorf("%d runs", len(sys.seen()))
+			t.Errorf("got %d calls, want 1000 different ones", len(sys.seen()))
 		}
 		r.stop()
 	})

@@ -7,7 +7,8 @@ import (
 	"testing"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/store"
+	"valence/atom/store/storetest"
 	"valence/internal/document"
 )
 
@@ -38,7 +39,7 @@ func (r *rig) known(process string) string {
 	return text
 }
 
-func TestStateIsKeptWhenTheExecutionEndsWell(t *testing.T) {
+func TestStateIsCommittedOnSuccess(t *testing.T) {
 	r := start(t, newSystem(), nil, counting)
 	for i, c := range []struct{ body, status, state string }{
 		{`{"n":3,"fails":false}`, "completed", "1 last=3 list=[3,0.10]"},
@@ -46,22 +47,22 @@ func TestStateIsKeptWhenTheExecutionEndsWell(t *testing.T) {
 		{`{"n":5,"fails":false}`, "completed", "2 last=5 list=[5,0.10]"},
 	} {
 		if v := r.ended(r.accept("count", c.body).Execution); v.Status != c.status {
-			t.Fatalf("%d: %s %+v", i, v.Status, v.Error)
+			t.Fatalf("execution %d: got %s %+v, want %s", i, v.Status, v.Error, c.status)
 		}
 		if got := r.known("count"); got != c.state {
 			t.Errorf("%d: %s, want %s", i, got, c.state)
 		}
 	}
 	if ack := r.accept("count", `{"n":5,"fails":false}`); ack.Status != "filtered" {
-		t.Errorf("an old version is taken: %+v", ack)
+		t.Errorf("an old version is taken: got %+v, want status filtered", ack)
 	}
 	if got := strings.Join(r.sys.paths(), " "); got != "post /0/0 post /1/3 post /1/3" {
-		t.Error(got)
+		t.Errorf("got %v, want post /0/0 post /1/3 post /1/3", got)
 	}
 }
 
-// Two that read the same version: the first to end wins, the other fails and
-// changes nothing.
+// Of two executions that read the same version, the first to end wins. The other
+// fails and changes nothing.
 func TestStateConflict(t *testing.T) {
 	sys := newSystem()
 	sys.entered, sys.block = make(chan string, 10), make(chan struct{})
@@ -70,44 +71,44 @@ func TestStateConflict(t *testing.T) {
 	<-sys.entered
 	<-sys.entered
 	close(sys.block)
-	views := []*atom.View{r.ended(a.Execution), r.ended(b.Execution)}
+	views := []*atom.ExecutionView{r.ended(a.Execution), r.ended(b.Execution)}
 	won, lost := views[0], views[1]
 	if won.Status == "failed" {
 		won, lost = lost, won
 	}
 	if won.Status != "completed" || lost.Status != "failed" || lost.Error.Code != atom.CodeConflict || lost.Error.Position != "p.yaml:8:5" {
-		t.Errorf("%+v\n%+v %+v", won, lost, lost.Error)
+		t.Errorf("got %+v\n%+v %+v, want the first completed, the second failed with state_conflict at p.yaml:8:5", won, lost, lost.Error)
 	}
 	if got := r.known("count"); !strings.HasPrefix(got, "1 ") {
-		t.Error(got)
+		t.Errorf("got state %s, want version 1", got)
 	}
 }
 
-// A run again reads what the first run read.
+// A repeated run reads the same state as the first run.
 func TestStateIsReadOnce(t *testing.T) {
 	sys := newSystem()
 	sys.answers["post /0/0"] = failing(1, down, `{}`)
-	store := atomtest.NewStore()
+	kept := storetest.NewStore()
 	yaml := strings.Replace(strings.Replace(counting, "if_version: ${state.version}", "", 1), "filter:", "retry: { max_attempts: 3, backoff: 50ms }\nfilter:", 1)
 	sys.entered = make(chan string, 10)
-	r := start(t, sys, store, yaml)
+	r := start(t, sys, kept, yaml)
 	ack := r.accept("count", `{"n":1,"fails":false}`)
 	<-sys.entered
-	if err := store.Remember(context.Background(), &atom.Memory{States: []atom.StateChange{{Process: "count", Version: -1, Set: []atom.Property{{Name: "last", Value: []byte("99")}}}}}); err != nil {
+	if err := kept.UpdateState(context.Background(), &store.StateUpdate{States: []store.StateChange{{Process: "count", Version: -1, Set: []store.Property{{Name: "last", Value: []byte("99")}}}}}); err != nil {
 		t.Fatal(err)
 	}
 	if v := r.ended(ack.Execution); v.Status != "completed" {
-		t.Fatalf("%+v", v.Error)
+		t.Fatalf("got %+v, want status completed", v.Error)
 	}
 	if got := strings.Join(sys.paths(), " "); got != "post /0/0 post /0/0" {
-		t.Error(got)
+		t.Errorf("got %v, want post /0/0 post /0/0", got)
 	}
 	if got := r.known("count"); got != "2 last=1 list=[1,0.10]" {
-		t.Error(got)
+		t.Errorf("got %v, want 2 last=1 list=[1,0.10]", got)
 	}
 }
 
-// Request/reply: the state is on disk before the caller has its answer.
+// In request/reply the state is on disk before the caller has its reply.
 func TestStateOfARequest(t *testing.T) {
 	r := start(t, newSystem(), nil, `
 process: next
@@ -119,11 +120,11 @@ steps:
 	for i := 1; i < 4; i++ {
 		reply, err := r.atom.Request(context.Background(), r.process("next"), arrival(`{}`))
 		if err != nil || string(reply.Doc.Body()) != fmt.Sprint(i) {
-			t.Fatal(reply, err)
+			t.Fatalf("got %+v, %v, want the count %d", reply, err, i)
 		}
 	}
 	if got := r.known("next"); got != "3 n=3" {
-		t.Error(got)
+		t.Errorf("got %v, want 3 n=3", got)
 	}
 }
 
@@ -146,7 +147,7 @@ func TestChanges(t *testing.T) {
 		{`{"list":[{"id":1,"a":0.10},{"id":"b"}]}`, `{"adds":[{"id":1,"a":0.10},{"id":"b"}],"updates":[],"deletes":[]}`},
 		{`{"list":[{"id":1,"a":0.10},{"id":"b"}]}`, `{"adds":[],"updates":[],"deletes":[]}`},
 		{`{"list":[{"id":1,"a":0.2},{"id":3}],"fails":true}`, `{"adds":[{"id":3}],"updates":[{"id":1,"a":0.2}],"deletes":["b"]}`},
-		{`{"list":[{"id":1,"a":0.2},{"id":3}]}`, `{"adds":[{"id":3}],"updates":[{"id":1,"a":0.2}],"deletes":["b"]}`}, // what failed is found again
+		{`{"list":[{"id":1,"a":0.2},{"id":3}]}`, `{"adds":[{"id":3}],"updates":[{"id":1,"a":0.2}],"deletes":["b"]}`}, // the failed change is found again
 		{`{"list":[{"id":1,"a":0.2},{"id":3}]}`, `{"adds":[],"updates":[],"deletes":[]}`},
 	} {
 		if i == 3 { // its first attempt fails: the run again must find the same
@@ -165,10 +166,10 @@ func TestChanges(t *testing.T) {
 	}
 	v := r.ended(r.accept("sync", `{"list":[{"id":1},{"id":1}]}`).Execution)
 	if v.Status != "failed" || !strings.Contains(v.Error.Message, "have the same key 1") {
-		t.Errorf("%+v", v.Error)
+		t.Errorf("got %+v, want status failed and message containing have the same key 1", v.Error)
 	}
 	if v = r.ended(r.accept("sync", `{"list":null}`).Execution); v.Status != "failed" {
-		t.Errorf("no list is taken for an empty one: %+v", v)
+		t.Errorf("no list is taken for an empty one: got %+v, want status failed", v)
 	}
 }
 
@@ -181,9 +182,9 @@ func TestManyChanges(t *testing.T) {
 	all := string(document.AppendJSON(nil, list))
 	r.ended(r.accept("sync", `{"list":`+all+`}`).Execution)
 	if v := r.ended(r.accept("sync", `{"list":`+all+`}`).Execution); v.Status != "completed" {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want status completed", v)
 	}
 	if got := r.sys.seen()[1].body; got != `{"adds":[],"updates":[],"deletes":[]}` {
-		t.Error(got[:100])
+		t.Errorf("got changes %s, want none", got[:100])
 	}
 }

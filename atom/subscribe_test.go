@@ -8,14 +8,16 @@ import (
 	"testing"
 	"time"
 
-	"valence/atom/atomtest"
+	"valence/atom/store/storetest"
+	"valence/atom/trigger"
 	"valence/connectors"
+	"valence/internal/access"
 	"valence/internal/document"
 	"valence/internal/spec"
 )
 
-// radio is a system that listens: it delivers what is sent to it, again until
-// it is taken, and breaks when it is told to.
+// radio is a system with a subscription. It delivers messages until they are
+// accepted, and fails on demand.
 type radio struct {
 	*system
 	mu      sync.Mutex
@@ -27,12 +29,12 @@ type radio struct {
 
 func (s *radio) connector() *connectors.Connector {
 	c := s.system.connector()
-	c.Open = func(any) (connectors.Connection, error) { return s, nil }
+	c.Open = func(any, *access.Policy) (connectors.Connection, error) { return s, nil }
 	c.Subscription = &connectors.Subscription{NewWith: func() any { return &with{} }, With: []spec.Field{spec.String("topic", func(w *with) *string { return &w.Path }, "Topic.").Required()}}
 	return c
 }
 
-func (s *radio) Listen(ctx context.Context, v any, deliver connectors.Deliver) error {
+func (s *radio) Listen(ctx context.Context, v any, host *connectors.Host) error {
 	s.mu.Lock()
 	s.begun++
 	breaks := s.breaks
@@ -41,10 +43,11 @@ func (s *radio) Listen(ctx context.Context, v any, deliver connectors.Deliver) e
 	if breaks || v.(*with).Path != "in-test" {
 		return errors.New("no signal")
 	}
+	host.Up()
 	for {
 		select {
 		case m := <-s.in:
-			if err := deliver(ctx, m); connectors.Refused(err) {
+			if err := host.Deliver(ctx, m); connectors.Refused(err) {
 				s.mu.Lock()
 				s.refused = append(s.refused, m.Origin)
 				s.mu.Unlock()
@@ -72,12 +75,12 @@ schema: { type: object, required: [id] }
 
 func TestSubscription(t *testing.T) {
 	s := &radio{system: newSystem(), breaks: true, in: make(chan *connectors.Message, 100)}
-	store := atomtest.NewStore()
-	r := startWith(t, s.system, s.connector(), store, subscribing)
+	kept := storetest.NewStore()
+	r := startWith(t, s.system, s.connector(), kept, subscribing)
 	send := func(origin, body string) {
 		props := &document.Object{}
 		props.Set("name", origin)
-		s.in <- &connectors.Message{Doc: document.FromJSON([]byte(body)), Origin: origin, Props: props}
+		s.in <- &connectors.Message{Doc: document.FromJSON([]byte(body)), Origin: origin, Remember: time.Hour, DeadLetter: "the ether", Props: props}
 	}
 	calls := func(want string) {
 		t.Helper()
@@ -108,17 +111,17 @@ func TestSubscription(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls("post /a post /b post /c")
-	if got := r.atom.Hearing(r.process("orders")); got != "" {
-		t.Error(got)
+	if got, ok := r.atom.SubscriptionStatus(r.process("orders")); !ok || got.State != trigger.Up {
+		t.Errorf("got %+v, %v, want up", got, ok)
 	}
 	r.stop()
 	s.mu.Lock()
 	begun, refused := s.begun, strings.Join(s.refused, " ")
 	s.mu.Unlock()
 	if begun != 3 || refused != "bad" {
-		t.Errorf("listened %d times, refused %s", begun, refused)
+		t.Errorf("listened %d times, refused %s, want begun 3 and refused bad", begun, refused)
 	}
-	startWith(t, s.system, s.connector(), store, subscribing)
+	startWith(t, s.system, s.connector(), kept, subscribing)
 	send("b", `{"id":2}`) // again after a restart
 	send("d", `{"id":4}`)
 	calls("post /a post /b post /c post /d")

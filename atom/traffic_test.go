@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"valence/atom"
-	"valence/atom/atomtest"
+	"valence/atom/store"
+	"valence/atom/store/storetest"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
 
-// told gives how the next execution ended.
-func told(t *testing.T, ends chan atom.Ended) atom.Ended {
+// told returns the next end.
+func told(t *testing.T, ends chan atom.ExecutionEnd) atom.ExecutionEnd {
 	t.Helper()
 	select {
 	case e := <-ends:
@@ -21,11 +22,11 @@ func told(t *testing.T, ends chan atom.Ended) atom.Ended {
 	case <-time.After(10 * time.Second):
 		t.Fatal("nobody was told of the end")
 	}
-	return atom.Ended{}
+	return atom.ExecutionEnd{}
 }
 
-// traffic writes what came in and went out: documents and bytes.
-func traffic(e atom.Ended) string {
+// traffic formats the documents and bytes in and out.
+func traffic(e atom.ExecutionEnd) string {
 	text := "in ?"
 	if e.In != nil {
 		text = fmt.Sprintf("in %d %d", e.In.Documents, e.In.Bytes)
@@ -36,8 +37,8 @@ func traffic(e atom.Ended) string {
 	return text + fmt.Sprintf(" out %d %d", e.Out.Documents, e.Out.Bytes)
 }
 
-// What came in and went out is counted once, over retries, waits, parallel
-// paths, replies and pages, in memory and durably.
+// Traffic is counted once, over retries, waits, parallel paths, replies and pages,
+// in memory and durably.
 func TestTraffic(t *testing.T) {
 	for name, c := range map[string]struct{ steps, body, want string }{
 		"nothing":             {"  - log: x", ``, "in 0 0 out 0 0"},
@@ -53,8 +54,8 @@ func TestTraffic(t *testing.T) {
 			sys := newSystem()
 			sys.answers["post /flaky"], sys.answers["post /bad"] = failing(2, down, `{}`), failing(9, refused, `{}`)
 			r := start(t, sys, nil, "process: p\nlisten: { path: /p, auth: none }\nsteps:\n"+c.steps+"\n")
-			ends := make(chan atom.Ended, 1)
-			r.atom.OnEnded(func(e atom.Ended) { ends <- e })
+			ends := make(chan atom.ExecutionEnd, 1)
+			r.atom.OnEnded(func(e atom.ExecutionEnd) { ends <- e })
 			in := arrival(c.body)
 			if c.body == "" {
 				in.Doc = document.Empty
@@ -69,7 +70,7 @@ func TestTraffic(t *testing.T) {
 			}
 			v, err := r.atom.Show(context.Background(), ack.Execution)
 			if err != nil || (v.Sent == nil) != (e.Out.Documents == 0) || v.Sent != nil && *v.Sent != *e.Out {
-				t.Errorf("it is kept as %+v, %v", v.Sent, err)
+				t.Errorf("got stored traffic %+v, %v, want that of the end", v.Sent, err)
 			}
 		})
 	}
@@ -77,25 +78,24 @@ func TestTraffic(t *testing.T) {
 
 func TestTrafficOfAReply(t *testing.T) {
 	r := start(t, newSystem(), nil, "process: p\nlisten: { path: /p, output: json, auth: none }\nsteps:\n  - call: sys.post\n    with: { path: /a }\n  - reply: { ok: true }\n")
-	ends := make(chan atom.Ended, 1)
-	r.atom.OnEnded(func(e atom.Ended) { ends <- e })
+	ends := make(chan atom.ExecutionEnd, 1)
+	r.atom.OnEnded(func(e atom.ExecutionEnd) { ends <- e })
 	if _, err := r.atom.Request(context.Background(), r.process("p"), arrival(`{"a":1}`)); err != nil {
 		t.Fatal(err)
 	}
 	if got := traffic(told(t, ends)); got != "in 1 7 out 2 18" {
-		t.Error(got)
+		t.Errorf("got %v, want in 1 7 out 2 18", got)
 	}
 }
 
-// Of pages that the journal has let go of, what was written stays counted, also
-// where the execution goes on after a failed attempt; a resubmission counts
-// what it has written itself.
+// Writes on finished pages stay counted, also after a failed attempt. A
+// resubmission counts only its own writes.
 func TestTrafficOfPages(t *testing.T) {
 	s := &shelf{system: newSystem(), records: 9, size: 3}
 	broken := true
 	s.answers["post /4/4"] = func(n int) (*document.Document, error) {
 		if n == 1 {
-			return nil, &fault.Failure{Code: fault.CodeConnect, Origin: fault.FromConnector, Retryable: true}
+			return nil, &fault.Failure{Code: fault.CodeConnect, Source: fault.FromConnector, Retryable: true}
 		}
 		return document.FromJSON([]byte(`{}`)), nil
 	}
@@ -105,20 +105,20 @@ func TestTrafficOfPages(t *testing.T) {
 		}
 		return document.FromJSON([]byte(`{}`)), nil
 	}
-	r := startWith(t, s.system, s.connector(), atomtest.NewStore(), paged)
-	ends := make(chan atom.Ended, 1)
-	r.atom.OnEnded(func(e atom.Ended) { ends <- e })
+	r := startWith(t, s.system, s.connector(), storetest.NewStore(), paged)
+	ends := make(chan atom.ExecutionEnd, 1)
+	r.atom.OnEnded(func(e atom.ExecutionEnd) { ends <- e })
 	id := r.accept("sync", `{}`).Execution
-	if e := told(t, ends); traffic(e) != "in 1 2 out 7 7" || e.Status != atom.Failed {
-		t.Errorf("%s %s", e.Status, traffic(e))
+	if e := told(t, ends); traffic(e) != "in 1 2 out 7 7" || e.Status != store.Failed {
+		t.Errorf("got %s %s, want failed in 1 2 out 7 7", e.Status, traffic(e))
 	}
 	broken = false
-	r.tick() // what the other did is older
+	r.tick() // the other execution's entries are older
 	r.tick()
 	if _, err := r.atom.Resubmit(context.Background(), id, atom.Resubmission{From: atom.FromFailedStep}); err != nil {
 		t.Fatal(err)
 	}
-	if e := told(t, ends); traffic(e) != "in 1 2 out 2 2" || e.Status != atom.Completed {
-		t.Errorf("%s %s", e.Status, traffic(e))
+	if e := told(t, ends); traffic(e) != "in 1 2 out 2 2" || e.Status != store.Completed {
+		t.Errorf("got %s %s, want completed in 1 2 out 2 2", e.Status, traffic(e))
 	}
 }

@@ -6,37 +6,41 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"regexp"
-	"slices"
 	"sort"
 	"strings"
 	"time"
 )
 
-// DefaultAccount is there from the first start. Its admins make the others.
+// Accounts holds accounts, API tokens and the sessions of browsers, and
+// authenticates callers.
+type Accounts struct {
+	*core
+	limits rateLimits
+}
+
+// DefaultAccount exists from the first start. Its admins create the others.
 const DefaultAccount = "default"
 
 var accountName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// newID gives a random id in the form that clients know.
+// newID returns a random UUID.
 func newID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails: crypto/rand
 	return uuid(b, 4)
 }
 
-// uuid writes 16 bytes as a UUID of a version.
+// uuid formats 16 bytes as a UUID of a version.
 func uuid(b [16]byte, version byte) string {
 	b[6], b[8] = b[6]&0x0f|version<<4, b[8]&0x3f|0x80
 	h := hex.EncodeToString(b[:])
 	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
 }
 
-// newSecret gives a token of 256 random bits, and its hash. Nothing slower than
-// SHA-256 is needed to keep what cannot be guessed.
+// newSecret returns a token of 256 random bits and its hash. SHA-256 is enough
+// for a value that cannot be guessed.
 func newSecret(prefix string) (text string, hash []byte) {
 	var b [32]byte
 	rand.Read(b[:]) // never fails: crypto/rand
@@ -49,9 +53,9 @@ func hashOf(text string) []byte {
 	return sum[:]
 }
 
-// Bootstrap makes the account and its first token where there is no account
-// yet. It gives the token, or "" where there was something already.
-func (s *Service) Bootstrap(ctx context.Context) (token string, err error) {
+// Bootstrap creates the default account and returns its first token, or "" if
+// there already is an account.
+func (s *Accounts) Bootstrap(ctx context.Context) (token string, err error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return "", err
@@ -60,26 +64,26 @@ func (s *Service) Bootstrap(ctx context.Context) (token string, err error) {
 	if len(s.state.accounts) > 0 {
 		return "", nil
 	}
-	return s.open(ctx, c, DefaultAccount, Principal{Account: DefaultAccount, User: "first start"})
+	return s.createWithAdmin(ctx, c, DefaultAccount, Principal{Account: DefaultAccount, User: "first start"})
 }
 
-// open makes an account with an admin's token.
-func (s *Service) open(ctx context.Context, c *change, name string, by Principal) (token string, err error) {
+// createWithAdmin creates an account and returns its admin's token.
+func (s *Accounts) createWithAdmin(ctx context.Context, c *change, name string, by Principal) (token string, err error) {
 	secret, hash := newSecret("vt_")
 	now := time.Now().UTC()
 	c.put(&Account{ID: name, Created: now})
 	c.put(&Token{ID: newID(), Account: name, Name: "admin", Role: Admin, Hash: hash, Created: now, By: by.User})
 	c.audit(by, "account.create", name, "")
-	if by.Account != name { // both sides see it
+	if by.Account != name { // both accounts see it
 		by.Account = name
 		c.audit(by, "account.create", name, "")
 	}
 	return secret, s.commit(ctx, c)
 }
 
-// RenewAdmin makes another admin's token of the default account, for an
-// operator who has the data folder and has lost the first.
-func (s *Service) RenewAdmin(ctx context.Context) (token string, err error) {
+// RenewAdmin creates another admin token of the default account, for an
+// operator with the data folder but without the token.
+func (s *Accounts) RenewAdmin(ctx context.Context) (token string, err error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return "", err
@@ -87,21 +91,21 @@ func (s *Service) RenewAdmin(ctx context.Context) (token string, err error) {
 	defer c.end()
 	secret, hash := newSecret("vt_")
 	c.put(&Token{ID: newID(), Account: DefaultAccount, Name: "admin", Role: Admin, Hash: hash, Created: time.Now().UTC(), By: "data folder"})
-	c.audit(Principal{Account: DefaultAccount, User: "data folder"}, "token.create", "admin", "the file with the token was gone")
+	c.audit(Principal{Account: DefaultAccount, User: "data folder"}, "token.create", "admin", "the token file was missing")
 	return secret, s.commit(ctx, c)
 }
 
-// CreateAccount makes an account and gives the token of its first admin. Only
+// Create creates an account and returns the token of its first admin. Only
 // admins of the default account may.
-func (s *Service) CreateAccount(ctx context.Context, p Principal, name string) (token string, err error) {
-	if err := p.unlimited("account.create"); err != nil {
+func (s *Accounts) Create(ctx context.Context, p Principal, name string) (token string, err error) {
+	if err := p.allowAccountWide("account.create"); err != nil {
 		return "", err
 	}
 	if p.Account != DefaultAccount {
-		return "", &Error{ErrForbidden, "accounts are made by admins of the account " + DefaultAccount}
+		return "", &Error{ErrForbidden, "only admins of the account " + DefaultAccount + " can create accounts"}
 	}
 	if !accountName.MatchString(name) {
-		return "", invalid("name", "an account is named by up to 63 small letters, digits and dashes")
+		return "", invalid("name", "must be 1 to 63 lower-case letters, digits and dashes, and not start with a dash")
 	}
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -109,24 +113,25 @@ func (s *Service) CreateAccount(ctx context.Context, p Principal, name string) (
 	}
 	defer c.end()
 	if s.state.accounts[name] != nil {
-		return "", conflict("there is an account %s already: choose another name", name)
+		return "", conflict("an account named %s already exists: choose another name", name)
 	}
-	return s.open(ctx, c, name, p)
+	return s.createWithAdmin(ctx, c, name, p)
 }
 
-// Accounts lists the accounts: all for admins of the default one, else one's own.
-func (s *Service) Accounts(_ context.Context, p Principal) ([]Account, error) {
+// List returns all accounts for admins of the default account, otherwise the
+// caller's own.
+func (s *Accounts) List(_ context.Context, p Principal) ([]Account, error) {
 	if err := p.Allow("account.read"); err != nil {
 		return nil, err
 	}
-	return list(s, s.state.accounts, func(a *Account) bool {
+	return list(s.core, s.state.accounts, func(a *Account) bool {
 		return a.ID == p.Account || p.Account == DefaultAccount && len(p.Environments) == 0
 	},
 		func(a, b Account) bool { return a.ID < b.ID }), nil
 }
 
-// list copies what is wanted of a map, in order.
-func list[T any](s *Service, m map[string]*T, want func(*T) bool, less func(a, b T) bool) []T {
+// list returns sorted copies of the wanted values of a map.
+func list[T any](s *core, m map[string]*T, want func(*T) bool, less func(a, b T) bool) []T {
 	s.mu.RLock()
 	all := []T{}
 	for _, v := range m {
@@ -139,24 +144,23 @@ func list[T any](s *Service, m map[string]*T, want func(*T) bool, less func(a, b
 	return all
 }
 
-// Authenticate finds out who brings a token. The user may be "", or must be
-// the one that the token stands for. An account that is not the token's gives
-// the same error as a token that there is not. It fails with ErrUnavailable
-// where several control planes share a database that does not answer: a token
-// may have been ended meanwhile.
-func (s *Service) Authenticate(ctx context.Context, account, user, token string) (Principal, error) {
-	if err := s.Confirm(ctx); err != nil {
+// Authenticate returns the principal of a token. The user may be empty;
+// otherwise it must match the token's. An unknown token and another account's
+// token return the same error. Authenticate returns ErrUnavailable if a shared
+// database does not answer, because the token may have been deleted meanwhile.
+func (s *Accounts) Authenticate(ctx context.Context, account, user, token string) (Principal, error) {
+	if err := s.cluster.Refresh(ctx); err != nil {
 		return Principal{}, err
 	}
 	return s.Recognize(account, user, token)
 }
 
-// Recognize is Authenticate by what is in memory: for what must be answered
-// while a shared database is away, and tells nothing of any account.
-func (s *Service) Recognize(account, user, token string) (Principal, error) {
+// Recognize is Authenticate without asking a shared database, for responses
+// that reveal nothing of an account.
+func (s *Accounts) Recognize(account, user, token string) (Principal, error) {
 	hash := hashOf(token)
 	s.mu.RLock()
-	t := s.state.byHash[string(hash)]
+	t := s.state.tokenByHash[string(hash)]
 	s.mu.RUnlock()
 	if t == nil || account != "" && t.Account != account || user != "" && user != t.Name || !t.Expires.IsZero() && !time.Now().Before(t.Expires) {
 		return Principal{}, ErrUnauthenticated
@@ -164,18 +168,18 @@ func (s *Service) Recognize(account, user, token string) (Principal, error) {
 	return Principal{Account: t.Account, User: t.Name, TokenID: t.ID, Role: t.Role, Environments: t.Environments}, nil
 }
 
-// CreateToken makes an API token. Its Secret is given this once.
-func (s *Service) CreateToken(ctx context.Context, p Principal, t Token) (Token, error) {
-	if err := p.unlimited("token.create"); err != nil {
+// CreateToken creates an API token. Its Secret is returned only here.
+func (s *Accounts) CreateToken(ctx context.Context, p Principal, t Token) (Token, error) {
+	if err := p.allowAccountWide("token.create"); err != nil {
 		return Token{}, err
 	}
 	switch {
 	case t.Role.rank() < 0:
-		return Token{}, invalid("role", "is one of %v", Roles())
-	case !goodName(t.Name) || strings.Contains(t.Name, ":"):
-		return Token{}, invalid("name", "is 1 to 200 characters without a colon or control characters")
+		return Token{}, invalid("role", "must be one of %v", Roles())
+	case !validName(t.Name) || strings.Contains(t.Name, ":"):
+		return Token{}, invalid("name", "must be 1 to 200 characters without a colon or control characters")
 	case !t.Expires.IsZero() && !t.Expires.After(time.Now()):
-		return Token{}, invalid("expires", "is in the past")
+		return Token{}, invalid("expires", "must be in the future")
 	}
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -196,18 +200,19 @@ func (s *Service) CreateToken(ctx context.Context, p Principal, t Token) (Token,
 	return t, s.commit(ctx, c)
 }
 
-// Tokens lists the account's tokens, without their secrets.
-func (s *Service) Tokens(_ context.Context, p Principal) ([]Token, error) {
-	if err := p.unlimited("token.read"); err != nil {
+// Tokens returns the account's tokens without their secrets.
+func (s *Accounts) Tokens(_ context.Context, p Principal) ([]Token, error) {
+	if err := p.allowAccountWide("token.read"); err != nil {
 		return nil, err
 	}
-	return list(s, s.state.tokens, func(t *Token) bool { return t.Account == p.Account },
+	return list(s.core, s.state.tokens, func(t *Token) bool { return t.Account == p.Account },
 		func(a, b Token) bool { return a.Created.Before(b.Created) }), nil
 }
 
-// DeleteToken ends a token, by id or by a name that is unique.
-func (s *Service) DeleteToken(ctx context.Context, p Principal, id string) error {
-	if err := p.unlimited("token.delete"); err != nil {
+// DeleteToken deletes a token, named by id or by a unique name, and its
+// sessions.
+func (s *Accounts) DeleteToken(ctx context.Context, p Principal, id string) error {
+	if err := p.allowAccountWide("token.delete"); err != nil {
 		return err
 	}
 	c, err := s.begin(ctx)
@@ -220,14 +225,14 @@ func (s *Service) DeleteToken(ctx context.Context, p Principal, id string) error
 		for _, x := range s.state.tokens {
 			if x.Account == p.Account && x.Name == id {
 				if t != nil {
-					return conflict("several tokens are named %s: name one by its id", id)
+					return conflict("several tokens are named %s: use the id of one", id)
 				}
 				t = x
 			}
 		}
 	}
 	if t == nil {
-		return missing("token", id)
+		return notFound("token", id)
 	}
 	c.drop(t)
 	for _, x := range s.state.sessions {
@@ -237,55 +242,4 @@ func (s *Service) DeleteToken(ctx context.Context, p Principal, id string) error
 	}
 	c.audit(p, "token.delete", t.ID, t.Name)
 	return s.commit(ctx, c)
-}
-
-// environment finds an account's environment by id or name.
-func (st *state) environment(account, name string) *Environment {
-	if e := st.environments[name]; e != nil && e.Account == account {
-		return e
-	}
-	for _, e := range st.environments {
-		if e.Account == account && strings.EqualFold(e.Name, name) {
-			return e
-		}
-	}
-	return nil
-}
-
-// AuditLog gives what was done in the account, newest first; next goes on, 0
-// is the end.
-func (s *Service) AuditLog(ctx context.Context, p Principal, cursor int64, limit int) (entries []AuditEntry, next int64, err error) {
-	if err := p.unlimited("audit.read"); err != nil {
-		return nil, 0, err
-	}
-	limit = min(max(limit, 1), 1000)
-	entries, err = s.store.Audit(ctx, p.Account, cursor, limit+1)
-	if len(entries) > limit {
-		entries = entries[:limit]
-		next = entries[limit-1].ID
-	}
-	return slices.Clip(entries), next, err
-}
-
-// Backup copies everything but the key of the secrets into a folder of the
-// control plane's machine.
-func (s *Service) Backup(ctx context.Context, p Principal, folder string) error {
-	if err := p.unlimited("backup.create"); err != nil {
-		return err
-	}
-	if p.Account != DefaultAccount {
-		return &Error{ErrForbidden, "backups are made by admins of the account " + DefaultAccount}
-	}
-	switch err := s.store.Backup(ctx, folder); {
-	case errors.Is(err, fs.ErrExist):
-		return conflict("%s exists already: name a folder that does not exist yet", folder)
-	case err != nil:
-		return err
-	}
-	return s.note(ctx, p, "backup.create", folder, "")
-}
-
-// note writes a line of the audit log by itself.
-func (s *Service) note(ctx context.Context, p Principal, action Action, object, detail string) error {
-	return s.store.Write(ctx, &Change{Audit: []AuditEntry{entry(p, action, object, detail)}})
 }

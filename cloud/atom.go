@@ -9,104 +9,37 @@ import (
 	"valence/internal/wire"
 )
 
-// atomFor finds an atom by id or name and judges an action on it. The caller
-// holds changing or mu. One that was revoked is found only by its id.
-func (s *Service) atomFor(p Principal, a Action, id string) (*Atom, error) {
-	if err := p.Allow(a); err != nil {
-		return nil, err
-	}
-	x := owned(s.state.atoms, id, p.Account, func(a *Atom) string { return a.Account })
-	if x == nil {
-		x = s.state.atomNamed(p.Account, id)
-	}
-	if x == nil || !p.in(s.environmentID(x.ID)) {
-		return nil, missing("atom", id)
-	}
-	return x, nil
-}
+// Fleet holds the atoms of all accounts and attaches them to environments.
+type Fleet struct{ *core }
 
-// beginAtom waits for the turn to change something of an atom that is not
-// revoked. Whoever got it calls end.
-func (s *Service) beginAtom(ctx context.Context, p Principal, action Action, id string) (*change, *Atom, error) {
-	c, err := s.begin(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	a, err := s.atomFor(p, action, id)
-	if err == nil && a.Revoked {
-		err = missing("atom", id)
-	}
-	if err != nil {
-		c.end()
-		return nil, nil, err
-	}
-	return c, a, nil
-}
-
-// atomNamed finds an atom that is not revoked.
-func (st *state) atomNamed(account, name string) *Atom {
-	for _, a := range st.atoms {
-		if a.Account == account && a.Name == name && !a.Revoked {
-			return a
-		}
-	}
-	return nil
-}
-
-// environmentID gives where an atom is attached, "" for nowhere.
-func (s *Service) environmentID(atom string) string {
-	if at := s.state.attachedTo[atom]; at != nil {
-		return at.EnvironmentID
-	}
-	return ""
-}
-
-// filled completes an atom by what is known of it now. The caller holds
-// changing or mu.
-func (s *Service) filled(a *Atom) Atom {
-	x := *a
-	s.lines.of(a.ID).fill(&x)
-	x.Generation = s.generation(a)
-	return x
-}
-
-// generation is that of what an atom is to be like.
-func (s *Service) generation(a *Atom) int64 {
-	n := a.Revision
-	if e := s.state.environmentOf(a.ID); e != nil {
-		n = max(n, e.Revision)
-	}
-	return n
-}
-
-// Atom gives one, by id or name.
-func (s *Service) Atom(_ context.Context, p Principal, id string) (Atom, error) {
+// Atom returns the atom with an id or name.
+func (s *Fleet) Atom(_ context.Context, p Principal, id string) (Atom, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	a, err := s.atomFor(p, "atom.read", id)
 	if err != nil {
 		return Atom{}, err
 	}
-	return s.filled(a), nil
+	return s.withStatus(a), nil
 }
 
-// Atoms lists the atoms that are not revoked and that the principal may see, by name.
-func (s *Service) Atoms(_ context.Context, p Principal) ([]Atom, error) {
+// Atoms returns the visible atoms that are not revoked, by name.
+func (s *Fleet) Atoms(_ context.Context, p Principal) ([]Atom, error) {
 	if err := p.Allow("atom.read"); err != nil {
 		return nil, err
 	}
-	all := list(s, s.state.atoms, func(a *Atom) bool { return a.Account == p.Account && !a.Revoked && p.in(s.environmentID(a.ID)) },
+	all := list(s.core, s.state.atoms, func(a *Atom) bool { return a.Account == p.Account && !a.Revoked && p.sees(s.state.environmentID(a.ID)) },
 		func(a, b Atom) bool { return a.Name < b.Name || a.Name == b.Name && a.ID < b.ID })
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for i := range all {
-		all[i] = s.filled(&all[i])
+		all[i] = s.withStatus(&all[i])
 	}
 	return all, nil
 }
 
-// RenameAtom changes the name.
-func (s *Service) RenameAtom(ctx context.Context, p Principal, id, name string) (Atom, error) {
+// RenameAtom renames an atom.
+func (s *Fleet) RenameAtom(ctx context.Context, p Principal, id, name string) (Atom, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return Atom{}, err
@@ -122,21 +55,21 @@ func (s *Service) RenameAtom(ctx context.Context, p Principal, id, name string) 
 	next := *a
 	next.Name = name
 	c.put(&next)
-	c.audit(p, "atom.update", a.ID, "name "+name)
+	c.audit(p, "atom.update", a.ID, "name "+name+", was "+s.atomTitle(a))
 	if err := s.commit(ctx, c); err != nil {
 		return Atom{}, err
 	}
-	return s.filled(&next), nil
+	return s.withStatus(&next), nil
 }
 
-// maxPurge is as many days as the platform API knows.
+// maxPurge is the highest number of days in the platform API.
 const maxPurge = 9999
 
-// SetPurge says how many days at most an atom keeps what ends from then on; 0
-// leaves that to its processes.
-func (s *Service) SetPurge(ctx context.Context, p Principal, id string, days int) (Atom, error) {
+// SetPurge limits the days of history on an atom; 0 leaves that to its
+// processes.
+func (s *Fleet) SetPurge(ctx context.Context, p Principal, id string, days int) (Atom, error) {
 	if days < 0 || days > maxPurge {
-		return Atom{}, invalid("purgeHistoryDays", "is 0 to %d days", maxPurge)
+		return Atom{}, invalid("purgeHistoryDays", "must be 0 to %d days", maxPurge)
 	}
 	c, err := s.begin(ctx)
 	if err != nil {
@@ -148,55 +81,44 @@ func (s *Service) SetPurge(ctx context.Context, p Principal, id string, days int
 		return Atom{}, err
 	}
 	if a.Purge == days {
-		return s.filled(a), nil
+		return s.withStatus(a), nil
 	}
 	next := *a
-	next.Purge, next.Revision = days, s.revision()
+	next.Purge, next.Revision = days, s.nextRevision()
 	c.put(&next)
 	c.wake(a.ID)
-	c.audit(p, "atom.update", a.ID, fmt.Sprintf("keeps executions %d days at most", days))
+	c.audit(p, "atom.update", a.ID, fmt.Sprintf("history of %s limited to %d days", s.atomTitle(a), days))
 	if err := s.commit(ctx, c); err != nil {
 		return Atom{}, err
 	}
-	return s.filled(&next), nil
+	return s.withStatus(&next), nil
 }
 
-func (s *Service) checkAtomName(account, name, id string) error {
-	if !goodName(name) {
-		return invalid("name", "is 1 to 200 characters, none of them a control character")
-	}
-	if other := s.state.atomNamed(account, name); other != nil && other.ID != id {
-		return conflict("there is an atom %s already: choose another name, or revoke that one", name)
-	}
-	return nil
-}
-
-// RevokeAtom ends an atom's enrolment: none of its requests is answered any
-// more. Executions that it was asked for and has not taken end as errors.
-func (s *Service) RevokeAtom(ctx context.Context, p Principal, id string) error {
+// RevokeAtom ends an atom's enrollment: its requests are refused from now on.
+// Requests that it has not acknowledged end as errors.
+func (s *Fleet) RevokeAtom(ctx context.Context, p Principal, id string) error {
 	c, a, err := s.beginAtom(ctx, p, "atom.delete", id)
 	if err != nil {
 		return err
 	}
 	defer c.end()
 	next := *a
-	next.Revoked, next.Revision = true, s.revision()
+	next.Revoked, next.Revision = true, s.nextRevision()
 	c.wake(a.ID)
 	c.put(&next)
-	if at := s.state.attachedTo[a.ID]; at != nil {
+	if at := s.state.attachmentOf[a.ID]; at != nil {
 		c.drop(at)
 	}
 	if err := s.withdraw(ctx, c, a); err != nil {
 		return err
 	}
-	c.audit(p, "atom.delete", a.ID, "revoked "+a.Name)
+	c.audit(p, "atom.delete", a.ID, "revoked "+s.atomTitle(a))
 	return s.commit(ctx, c)
 }
 
-// RetireAtom takes an atom out of service in good order: it is detached, it
-// finishes what it has taken on and reports it, runs nothing of its control
-// plane any more, and stops asking.
-func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error {
+// RetireAtom detaches an atom, which then finishes and reports the work it has
+// accepted and stops polling.
+func (s *Fleet) RetireAtom(ctx context.Context, p Principal, id string) error {
 	c, a, err := s.beginAtom(ctx, p, "atom.delete", id)
 	if err != nil {
 		return err
@@ -206,36 +128,37 @@ func (s *Service) RetireAtom(ctx context.Context, p Principal, id string) error 
 		return nil
 	}
 	next := *a
-	next.Revision, next.Retired = s.revision(), true
+	next.Revision, next.Retired = s.nextRevision(), true
 	c.wake(a.ID)
 	c.put(&next)
-	if at := s.state.attachedTo[a.ID]; at != nil {
+	if at := s.state.attachmentOf[a.ID]; at != nil {
 		c.drop(at)
 	}
-	c.message(ctx, a.Account, a.ID, "", wire.Message{Kind: wire.KindRetire})
-	c.audit(p, "atom.retire", a.ID, a.Name)
+	c.enqueue(ctx, a.Account, a.ID, "", wire.Instruction{Kind: wire.KindRetire})
+	c.audit(p, "atom.retire", a.ID, s.atomTitle(a))
 	return s.commit(ctx, c)
 }
 
-// withdraw takes back what waits for an atom that will not ask again.
-func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
-	ids, err := s.waitingFor(ctx, c, a.ID)
+// withdraw deletes the undelivered instructions of an atom that will not poll
+// again.
+func (s *core) withdraw(ctx context.Context, c *change, a *Atom) error {
+	ids, err := s.pendingFor(ctx, c, a.ID)
 	if err != nil {
 		return unavailable(err)
 	}
 	for len(ids) > 0 {
-		messages, err := s.store.Messages(ctx, a.ID, ids[:min(len(ids), maxMessages)], maxAnswer)
+		instructions, err := s.store.Instructions(ctx, a.ID, ids[:min(len(ids), maxInstructions)], maxAnswer)
 		if err != nil {
 			return unavailable(err)
 		}
-		if len(messages) == 0 { // all of them were acknowledged meanwhile
-			ids = ids[min(len(ids), maxMessages):]
+		if len(instructions) == 0 { // all of them were acknowledged meanwhile
+			ids = ids[min(len(ids), maxInstructions):]
 			continue
 		}
-		for _, m := range messages {
-			s.withdrawOne(c, a, m, "the atom was revoked before it took the request")
+		for _, m := range instructions {
+			s.withdrawInstruction(c, a, m, "the atom was revoked before it accepted the request")
 		}
-		last := messages[len(messages)-1].ID
+		last := instructions[len(instructions)-1].ID
 		for len(ids) > 0 && ids[0] <= last {
 			ids = ids[1:]
 		}
@@ -243,19 +166,19 @@ func (s *Service) withdraw(ctx context.Context, c *change, a *Atom) error {
 	return nil
 }
 
-// waitingFor gives the messages that wait for an atom.
-func (s *Service) waitingFor(ctx context.Context, c *change, atom string) ([]int64, error) {
-	if t, ok := c.to.(Turn); ok {
-		return t.Waiting(ctx, atom)
+// pendingFor returns the ids of an atom's undelivered instructions.
+func (s *core) pendingFor(ctx context.Context, c *change, atom string) ([]int64, error) {
+	if t, ok := c.writer.(WriteTx); ok {
+		return t.Undelivered(ctx, atom)
 	}
-	line := s.lines.of(atom)
+	line := s.mailboxes.of(atom)
 	line.mu.Lock()
 	defer line.mu.Unlock()
-	return slices.Clone(line.waiting), nil
+	return slices.Clone(line.undelivered), nil
 }
 
-// withdrawOne takes back one message, and has its request end as an error.
-func (s *Service) withdrawOne(c *change, a *Atom, m *Message, why string) {
+// withdrawInstruction deletes one instruction and ends its request as an error.
+func (s *core) withdrawInstruction(c *change, a *Atom, m *Instruction, why string) {
 	c.Dropped = append(c.Dropped, m.ID)
 	process, how, original := "", typeManual, ""
 	switch {
@@ -267,14 +190,14 @@ func (s *Service) withdrawOne(c *change, a *Atom, m *Message, why string) {
 		return
 	}
 	c.Records = append(c.Records, &ExecutionRecord{
-		ID: recordID(time.Now()), RequestID: m.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.environmentID(a.ID),
-		Execution: withdrawn + m.Request, ProcessID: s.processID(a.ID, process), ProcessName: process, OriginalID: original,
+		ID: recordID(time.Now()), RequestID: m.Request, Account: a.Account, AtomID: a.ID, AtomName: a.Name, EnvironmentID: s.state.environmentID(a.ID),
+		Execution: withdrawnPrefix + m.Request, ProcessID: s.state.processID(a.ID, process), ProcessName: process, OriginalID: original,
 		Type: how, Status: Failed, Time: m.Created, Message: why,
 	})
 }
 
 // AttachAtom puts an atom into an environment.
-func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment string) (Attachment, error) {
+func (s *Fleet) AttachAtom(ctx context.Context, p Principal, atom, environment string) (Attachment, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return Attachment{}, err
@@ -284,23 +207,23 @@ func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment
 	if err != nil {
 		return Attachment{}, err
 	}
-	// An atom in no environment is seen by who may attach it.
+	// A detached atom is visible to everyone allowed to attach it.
 	a := owned(s.state.atoms, atom, p.Account, func(a *Atom) string { return a.Account })
 	if a == nil {
 		a = s.state.atomNamed(p.Account, atom)
 	}
 	if a == nil || a.Revoked {
-		return Attachment{}, missing("atom", atom)
+		return Attachment{}, notFound("atom", atom)
 	}
 	if a.Retired {
-		return Attachment{}, conflict("the atom %s was retired and does not ask any more: revoke it, and let it join again", a.Name)
+		return Attachment{}, conflict("the atom %s was retired and no longer polls: revoke it and let it join again", a.Name)
 	}
-	if at := s.state.attachedTo[a.ID]; at != nil {
+	if at := s.state.attachmentOf[a.ID]; at != nil {
 		switch {
 		case at.EnvironmentID == e.ID:
 			return *at, nil
-		case !p.in(at.EnvironmentID):
-			return Attachment{}, missing("atom", atom)
+		case !p.sees(at.EnvironmentID):
+			return Attachment{}, notFound("atom", atom)
 		}
 		return Attachment{}, conflict("the atom %s is attached to another environment: detach it first, with valence cloud detach %s", a.Name, a.Name)
 	}
@@ -310,9 +233,9 @@ func (s *Service) AttachAtom(ctx context.Context, p Principal, atom, environment
 }
 
 // attach adds an attachment to a change.
-func (s *Service) attach(c *change, a *Atom, e *Environment) *Attachment {
+func (s *core) attach(c *change, a *Atom, e *Environment) *Attachment {
 	next := *a
-	next.Revision = s.revision()
+	next.Revision = s.nextRevision()
 	at := &Attachment{ID: newID(), Account: a.Account, AtomID: a.ID, EnvironmentID: e.ID}
 	c.put(&next)
 	c.put(at)
@@ -320,9 +243,9 @@ func (s *Service) attach(c *change, a *Atom, e *Environment) *Attachment {
 	return at
 }
 
-// DetachAtom takes an atom out of its environment; what is deployed there goes
-// from it.
-func (s *Service) DetachAtom(ctx context.Context, p Principal, attachment string) error {
+// DetachAtom removes an atom from its environment and so its deployments from
+// the atom.
+func (s *Fleet) DetachAtom(ctx context.Context, p Principal, attachment string) error {
 	if err := p.Allow("attachment.delete"); err != nil {
 		return err
 	}
@@ -332,39 +255,41 @@ func (s *Service) DetachAtom(ctx context.Context, p Principal, attachment string
 	}
 	defer c.end()
 	at := owned(s.state.attachments, attachment, p.Account, func(a *Attachment) string { return a.Account })
-	if at == nil || !p.in(at.EnvironmentID) {
-		return missing("attachment", attachment)
+	if at == nil || !p.sees(at.EnvironmentID) {
+		return notFound("attachment", attachment)
 	}
 	c.wake(at.AtomID)
 	c.drop(at)
+	name := at.AtomID
 	if a := s.state.atoms[at.AtomID]; a != nil {
+		name = a.Name
 		next := *a
-		next.Revision = s.revision()
+		next.Revision = s.nextRevision()
 		c.put(&next)
 	}
-	c.audit(p, "attachment.delete", at.ID, at.AtomID)
+	c.audit(p, "attachment.delete", at.ID, name+" from "+s.environmentName(at.EnvironmentID))
 	return s.commit(ctx, c)
 }
 
-// Attachment gives one.
-func (s *Service) Attachment(_ context.Context, p Principal, id string) (Attachment, error) {
+// Attachment returns the attachment with an id.
+func (s *Fleet) Attachment(_ context.Context, p Principal, id string) (Attachment, error) {
 	if err := p.Allow("attachment.read"); err != nil {
 		return Attachment{}, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	at := owned(s.state.attachments, id, p.Account, func(a *Attachment) string { return a.Account })
-	if at == nil || !p.in(at.EnvironmentID) {
-		return Attachment{}, missing("attachment", id)
+	if at == nil || !p.sees(at.EnvironmentID) {
+		return Attachment{}, notFound("attachment", id)
 	}
 	return *at, nil
 }
 
-// Attachments lists those that the principal may see.
-func (s *Service) Attachments(_ context.Context, p Principal) ([]Attachment, error) {
+// Attachments returns the visible attachments.
+func (s *Fleet) Attachments(_ context.Context, p Principal) ([]Attachment, error) {
 	if err := p.Allow("attachment.read"); err != nil {
 		return nil, err
 	}
-	return list(s, s.state.attachments, func(a *Attachment) bool { return a.Account == p.Account && p.in(a.EnvironmentID) },
+	return list(s.core, s.state.attachments, func(a *Attachment) bool { return a.Account == p.Account && p.sees(a.EnvironmentID) },
 		func(a, b Attachment) bool { return a.ID < b.ID }), nil
 }

@@ -9,62 +9,53 @@ import (
 	"valence/internal/wire"
 )
 
-// change is what one call changes, while it is put together. Who has one has
-// the turn: changes are made one at a time, so that what was looked at still
-// holds when it is written.
+// change collects everything one call changes. Holding a change means holding
+// the write lock, so whatever the call has read still holds when the change is
+// written.
 type change struct {
 	Change
-	to          sink
-	lines       *lines
-	puts, drops []kept
-	deployments bool     // the active deployments may differ afterwards
-	woken       []string // atoms that it concerns
+	writer      changeWriter
+	mailboxes   *mailboxes
+	puts, drops []persisted
+	deployments bool     // whether the active deployments may change
+	wakes       []string // atoms affected by the change
 	err         error
-	release     func()
+	unlock      func()
 }
 
-// sink is where a change is written: the store, or the turn of a store that
-// several control planes use.
-type sink interface {
+// changeWriter writes a change: a store, or the write transaction of a shared
+// one.
+type changeWriter interface {
 	Write(ctx context.Context, c *Change) error
 	PutArchive(ctx context.Context, sha string, archive []byte) error
 }
 
-// begin waits for the turn to change something. Whoever got it calls end.
-func (s *Service) begin(ctx context.Context) (*change, error) {
-	if s.shared != nil {
-		return s.beginShared(ctx)
+// end releases the write lock.
+func (c *change) end() { c.unlock() }
+
+// wake makes the atom's held poll look again after the commit.
+func (c *change) wake(atom string) { c.wakes = append(c.wakes, atom) }
+
+// enqueue adds an instruction for an atom and returns its id. The id of its
+// execution request may be empty. The commit fails if the mailbox is full,
+// unless the instruction retires the atom.
+func (c *change) enqueue(ctx context.Context, account, atom, request string, m wire.Instruction) int64 {
+	if c.mailboxes.of(atom).length() >= maxWaiting && m.Kind != wire.KindRetire {
+		c.err = errors.Join(c.err, mailboxFull())
 	}
-	s.changing.Lock()
-	return &change{to: s.store, lines: s.lines, release: s.changing.Unlock}, nil
-}
-
-// end gives the turn back.
-func (c *change) end() { c.release() }
-
-// wake lets an atom that is held look again when the change is there.
-func (c *change) wake(atom string) { c.woken = append(c.woken, atom) }
-
-// message adds a message for an atom and gives its id. The request that it is
-// about may be "". The change fails where too many wait for the atom, unless
-// this one takes it out of service.
-func (c *change) message(ctx context.Context, account, atom, request string, m wire.Message) int64 {
-	if c.lines.of(atom).length() >= maxWaiting && m.Kind != wire.KindRetire {
-		c.err = errors.Join(c.err, busy())
-	}
-	if t, ok := c.to.(Turn); ok {
+	if t, ok := c.writer.(WriteTx); ok {
 		var err error
 		m.ID, err = t.MessageID(ctx)
 		c.err = errors.Join(c.err, err)
 	} else {
-		m.ID = c.lines.next()
+		m.ID = c.mailboxes.nextID()
 	}
-	c.Messages = append(c.Messages, &Message{Message: m, Account: account, AtomID: atom, Request: request, Created: time.Now().UTC()})
+	c.Instructions = append(c.Instructions, &Instruction{Instruction: m, Account: account, AtomID: atom, Request: request, Created: time.Now().UTC()})
 	return m.ID
 }
 
-func (c *change) put(o kept) {
-	kind, id, account := o.keptAs()
+func (c *change) put(o persisted) {
+	kind, id, account := o.storageKey()
 	body, err := json.Marshal(o)
 	c.err = errors.Join(c.err, err)
 	c.Objects = append(c.Objects, Object{kind, id, account, body})
@@ -74,8 +65,8 @@ func (c *change) put(o kept) {
 	}
 }
 
-func (c *change) drop(o kept) {
-	kind, id, account := o.keptAs()
+func (c *change) drop(o persisted) {
+	kind, id, account := o.storageKey()
 	c.Objects = append(c.Objects, Object{Kind: kind, ID: id, Account: account})
 	c.drops = append(c.drops, o)
 	if kind == "deployment" {
@@ -83,72 +74,73 @@ func (c *change) drop(o kept) {
 	}
 }
 
-// audit adds a line to the log.
+// audit adds an entry to the audit log.
 func (c *change) audit(p Principal, action Action, object, detail string) {
-	c.Audit = append(c.Audit, entry(p, action, object, detail))
+	c.Audit = append(c.Audit, newAuditEntry(p, action, object, detail))
 }
 
-func entry(p Principal, action Action, object, detail string) AuditEntry {
-	return AuditEntry{Account: p.Account, Who: p.User, Action: string(action), Object: object, Detail: detail, From: p.From, At: time.Now().UTC()}
-}
-
-// touch gives everything of an environment that its atoms are to be like a
-// new generation.
-func (s *Service) touch(c *change, e *Environment) {
+// touchEnvironment raises the generation of all atoms of an environment.
+func (s *core) touchEnvironment(c *change, e *Environment) {
 	next := *e
-	next.Revision = s.revision()
+	next.Revision = s.nextRevision()
 	c.put(&next)
-	for atom := range s.state.attached[e.ID] {
+	for atom := range s.state.atomsIn[e.ID] {
 		c.wake(atom)
 	}
 }
 
-// revision gives the next revision. It grows, also over a restart and after
-// an older backup was restored, for it is at least the time.
-func (s *Service) revision() int64 {
+// nextRevision returns the next revision. Revisions are at least the time in
+// milliseconds, so they grow across restarts and restored backups.
+func (s *core) nextRevision() int64 {
 	s.lastRevision = max(s.lastRevision+1, time.Now().UnixMilli())
 	return s.lastRevision
 }
 
-// commit writes a change, then shows it, then wakes those it concerns.
-func (s *Service) commit(ctx context.Context, c *change) error {
+// commit writes a change, makes it visible and wakes the affected atoms.
+func (s *core) commit(ctx context.Context, c *change) error {
 	if c.err != nil {
 		return c.err
 	}
-	// Whether the caller waits or not, what is on disk and what is in memory
-	// must not differ.
-	if err := c.to.Write(context.WithoutCancel(ctx), &c.Change); err != nil {
+	// The write is not canceled with the caller: disk and memory must agree.
+	if err := c.writer.Write(context.WithoutCancel(ctx), &c.Change); err != nil {
 		return unavailable(err)
 	}
-	if t, ok := c.to.(Turn); ok {
-		s.shared.applied.Store(t.Position())
+	if t, ok := c.writer.(WriteTx); ok {
+		s.cluster.applied.Store(t.Position())
 	}
-	s.show(c)
-	s.lines.forget(c.Dropped)
-	for _, m := range c.Messages {
-		s.lines.of(m.AtomID).add(m.ID)
+	s.publish(c)
+	s.mailboxes.removeAll(c.Dropped)
+	for _, m := range c.Instructions {
+		s.mailboxes.of(m.AtomID).add(m.ID)
 	}
 	for _, r := range c.Records {
-		s.waiters.tell(r.RequestID)
+		s.recordWatchers.notify(r.RequestID)
 	}
 	return nil
 }
 
-// show puts what a change holds into memory, and wakes the atoms that it
-// concerns.
-func (s *Service) show(c *change) {
+// publish applies a change to the state in memory and wakes the affected atoms.
+func (s *core) publish(c *change) {
 	s.mu.Lock()
 	for _, o := range c.drops {
 		s.state.drop(o)
+		if a, ok := o.(*Atom); ok {
+			gone := *a
+			gone.Revoked = true
+			s.mailboxes.assign(&gone)
+		}
 	}
 	for _, o := range c.puts {
 		s.state.put(o)
+		if a, ok := o.(*Atom); ok {
+			s.mailboxes.assign(a)
+		}
 	}
 	if c.deployments {
 		s.state.reindex()
 	}
 	s.mu.Unlock()
-	for _, atom := range c.woken {
-		s.lines.of(atom).wake()
+	for _, atom := range c.wakes {
+		s.mailboxes.of(atom).wake()
 	}
 }

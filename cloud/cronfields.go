@@ -8,7 +8,7 @@ import (
 )
 
 // CronFields is a cron expression in the form of the platform API: ranges and
-// lists of numbers, where Sunday is 1, and * for everything.
+// lists of numbers, where Sunday is 1, and * for all.
 type CronFields struct {
 	Minutes, Hours, DaysOfWeek, DaysOfMonth, Months, Years string
 }
@@ -18,22 +18,22 @@ var cronWords = map[string]string{
 	"@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }
 
-// FieldsOf rewrites a cron expression that was checked.
-func FieldsOf(expression string) (CronFields, error) {
+// ParseCronFields converts a valid cron expression.
+func ParseCronFields(expression string) (CronFields, error) {
 	text := strings.TrimSpace(expression)
 	if five, ok := cronWords[strings.ToLower(text)]; ok {
 		text = five
 	}
 	parts := strings.Fields(text)
 	if len(parts) != 5 {
-		return CronFields{}, fmt.Errorf("the cron expression %q has not five fields", expression)
+		return CronFields{}, fmt.Errorf("the cron expression %q does not have five fields", expression)
 	}
 	f := CronFields{Years: "*"}
 	for i, x := range []struct {
 		into        *string
 		low, high   int
 		names       string
-		plus, modul int // how the platform API counts, where it does so in another way
+		plus, modul int // offset and modulus in the platform API, if different
 	}{
 		{&f.Minutes, 0, 59, "", 0, 0}, {&f.Hours, 0, 23, "", 0, 0}, {&f.DaysOfMonth, 1, 31, "", 0, 0},
 		{&f.Months, 1, 12, "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC", 0, 0},
@@ -57,7 +57,7 @@ func FieldsOf(expression string) (CronFields, error) {
 	return f, nil
 }
 
-// cronSet gives the numbers that a field stands for, sorted.
+// cronSet returns the sorted numbers that a field matches.
 func cronSet(field string, low, high int, names []string) ([]int, error) {
 	number := func(s string) (int, error) {
 		if i := slices.Index(names, strings.ToUpper(s)); i >= 0 {
@@ -65,7 +65,7 @@ func cronSet(field string, low, high int, names []string) ([]int, error) {
 		}
 		n, err := strconv.Atoi(s)
 		if err != nil || n < low || n > high {
-			return 0, fmt.Errorf("%q is none of its numbers", s)
+			return 0, fmt.Errorf("%q is out of range or not a number", s)
 		}
 		return n, nil
 	}
@@ -76,7 +76,7 @@ func cronSet(field string, low, high int, names []string) ([]int, error) {
 		if stepped {
 			n, err := strconv.Atoi(by)
 			if err != nil || n < 1 {
-				return nil, fmt.Errorf("%q is no step", by)
+				return nil, fmt.Errorf("%q is not a valid step", by)
 			}
 			step = n
 		}
@@ -106,7 +106,7 @@ func cronSet(field string, low, high int, names []string) ([]int, error) {
 	return slices.Compact(all), nil
 }
 
-// cronText writes numbers as *, as a range with a step, or as a list of
+// cronText formats numbers as *, as a range with a step, or as a list of
 // numbers and ranges.
 func cronText(all []int, low, high int) string {
 	if len(all) == high-low+1 {

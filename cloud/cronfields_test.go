@@ -27,19 +27,20 @@ func TestFieldsOf(t *testing.T) {
 		"  0   6  *  *  sun,TUE ":  "0 6 * * 1,3 *",
 		"0-59 0-23 1-31 1-12 1-7 ": "* * * * * *",
 	} {
-		f, err := FieldsOf(text)
+		f, err := ParseCronFields(text)
 		got := strings.Join([]string{f.Minutes, f.Hours, f.DaysOfMonth, f.Months, f.DaysOfWeek, f.Years}, " ")
 		if err != nil || got != want {
 			t.Errorf("%q: %s, want %s, %v", text, got, want, err)
 		}
 	}
-	if _, err := FieldsOf("99 * * * *"); err == nil {
-		t.Error("99 is a minute")
+	if _, err := ParseCronFields("99 * * * *"); err == nil {
+		t.Error("minute 99: got no error")
 	}
 }
 
-// What is written is due when the expression is, as the platform API reads it.
-func TestFieldsAreDueLikeTheExpression(t *testing.T) {
+// The converted fields, read as the platform API does, are due when the
+// expression is.
+func TestCronFieldsMatchExpression(t *testing.T) {
 	number := func(r *rapid.T, label string, low, high int) string {
 		item := rapid.OneOf(rapid.Just("*"), rapid.Custom(func(r *rapid.T) string {
 			a := rapid.IntRange(low, high).Draw(r, "from")
@@ -61,9 +62,9 @@ func TestFieldsAreDueLikeTheExpression(t *testing.T) {
 		text := minute + " " + hour + " * * " + weekday
 		s, err := cron.Parse(text, time.UTC)
 		if err != nil {
-			return // not every list is one
+			return // not every expression is a list
 		}
-		f, err := FieldsOf(text)
+		f, err := ParseCronFields(text)
 		if err != nil {
 			r.Fatal(text, err)
 		}

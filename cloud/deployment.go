@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"valence/internal/wire"
 )
 
-// Deploy makes a package the one of its project in an environment; the one
-// before is inactive from then on. Deploying what is active already changes
-// nothing but its listeners, and is no error; what an atom has put back is
-// deployed anew, and atoms try it again.
-func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deployment, error) {
+// Deployments assigns packages to environments.
+type Deployments struct{ *core }
+
+// Deploy makes a package the active one of its project in an environment.
+// Deploying the active package again changes at most its listener status and
+// statement. If an atom rolled it back, it becomes a new deployment, which
+// atoms try again.
+func (s *Deployments) Deploy(ctx context.Context, p Principal, d Deployment) (Deployment, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return Deployment{}, err
@@ -23,108 +27,98 @@ func (s *Service) Deploy(ctx context.Context, p Principal, d Deployment) (Deploy
 	}
 	x := owned(s.state.packages, d.PackageID, p.Account, func(x *Package) string { return x.Account })
 	if x == nil {
-		return Deployment{}, missing("package", d.PackageID)
+		return Deployment{}, notFound("package", d.PackageID)
 	}
 	if d.ListenerStatus != "" && d.ListenerStatus != Running && d.ListenerStatus != Paused {
-		return Deployment{}, invalid("listenerStatus", "is %s or %s", Running, Paused)
+		return Deployment{}, invalid("listenerStatus", "must be %s or %s", Running, Paused)
 	}
 	if err := checkStatement(d.Statement, d.Signature, x, e.Name); err != nil {
 		return Deployment{}, err
 	}
 	if len(d.Statement) == 0 && checkStatement(x.Statement, x.Signature, x, e.Name) == nil {
-		d.Statement, d.Signature = x.Statement, x.Signature // another one for the package, made for elsewhere, does not change it
+		d.Statement, d.Signature = x.Statement, x.Signature // a package statement for another environment does not replace it
 	}
-	if err := s.clash(e, x); err != nil {
+	if err := s.state.checkProcessNames(e, x); err != nil {
 		return Deployment{}, err
 	}
-	before := s.state.active[e.ID][x.Project]
+	before := s.state.activeIn[e.ID][x.Project]
 	detail := fmt.Sprintf("%s %s to %s", x.Project, x.Version, e.Name)
+	if d.TestsSkipped {
+		detail += ", tests skipped"
+	}
 	same := before != nil && before.PackageID == x.ID
 	if same {
-		back, err := s.putBack(ctx, before)
+		back, err := s.rolledBack(ctx, before)
 		if err != nil {
 			return Deployment{}, err
 		}
 		same = !back
 	}
 	if same {
-		next := *before
-		if d.ListenerStatus != "" {
-			next.ListenerStatus = d.ListenerStatus
-		}
-		if len(d.Statement) > 0 {
-			next.Statement, next.Signature = d.Statement, d.Signature
-		}
-		if next.ListenerStatus == before.ListenerStatus && string(next.Statement) == string(before.Statement) {
-			return next, nil
-		}
-		next.Revision = s.revision()
-		c.put(&next)
-		s.touch(c, e)
-		c.audit(p, "deployment.create", next.ID, detail+" again")
-		return next, s.commit(ctx, c)
+		return s.redeploy(ctx, c, p, e, before, d, detail+" again")
+	}
+	return s.replace(ctx, c, p, e, before, d, detail)
+}
+
+// redeploy sets the listener status and the statement of an active deployment.
+func (s *Deployments) redeploy(ctx context.Context, c *change, p Principal, e *Environment, active *Deployment, d Deployment, detail string) (Deployment, error) {
+	next := *active
+	if d.ListenerStatus != "" {
+		next.ListenerStatus = d.ListenerStatus
+	}
+	if len(d.Statement) > 0 {
+		next.Statement, next.Signature = d.Statement, d.Signature
+	}
+	if next.ListenerStatus == active.ListenerStatus && string(next.Statement) == string(active.Statement) {
+		return next, nil
+	}
+	next.Revision = s.nextRevision()
+	c.put(&next)
+	s.touchEnvironment(c, e)
+	c.audit(p, "deployment.create", next.ID, detail)
+	return next, s.commit(ctx, c)
+}
+
+// replace makes d the active deployment in place of before, if there is one. It
+// continues with its listener status unless d sets one.
+func (s *Deployments) replace(ctx context.Context, c *change, p Principal, e *Environment, before *Deployment, d Deployment, detail string) (Deployment, error) {
+	switch {
+	case d.ListenerStatus != "":
+		d.Revision = s.nextRevision()
+	case before != nil:
+		d.ListenerStatus, d.Revision = before.ListenerStatus, before.Revision
+	default:
+		d.ListenerStatus = Running
 	}
 	if before != nil {
 		old := *before
 		old.Active = false
 		c.put(&old)
 	}
-	said := d.ListenerStatus != ""
-	if !said {
-		d.ListenerStatus = Running
-		if before != nil {
-			d.ListenerStatus, d.Revision = before.ListenerStatus, before.Revision
-		}
-	}
 	d.ID, d.Account, d.EnvironmentID, d.By, d.Created, d.Active, d.Results = newID(), p.Account, e.ID, p.User, time.Now().UTC(), true, nil
-	if said {
-		d.Revision = s.revision()
-	}
 	c.put(&d)
-	s.touch(c, e)
+	s.touchEnvironment(c, e)
 	c.audit(p, "deployment.create", d.ID, detail)
 	return d, s.commit(ctx, c)
 }
 
-// putBack reports whether an atom has put a deployment back: it does not take
-// the same one again.
-func (s *Service) putBack(ctx context.Context, d *Deployment) (bool, error) {
+// rolledBack reports whether an atom rolled a deployment back. The atom refuses
+// that deployment from then on.
+func (s *Deployments) rolledBack(ctx context.Context, d *Deployment) (bool, error) {
 	all, err := s.store.Results(ctx, d.ID)
-	return slices.ContainsFunc(all, func(r DeploymentResult) bool { return r.State == "rolled_back" }), err
+	return slices.ContainsFunc(all, func(r DeploymentResult) bool { return r.State == wire.DeploymentRolledBack }), err
 }
 
-// clash finds a process that another project of the environment has, too: an
-// atom knows its processes by name.
-func (s *Service) clash(e *Environment, x *Package) error {
-	names := map[string]bool{}
-	for _, id := range x.Components {
-		if c := s.state.components[id]; c != nil {
-			names[c.Name] = true
-		}
-	}
-	for project, d := range s.state.active[e.ID] {
-		if project == x.Project {
-			continue
-		}
-		for _, id := range s.state.packages[d.PackageID].Components {
-			if c := s.state.components[id]; c != nil && names[c.Name] {
-				return conflict("the project %s in %s has a process %s, too, and an atom knows its processes by name: rename one of them", project, e.Name, c.Name)
-			}
-		}
-	}
-	return nil
-}
-
-// Deployment gives one, with what became of it on each atom.
-func (s *Service) Deployment(ctx context.Context, p Principal, id string) (Deployment, error) {
+// Get returns a deployment with its results on each atom.
+func (s *Deployments) Get(ctx context.Context, p Principal, id string) (Deployment, error) {
 	if err := p.Allow("deployment.read"); err != nil {
 		return Deployment{}, err
 	}
 	s.mu.RLock()
 	d := owned(s.state.deployments, id, p.Account, func(d *Deployment) string { return d.Account })
 	s.mu.RUnlock()
-	if d == nil || !p.in(d.EnvironmentID) {
-		return Deployment{}, missing("deployment", id)
+	if d == nil || !p.sees(d.EnvironmentID) {
+		return Deployment{}, notFound("deployment", id)
 	}
 	x := *d
 	var err error
@@ -134,18 +128,17 @@ func (s *Service) Deployment(ctx context.Context, p Principal, id string) (Deplo
 	return x, nil
 }
 
-// Deployments lists those that the principal may see, newest first, without
-// their results.
-func (s *Service) Deployments(_ context.Context, p Principal) ([]Deployment, error) {
+// List returns the visible deployments, newest first, without results.
+func (s *Deployments) List(_ context.Context, p Principal) ([]Deployment, error) {
 	if err := p.Allow("deployment.read"); err != nil {
 		return nil, err
 	}
-	return list(s, s.state.deployments, func(d *Deployment) bool { return d.Account == p.Account && p.in(d.EnvironmentID) },
+	return list(s.core, s.state.deployments, func(d *Deployment) bool { return d.Account == p.Account && p.sees(d.EnvironmentID) },
 		func(a, b Deployment) bool { return a.Created.After(b.Created) }), nil
 }
 
-// Undeploy takes a deployment out of its environment; the record of it stays.
-func (s *Service) Undeploy(ctx context.Context, p Principal, id string) error {
+// Undeploy deactivates a deployment. Its record remains.
+func (s *Deployments) Undeploy(ctx context.Context, p Principal, id string) error {
 	if err := p.Allow("deployment.delete"); err != nil {
 		return err
 	}
@@ -155,8 +148,8 @@ func (s *Service) Undeploy(ctx context.Context, p Principal, id string) error {
 	}
 	defer c.end()
 	d := owned(s.state.deployments, id, p.Account, func(d *Deployment) string { return d.Account })
-	if d == nil || !p.in(d.EnvironmentID) {
-		return missing("deployment", id)
+	if d == nil || !p.sees(d.EnvironmentID) {
+		return notFound("deployment", id)
 	}
 	if !d.Active {
 		return nil
@@ -165,14 +158,18 @@ func (s *Service) Undeploy(ctx context.Context, p Principal, id string) error {
 	next.Active = false
 	c.put(&next)
 	if e := s.state.environments[d.EnvironmentID]; e != nil {
-		s.touch(c, e)
+		s.touchEnvironment(c, e)
 	}
-	c.audit(p, "deployment.delete", d.ID, "")
+	detail := "from " + s.environmentName(d.EnvironmentID)
+	if x := s.state.packages[d.PackageID]; x != nil {
+		detail = x.Project + " " + x.Version + " " + detail
+	}
+	c.audit(p, "deployment.delete", d.ID, detail)
 	return s.commit(ctx, c)
 }
 
-// AtomProcesses lists the processes that are deployed to an atom, by name.
-func (s *Service) AtomProcesses(_ context.Context, p Principal, atom string) ([]Component, error) {
+// AtomProcesses returns the processes deployed to an atom, by name.
+func (s *Deployments) AtomProcesses(_ context.Context, p Principal, atom string) ([]Component, error) {
 	if err := p.Allow("component.read"); err != nil {
 		return nil, err
 	}
@@ -183,41 +180,8 @@ func (s *Service) AtomProcesses(_ context.Context, p Principal, atom string) ([]
 		return nil, err
 	}
 	all := []Component{}
-	for _, c := range s.deployedTo(a.ID) {
+	for _, c := range s.state.processesOf(a.ID) {
 		all = append(all, *c)
 	}
 	return all, nil
-}
-
-// process finds an active deployment's process on an atom, by id. The caller
-// holds changing or mu.
-func (s *Service) deployed(atom, component string) *Component {
-	c := s.state.components[component]
-	at := s.state.attachedTo[atom]
-	if c == nil || at == nil {
-		return nil
-	}
-	d := s.state.active[at.EnvironmentID][c.Project]
-	if d == nil || !slices.Contains(s.state.packages[d.PackageID].Components, component) {
-		return nil
-	}
-	return c
-}
-
-// processID gives the id of a process that is deployed on an atom, by its
-// name; "" where the control plane does not know it. The caller holds changing
-// or mu.
-func (s *Service) processID(atom, name string) string {
-	at := s.state.attachedTo[atom]
-	if at == nil {
-		return ""
-	}
-	for _, d := range s.state.active[at.EnvironmentID] {
-		for _, id := range s.state.packages[d.PackageID].Components {
-			if c := s.state.components[id]; c != nil && c.Name == name {
-				return id
-			}
-		}
-	}
-	return ""
 }

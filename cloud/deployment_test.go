@@ -7,8 +7,8 @@ import (
 	"valence/internal/wire"
 )
 
-// TestDeployAgain: what runs is not deployed twice; what an atom has put back is,
-// so that it is tried again.
+// TestDeployAgain: deploying the active package again changes nothing, unless
+// an atom rolled it back.
 func TestDeployAgain(t *testing.T) {
 	d, stop := open(t, t.TempDir())
 	defer stop()
@@ -20,7 +20,7 @@ func TestDeployAgain(t *testing.T) {
 		anew  bool
 	}{{"active", false}, {"failed", false}, {"rolled_back", true}} {
 		r := wire.DeploymentReport{Generation: d.desired(t, atom).Generation, Package: pack.SHA256, State: c.state, At: time.Now()}
-		if err := d.Report(d.ctx, atom, wire.Reports{Deployments: []wire.DeploymentReport{r}}); err != nil {
+		if err := d.AtomAPI.StoreReports(d.ctx, atom, wire.Reports{Deployments: []wire.DeploymentReport{r}}); err != nil {
 			t.Fatal(err)
 		}
 		before := d.desired(t, atom)

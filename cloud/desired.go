@@ -11,31 +11,32 @@ import (
 	"valence/internal/wire"
 )
 
-// desired puts together what an atom is to be like.
-func (s *Service) desired(atom string) (*wire.Desired, error) {
+// desired returns the desired state of an atom.
+func (s *AtomAPI) desired(atom string) (*wire.Desired, error) {
 	d, a, fields, err := s.outline(atom)
 	if err != nil {
 		return nil, err
 	}
-	return d, s.extend(d, a, fields) // sealing takes its time: not under the lock
+	return d, s.addExtensions(d, a, fields) // sealing is slow, so not under the lock
 }
 
-// outline gives what an atom is to be like, and the fields that are to be added.
-func (s *Service) outline(atom string) (*wire.Desired, *Atom, []*Extension, error) {
+// outline returns the desired state without the environment's extensions, and
+// these.
+func (s *AtomAPI) outline(atom string) (*wire.Desired, *Atom, []*Extension, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	a := s.state.atoms[atom]
 	if a == nil {
-		return nil, nil, nil, missing("atom", atom)
+		return nil, nil, nil, notFound("atom", atom)
 	}
-	d := &wire.Desired{Generation: s.generation(a), Deployments: []wire.Deployment{}}
+	d := &wire.Desired{Generation: s.state.generation(a), Deployments: []wire.Deployment{}}
 	d.PurgeDays = a.Purge
 	e := s.state.environmentOf(atom)
 	if e == nil {
 		return d, a, nil, nil
 	}
-	d.Environment, d.Policy, d.Paused, d.Switched = e.Name, e.Policy, s.paused(a), s.switched(a)
-	for _, x := range s.state.active[e.ID] {
+	d.Environment, d.Policy, d.Paused, d.SwitchedIn = e.Name, e.Policy, s.state.pausedProcesses(a), s.state.switchRevisions(a)
+	for _, x := range s.state.activeIn[e.ID] {
 		p := s.state.packages[x.PackageID]
 		one := wire.Deployment{ID: x.ID, Package: p.SHA256, Project: p.Project, Version: p.Version, Statement: x.Statement, Signature: x.Signature}
 		if len(one.Statement) == 0 {
@@ -47,8 +48,9 @@ func (s *Service) outline(atom string) (*wire.Desired, *Atom, []*Extension, erro
 	return d, a, slices.Collect(maps.Values(s.state.extensions[e.ID])), nil
 }
 
-// extend adds the environment's values, the secrets sealed for the atom.
-func (s *Service) extend(d *wire.Desired, a *Atom, fields []*Extension) error {
+// addExtensions adds the environment's values, with secrets sealed for the
+// atom.
+func (s *AtomAPI) addExtensions(d *wire.Desired, a *Atom, fields []*Extension) error {
 	connections := map[string]map[string]string{}
 	for _, x := range fields {
 		kind, rest, _ := strings.Cut(x.Name, ".")
@@ -59,7 +61,7 @@ func (s *Service) extend(d *wire.Desired, a *Atom, fields []*Extension) error {
 			}
 			d.Values[rest] = x.Value
 		case "secret":
-			text, err := s.secret(x)
+			text, err := s.openSecret(x)
 			if err != nil {
 				return err
 			}

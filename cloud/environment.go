@@ -8,10 +8,12 @@ import (
 	"valence/internal/wire"
 )
 
-// CreateEnvironment makes an environment. Its classification is TEST unless
-// it is said.
-func (s *Service) CreateEnvironment(ctx context.Context, p Principal, e Environment) (Environment, error) {
-	if err := p.unlimited("environment.create"); err != nil {
+// Environments holds environments, with their policies, values and secrets.
+type Environments struct{ *core }
+
+// Create creates an environment. Its classification is TEST by default.
+func (s *Environments) Create(ctx context.Context, p Principal, e Environment) (Environment, error) {
+	if err := p.allowAccountWide("environment.create"); err != nil {
 		return Environment{}, err
 	}
 	if e.Classification == "" {
@@ -22,8 +24,8 @@ func (s *Service) CreateEnvironment(ctx context.Context, p Principal, e Environm
 		return Environment{}, err
 	}
 	defer c.end()
-	e.ID, e.Account, e.Created, e.Revision = newID(), p.Account, time.Now().UTC(), s.revision()
-	if err := s.checkEnvironment(&e); err != nil {
+	e.ID, e.Account, e.Created, e.Revision = newID(), p.Account, time.Now().UTC(), s.nextRevision()
+	if err := s.check(&e); err != nil {
 		return Environment{}, err
 	}
 	c.put(&e)
@@ -31,58 +33,58 @@ func (s *Service) CreateEnvironment(ctx context.Context, p Principal, e Environm
 	return e, s.commit(ctx, c)
 }
 
-func (s *Service) checkEnvironment(e *Environment) error {
+func (s *Environments) check(e *Environment) error {
 	e.Name = strings.TrimSpace(e.Name)
 	switch {
-	case !goodName(e.Name):
-		return invalid("name", "is 1 to 200 characters, none of them a control character")
+	case !validName(e.Name):
+		return invalid("name", "must be 1 to 200 characters without control characters")
 	case e.Classification != Production && e.Classification != Test:
-		return invalid("classification", "is %s or %s", Production, Test)
+		return invalid("classification", "must be %s or %s", Production, Test)
 	case e.Policy.RollbackRate < 0 || e.Policy.RollbackRate > 1:
-		return invalid("rollback_rate", "is from 0 to 1")
+		return invalid("rollback_rate", "must be 0 to 1")
 	case e.Policy.RollbackMinutes < 0:
-		return invalid("rollback_minutes", "is 0 or more")
+		return invalid("rollback_minutes", "must be 0 or more")
 	}
 	if other := s.state.environment(e.Account, e.Name); other != nil && other.ID != e.ID {
-		return conflict("there is an environment %s already: choose another name", e.Name)
+		return conflict("an environment named %s already exists: choose another name", e.Name)
 	}
 	return nil
 }
 
-// Environment gives one, by id or name.
-func (s *Service) Environment(_ context.Context, p Principal, id string) (Environment, error) {
+// Get returns the environment with an id or name.
+func (s *Environments) Get(_ context.Context, p Principal, id string) (Environment, error) {
 	if err := p.Allow("environment.read"); err != nil {
 		return Environment{}, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.state.environment(p.Account, id)
-	if e == nil || !p.in(e.ID) {
-		return Environment{}, missing("environment", id)
+	if e == nil || !p.sees(e.ID) {
+		return Environment{}, notFound("environment", id)
 	}
 	return *e, nil
 }
 
-// Environments lists those that the principal may see, by name.
-func (s *Service) Environments(_ context.Context, p Principal) ([]Environment, error) {
+// List returns the visible environments, by name.
+func (s *Environments) List(_ context.Context, p Principal) ([]Environment, error) {
 	if err := p.Allow("environment.read"); err != nil {
 		return nil, err
 	}
-	return list(s, s.state.environments, func(e *Environment) bool { return e.Account == p.Account && p.in(e.ID) },
+	return list(s.core, s.state.environments, func(e *Environment) bool { return e.Account == p.Account && p.sees(e.ID) },
 		func(a, b Environment) bool { return a.Name < b.Name }), nil
 }
 
-// RenameEnvironment changes the name.
-func (s *Service) RenameEnvironment(ctx context.Context, p Principal, id, name string) (Environment, error) {
-	return s.changeEnvironment(ctx, p, id, "name "+name, func(e *Environment) { e.Name = name })
+// Rename renames an environment.
+func (s *Environments) Rename(ctx context.Context, p Principal, id, name string) (Environment, error) {
+	return s.change(ctx, p, id, "name "+name, func(e *Environment) { e.Name = name })
 }
 
-// SetPolicy changes what an environment asks of its atoms.
-func (s *Service) SetPolicy(ctx context.Context, p Principal, id string, policy wire.Policy) (Environment, error) {
-	return s.changeEnvironment(ctx, p, id, "policy", func(e *Environment) { e.Policy = policy })
+// SetPolicy sets the policy of an environment.
+func (s *Environments) SetPolicy(ctx context.Context, p Principal, id string, policy wire.Policy) (Environment, error) {
+	return s.change(ctx, p, id, "policy", func(e *Environment) { e.Policy = policy })
 }
 
-func (s *Service) changeEnvironment(ctx context.Context, p Principal, id, detail string, f func(*Environment)) (Environment, error) {
+func (s *Environments) change(ctx context.Context, p Principal, id, detail string, f func(*Environment)) (Environment, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return Environment{}, err
@@ -94,30 +96,16 @@ func (s *Service) changeEnvironment(ctx context.Context, p Principal, id, detail
 	}
 	next := *e
 	f(&next)
-	if err := s.checkEnvironment(&next); err != nil {
+	if err := s.check(&next); err != nil {
 		return Environment{}, err
 	}
-	s.touch(c, &next)
-	c.audit(p, "environment.update", e.ID, detail)
+	s.touchEnvironment(c, &next)
+	c.audit(p, "environment.update", e.ID, detail+" of "+next.Name)
 	return next, s.commit(ctx, c)
 }
 
-// environmentFor finds an environment and judges an action in it. The caller
-// holds changing or mu.
-func (s *Service) environmentFor(p Principal, a Action, id string) (*Environment, error) {
-	if err := p.Allow(a); err != nil {
-		return nil, err
-	}
-	e := s.state.environment(p.Account, id)
-	if e == nil || !p.in(e.ID) {
-		return nil, missing("environment", id)
-	}
-	return e, nil
-}
-
-// DeleteEnvironment removes an environment that no atom is attached to, with
-// its deployments and values.
-func (s *Service) DeleteEnvironment(ctx context.Context, p Principal, id string) error {
+// Delete deletes an environment without atoms, with its deployments and values.
+func (s *Environments) Delete(ctx context.Context, p Principal, id string) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -127,8 +115,8 @@ func (s *Service) DeleteEnvironment(ctx context.Context, p Principal, id string)
 	if err != nil {
 		return err
 	}
-	if len(s.state.attached[e.ID]) > 0 {
-		return conflict("the environment %s has atoms: detach, retire or revoke them first", e.Name)
+	if len(s.state.atomsIn[e.ID]) > 0 {
+		return conflict("the environment %s still has atoms: detach, retire or revoke them first", e.Name)
 	}
 	c.drop(e)
 	for _, d := range s.state.deployments {

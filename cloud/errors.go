@@ -5,17 +5,18 @@ import (
 	"fmt"
 )
 
-// Errors that callers branch on. What wraps them says what to do.
+// Errors that callers branch on. Wrapping errors say what to do.
 var (
-	ErrUnauthenticated = errors.New("the credentials are not known here")
-	ErrForbidden       = errors.New("the token's role does not allow this")
-	ErrNotFound        = errors.New("there is no such object")
-	ErrConflict        = errors.New("it conflicts with what is there")
-	ErrBusy            = errors.New("too much is asked at once")
-	ErrUnavailable     = errors.New("the store cannot take this now")
+	ErrUnauthenticated = errors.New("invalid credentials")
+	ErrForbidden       = errors.New("not permitted")
+	ErrNotFound        = errors.New("not found")
+	ErrConflict        = errors.New("conflict")
+	ErrBusy            = errors.New("too many requests")
+	ErrQuota           = errors.New("quota reached")
+	ErrUnavailable     = errors.New("the store is unavailable")
 )
 
-// Error is one of the errors above with a text for people.
+// Error is one of the errors above with a message for people.
 type Error struct {
 	Kind error
 	Text string
@@ -23,10 +24,10 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
-// Unwrap gives the kind.
+// Unwrap returns the kind.
 func (e *Error) Unwrap() error { return e.Kind }
 
-func missing(what, id string) error {
+func notFound(what, id string) error {
 	return &Error{ErrNotFound, fmt.Sprintf("there is no %s %q", what, id)}
 }
 
@@ -34,7 +35,7 @@ func conflict(format string, args ...any) error {
 	return &Error{ErrConflict, fmt.Sprintf(format, args...)}
 }
 
-// InvalidError is something in what was sent that cannot be.
+// InvalidError reports an invalid value in a request.
 type InvalidError struct {
 	Field   string
 	Message string
@@ -51,7 +52,7 @@ func invalid(field, format string, args ...any) error {
 	return &InvalidError{field, fmt.Sprintf(format, args...)}
 }
 
-// unavailable makes an error of the store one that is ErrUnavailable.
+// unavailable wraps an error of the store in ErrUnavailable.
 func unavailable(err error) error {
 	if errors.Is(err, ErrUnavailable) {
 		return err

@@ -13,43 +13,43 @@ import (
 	"valence/internal/wire"
 )
 
-// Tokens of both kinds end when they said they would, by the control plane's
-// clock, and an expired install token is told to the account.
+// Tokens expire on time by the control plane's clock, and the use of an expired
+// install token is in the audit log.
 func TestTokensExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, stop := open(t, t.TempDir())
 		defer stop()
-		if _, err := d.CreateEnvironment(d.ctx, d.admin, cloud.Environment{Name: "prod"}); err != nil {
+		if _, err := d.Environments.Create(d.ctx, d.admin, cloud.Environment{Name: "prod"}); err != nil {
 			t.Fatal(err)
 		}
-		install, err := d.CreateInstallToken(d.ctx, d.admin, "prod", 10*time.Minute)
+		install, err := d.Fleet.CreateInstallToken(d.ctx, d.admin, "prod", 10*time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
-		token, err := d.CreateToken(d.ctx, d.admin, cloud.Token{Name: "ci", Role: cloud.Viewer, Expires: time.Now().Add(10 * time.Minute)})
+		token, err := d.Accounts.CreateToken(d.ctx, d.admin, cloud.Token{Name: "ci", Role: cloud.Viewer, Expires: time.Now().Add(10 * time.Minute)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(9 * time.Minute)
-		if _, err := d.Authenticate(d.ctx, cloud.DefaultAccount, "ci", token.Secret); err != nil {
+		if _, err := d.Accounts.Authenticate(d.ctx, cloud.DefaultAccount, "ci", token.Secret); err != nil {
 			t.Errorf("a minute before: %v", err)
 		}
 		time.Sleep(time.Minute)
-		if _, err := d.Authenticate(d.ctx, cloud.DefaultAccount, "ci", token.Secret); !errors.Is(err, cloud.ErrUnauthenticated) {
+		if _, err := d.Accounts.Authenticate(d.ctx, cloud.DefaultAccount, "ci", token.Secret); !errors.Is(err, cloud.ErrUnauthenticated) {
 			t.Errorf("an expired API token: %v", err)
 		}
-		_, err = d.Enrol(d.ctx, enrolment(t, install.Token), "10.0.0.1")
-		if refused := (*cloud.RefusedError)(nil); !errors.As(err, &refused) || refused.Code != cloud.CodeExpiredToken {
+		_, err = d.AtomAPI.Enroll(d.ctx, enrolment(t, install.Token), "10.0.0.1")
+		if refused := (*cloud.RefusedError)(nil); !errors.As(err, &refused) || refused.Code != wire.CodeExpiredToken {
 			t.Errorf("an expired install token: %v", err)
 		}
-		log, _, err := d.AuditLog(d.ctx, d.admin, 0, 10)
-		if err != nil || len(log) == 0 || log[0].Action != "refused" || log[0].Detail != cloud.CodeExpiredToken {
-			t.Errorf("the audit log does not begin with it: %+v, %v", log, err)
+		log, _, err := d.Audit.List(d.ctx, d.admin, 0, 10)
+		if err != nil || len(log) == 0 || log[0].Action != "refused" || log[0].Detail != wire.CodeExpiredToken {
+			t.Errorf("the newest audit entry is not the refusal: got %+v, %v", log, err)
 		}
 	})
 }
 
-func enrolment(t *testing.T, token string) wire.Enrol {
+func enrolment(t *testing.T, token string) wire.EnrollRequest {
 	t.Helper()
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -60,5 +60,5 @@ func enrolment(t *testing.T, token string) wire.Enrol {
 		t.Fatal(err)
 	}
 	seal := open.PublicKey().Bytes()
-	return wire.Enrol{Token: token, Name: "edge-09", Key: pub, SealKey: seal, SealSignature: ed25519.Sign(key, seal)}
+	return wire.EnrollRequest{Token: token, Name: "edge-09", Key: pub, SealKey: seal, SealSignature: ed25519.Sign(key, seal)}
 }

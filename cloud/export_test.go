@@ -1,8 +1,8 @@
 package cloud
 
-// Crowd makes as many messages wait for an atom as may, in memory alone.
-func (s *Service) Crowd(atom string) {
+// FillMailbox fills an atom's mailbox, in memory only.
+func (s *Service) FillMailbox(atom string) {
 	for range maxWaiting {
-		s.lines.of(atom).add(s.lines.next())
+		s.mailboxes.of(atom).add(s.mailboxes.nextID())
 	}
 }

@@ -9,26 +9,25 @@ import (
 	"valence/internal/wire"
 )
 
-// Bounds of asking for an atom's log.
+// Limits of log requests.
 const (
 	maxLogLines = 1_000
 	logPatience = 20 * time.Second
 )
 
-// asked are questions for logs that wait for their answer. The answers pass
-// through; a store that is shared keeps them until the control plane that asked
-// has taken them.
-type asked struct {
+// logQuestions are log requests that wait for the atom's reply. Replies are not
+// stored, except briefly in a shared store for the control plane that asked.
+type logQuestions struct {
 	mu sync.Mutex
 	by map[int64]chan logAnswer
 }
 
 type logAnswer struct {
-	lines []wire.LogLine
-	left  bool // it is in the store
+	lines  []wire.LogLine
+	stored bool // the reply is in the store
 }
 
-func (a *asked) put(id int64) chan logAnswer {
+func (a *logQuestions) put(id int64) chan logAnswer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.by == nil {
@@ -39,14 +38,14 @@ func (a *asked) put(id int64) chan logAnswer {
 	return ch
 }
 
-func (a *asked) drop(id int64) {
+func (a *logQuestions) drop(id int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.by, id)
 }
 
-// answer gives false for a question that nobody asks here.
-func (a *asked) answer(id int64, x logAnswer) bool {
+// answer returns false if no call waits here for the reply.
+func (a *logQuestions) answer(id int64, x logAnswer) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	ch := a.by[id]
@@ -57,10 +56,10 @@ func (a *asked) answer(id int64, x logAnswer) bool {
 	return ch != nil
 }
 
-// answerLog passes the answer of an atom on, to the control plane that asked.
-// Who was not asked, or has answered already, is not listened to.
-func (s *Service) answerLog(ctx context.Context, atom string, question int64, lines []wire.LogLine) error {
-	asked, err := s.store.Messages(ctx, atom, []int64{question}, 1)
+// storeLog passes an atom's reply to the control plane that asked. Replies that
+// nobody asked for, or repeated ones, are ignored.
+func (s *AtomAPI) storeLog(ctx context.Context, atom string, question int64, lines []wire.LogLine) error {
+	asked, err := s.store.Instructions(ctx, atom, []int64{question}, 1)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -69,14 +68,14 @@ func (s *Service) answerLog(ctx context.Context, atom string, question int64, li
 	}
 	lines = lines[max(0, len(lines)-asked[0].Lines):]
 	for i := range lines {
-		lines[i].Level, lines[i].Text = legible(lines[i].Level, maxWord), legible(lines[i].Text, maxText)
+		lines[i].Level, lines[i].Text = sanitize(lines[i].Level, maxWord), sanitize(lines[i].Text, maxText)
 	}
-	if s.asked.answer(question, logAnswer{lines: lines}) || s.shared == nil {
+	if s.logs.answer(question, logAnswer{lines: lines}) || s.cluster == nil {
 		return nil
 	}
 	var text []byte
 	if text, err = json.Marshal(lines); err == nil {
-		err = s.shared.store.LeaveLog(ctx, question, text)
+		err = s.cluster.shared.PutLog(ctx, question, text)
 	}
 	if err != nil {
 		return unavailable(err)
@@ -84,12 +83,12 @@ func (s *Service) answerLog(ctx context.Context, atom string, question int64, li
 	return nil
 }
 
-// taken gives the lines of an answer.
-func (s *Service) taken(ctx context.Context, question int64, x logAnswer) ([]wire.LogLine, error) {
-	if !x.left {
+// readLog returns the lines of a reply.
+func (s *Fleet) readLog(ctx context.Context, question int64, x logAnswer) ([]wire.LogLine, error) {
+	if !x.stored {
 		return x.lines, nil
 	}
-	text, err := s.shared.store.TakeLog(ctx, question)
+	text, err := s.cluster.shared.TakeLog(ctx, question)
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -98,48 +97,48 @@ func (s *Service) taken(ctx context.Context, question int64, x logAnswer) ([]wir
 }
 
 // AtomLog asks an atom for the last lines of its log, at most 1,000, and waits
-// for them. It fails with ErrConflict if the atom does not answer.
-func (s *Service) AtomLog(ctx context.Context, p Principal, id string, lines int) ([]wire.LogLine, error) {
+// for them. It returns ErrConflict if the atom does not answer.
+func (s *Fleet) AtomLog(ctx context.Context, p Principal, id string, lines int) ([]wire.LogLine, error) {
 	if lines < 1 || lines > maxLogLines {
-		return nil, &InvalidError{Field: "lines", Message: "the number of lines is from 1 to 1000"}
+		return nil, &InvalidError{Field: "lines", Message: "must be 1 to 1000"}
 	}
-	question, answer, err := s.ask(ctx, p, id, lines)
+	question, answer, err := s.requestLog(ctx, p, id, lines)
 	if err != nil {
 		return nil, err
 	}
-	defer s.asked.drop(question)
+	defer s.logs.drop(question)
 	patience := time.NewTimer(logPatience)
 	defer patience.Stop()
 	select {
 	case found := <-answer:
-		return s.taken(ctx, question, found)
+		return s.readLog(ctx, question, found)
 	case <-patience.C:
-		return nil, conflict("the atom %s did not answer within %s; it may be of an older version", id, logPatience)
+		return nil, conflict("the atom %s did not answer within %s: it may run an older version", id, logPatience)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// ask sends the question for a log.
-func (s *Service) ask(ctx context.Context, p Principal, id string, lines int) (question int64, answer <-chan logAnswer, err error) {
+// requestLog enqueues the log request.
+func (s *Fleet) requestLog(ctx context.Context, p Principal, id string, lines int) (question int64, answer <-chan logAnswer, err error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer c.end()
 	a, err := s.atomFor(p, "atom.log", id)
-	if err == nil && (a.Revoked || s.filled(a).Status != Online) {
-		err = conflict("the atom %s is not in touch with the control plane: valence cloud atoms, for when it was last; its log is on its machine", a.Name)
+	if err == nil && (a.Revoked || s.withStatus(a).Status != Online) {
+		err = conflict("the atom %s is offline: valence cloud atoms shows when it was last seen; its log is on its machine", a.Name)
 	}
 	if err != nil {
 		return 0, nil, err
 	}
 	c.wake(a.ID)
-	question = c.message(ctx, a.Account, a.ID, "", wire.Message{Kind: wire.KindLogs, Lines: lines})
-	c.audit(p, "atom.log", a.ID, a.Name)
-	answer = s.asked.put(question)
+	question = c.enqueue(ctx, a.Account, a.ID, "", wire.Instruction{Kind: wire.KindLogs, Lines: lines})
+	c.audit(p, "atom.log", a.ID, s.atomTitle(a))
+	answer = s.logs.put(question)
 	if err := s.commit(ctx, c); err != nil {
-		s.asked.drop(question)
+		s.logs.drop(question)
 		return 0, nil, err
 	}
 	return question, answer, nil

@@ -15,14 +15,17 @@ import (
 	"valence/processes"
 )
 
-// ErrAltered is an archive that is not what its name says: it was changed
-// where it is stored.
-var ErrAltered = errors.New("the stored package was altered")
+// Packages holds the packages of projects and the processes in them.
+type Packages struct{ *core }
 
-// MaxArchive is how large an archive may be, in bytes.
-const MaxArchive = wire.MaxPackBytes
+// ErrAltered is returned when the content of a stored archive does not match
+// its hash.
+var ErrAltered = errors.New("the stored package is damaged")
 
-// Upload is a version of a project as it comes in.
+// MaxArchive is the largest archive, in bytes.
+const MaxArchive = wire.MaxPackageBytes
+
+// Upload is an uploaded version of a project.
 type Upload struct {
 	Archive   []byte
 	Project   string
@@ -32,20 +35,20 @@ type Upload struct {
 	Signature []byte
 }
 
-// ProcessID gives the id of a project's process. It is the same in every
-// package and for every control plane.
+// ProcessID returns the id of a project's process. It is the same in every
+// package and in every control plane.
 func ProcessID(account, project, process string) string {
 	sum := sha256.Sum256([]byte("valence-process-1\n" + account + "\n" + project + "\n" + process))
 	return uuid([16]byte(sum[:16]), 8)
 }
 
-// CreatePackage stores a version of a project. Storing the same again gives
-// what is there; another content under a version that is there is a conflict.
-func (s *Service) CreatePackage(ctx context.Context, p Principal, u Upload) (Package, error) {
+// Create stores a version of a project. Storing the same content again returns
+// the existing package; other content under an existing version is a conflict.
+func (s *Packages) Create(ctx context.Context, p Principal, u Upload) (Package, error) {
 	if err := p.Allow("package.create"); err != nil {
 		return Package{}, err
 	}
-	x, names, err := s.inspect(&u)
+	x, names, err := s.inspect(ctx, &u)
 	if err != nil {
 		return Package{}, err
 	}
@@ -54,23 +57,39 @@ func (s *Service) CreatePackage(ctx context.Context, p Principal, u Upload) (Pac
 		return Package{}, err
 	}
 	defer c.end()
-	if err := c.to.PutArchive(ctx, x.SHA256, u.Archive); err != nil {
+	if !s.stored(p.Account, x) {
+		if err := s.checkPackageQuota(p.Account, x.SHA256, x.Size); err != nil {
+			return Package{}, err
+		}
+	}
+	if err := c.writer.PutArchive(ctx, x.SHA256, u.Archive); err != nil {
 		return Package{}, unavailable(err)
 	}
-	return s.addPackage(ctx, c, p, x, names)
+	return s.add(ctx, c, p, x, names)
 }
 
-// inspect reads what is in an archive: its processes and the fields it needs.
-func (s *Service) inspect(u *Upload) (*Package, []string, error) {
-	if !goodName(u.Project) || strings.ContainsAny(u.Project, `/\`) || strings.HasPrefix(u.Project, ".") { // as atoms have it
-		return nil, nil, invalid("project", "is 1 to 200 characters, begins with no dot and holds no slash")
+// stored reports whether the account has this version of the project.
+func (s *Packages) stored(account string, x *Package) bool {
+	for _, other := range s.state.packages {
+		if other.Account == account && other.Project == x.Project && other.Version == x.Version {
+			return true
+		}
 	}
-	if err := goodVersion(u.Version); err != nil {
+	return false
+}
+
+// inspect checks an archive and returns its package and the names of its
+// processes.
+func (s *Packages) inspect(ctx context.Context, u *Upload) (*Package, []string, error) {
+	if !validName(u.Project) || strings.ContainsAny(u.Project, `/\`) || strings.HasPrefix(u.Project, ".") { // the same rule as on atoms
+		return nil, nil, invalid("project", "must be 1 to 200 characters without slashes and not start with a dot")
+	}
+	if err := checkVersion(u.Version); err != nil {
 		return nil, nil, err
 	}
 	files, err := wire.Unpack(u.Archive)
 	if err != nil {
-		return nil, nil, invalid("", "the package cannot be read: %v", err)
+		return nil, nil, invalid("", "invalid package: %v", err)
 	}
 	x := &Package{SHA256: wire.PackageID(u.Archive), Project: u.Project, Version: u.Version, Notes: u.Notes, Size: int64(len(u.Archive)), Statement: u.Statement, Signature: u.Signature}
 	if err := checkStatement(u.Statement, u.Signature, x, ""); err != nil {
@@ -80,9 +99,12 @@ func (s *Service) inspect(u *Upload) (*Package, []string, error) {
 	for i, f := range files {
 		sources[i] = processes.File{Name: f.Name, Content: f.Content}
 	}
-	project, problems := processes.Load(sources, s.o.Catalog)
+	project, problems, err := s.lint(ctx, sources)
+	if err != nil {
+		return nil, nil, err
+	}
 	if problems.HasErrors() {
-		return nil, nil, invalid("", "the package has errors that lint finds: %v", problems)
+		return nil, nil, invalid("", "the package has lint errors: %v", problems)
 	}
 	var names []string
 	x.Triggers = map[string]Trigger{}
@@ -90,15 +112,15 @@ func (s *Service) inspect(u *Upload) (*Package, []string, error) {
 		names = append(names, name)
 		switch {
 		case p.Listen != nil:
-			x.Triggers[name] = Trigger{Kind: TriggerListen}
+			x.Triggers[name] = Trigger{Kind: wire.TriggerListen}
 		case p.Schedule != nil:
-			x.Triggers[name] = Trigger{Kind: TriggerSchedule, Cron: p.Schedule.Cron.String(), Zone: p.Schedule.Cron.Place().String()}
+			x.Triggers[name] = Trigger{Kind: wire.TriggerSchedule, Cron: p.Schedule.Cron.String(), Zone: p.Schedule.Cron.Zone().String()}
 		case p.Subscribe != nil:
-			x.Triggers[name] = Trigger{Kind: TriggerSubscribe}
+			x.Triggers[name] = Trigger{Kind: wire.TriggerSubscribe}
 		}
 	}
 	sort.Strings(names)
-	for _, need := range project.Needs() {
+	for _, need := range project.Needs {
 		x.Needs = append(x.Needs, need.Kind+"."+need.Name)
 	}
 	slices.Sort(x.Needs)
@@ -106,53 +128,53 @@ func (s *Service) inspect(u *Upload) (*Package, []string, error) {
 	return x, names, nil
 }
 
-func goodVersion(v string) error {
-	if !goodName(v) || len(v) > 100 {
-		return invalid("packageVersion", "is 1 to 100 characters")
+func checkVersion(v string) error {
+	if !validName(v) || len(v) > 100 {
+		return invalid("packageVersion", "must be 1 to 100 characters")
 	}
 	return nil
 }
 
-// checkStatement holds a publisher's statement against what it is about, so
-// that a mistake shows here and not on the atoms. Whether it is signed by
-// somebody trusted is for the atoms to say.
+// checkStatement verifies that a publisher's statement matches the package and
+// environment, so that mistakes show before atoms refuse it. The atoms verify
+// its signature.
 func checkStatement(text, signature []byte, x *Package, environment string) error {
 	if len(text) == 0 && len(signature) == 0 {
 		return nil
 	}
 	if len(text) == 0 || len(signature) == 0 {
-		return invalid("statement", "a publisher's statement and its signature go together")
+		return invalid("statement", "a publisher's statement needs a signature, and a signature a statement")
 	}
 	st, err := wire.ParseStatement(text)
 	switch {
 	case err != nil:
 		return invalid("statement", "%v", err)
 	case st.Package != x.SHA256:
-		return invalid("statement", "it is about another package")
+		return invalid("statement", "is for another package")
 	case st.Project != x.Project:
-		return invalid("statement", "it is about the project %s", st.Project)
+		return invalid("statement", "is for the project %s", st.Project)
 	case environment != "" && st.Environment != environment:
-		return invalid("statement", "it is about the environment %s", st.Environment)
+		return invalid("statement", "is for the environment %s", st.Environment)
 	}
 	return nil
 }
 
-// addPackage writes a package whose archive is stored.
-func (s *Service) addPackage(ctx context.Context, c *change, p Principal, x *Package, names []string) (Package, error) {
+// add stores a package whose archive is stored.
+func (s *Packages) add(ctx context.Context, c *change, p Principal, x *Package, names []string) (Package, error) {
 	for _, other := range s.state.packages {
 		if other.Account != p.Account || other.Project != x.Project || other.Version != x.Version {
 			continue
 		}
 		if other.SHA256 != x.SHA256 {
-			return Package{}, conflict("%s %s is there with another content; packages never change: choose another version", x.Project, x.Version)
+			return Package{}, conflict("%s %s already exists with other content, and packages are immutable: choose another version", x.Project, x.Version)
 		}
 		if len(x.Statement) == 0 || string(x.Statement) == string(other.Statement) {
 			return *other, nil
 		}
-		next := *other // the same package, stated anew
+		next := *other // the same package with another statement
 		next.Statement, next.Signature = x.Statement, x.Signature
 		c.put(&next)
-		c.audit(p, "package.create", next.ID, fmt.Sprintf("another statement for %s %s", x.Project, x.Version))
+		c.audit(p, "package.create", next.ID, fmt.Sprintf("new statement for %s %s", x.Project, x.Version))
 		return next, s.commit(ctx, c)
 	}
 	x.ID, x.Account, x.By, x.Created = newID(), p.Account, p.User, time.Now().UTC()
@@ -171,10 +193,10 @@ func (s *Service) addPackage(ctx context.Context, c *change, p Principal, x *Pac
 	return *x, s.commit(ctx, c)
 }
 
-// PackageComponent makes a package from the newest one that holds a component:
-// the same content under another version. A version that is there is given as
-// it is.
-func (s *Service) PackageComponent(ctx context.Context, p Principal, component, version, notes string) (Package, error) {
+// PackageComponent creates a package from the newest one that contains a
+// component: the same content under another version. An existing version is
+// returned as it is.
+func (s *Packages) PackageComponent(ctx context.Context, p Principal, component, version, notes string) (Package, error) {
 	if err := p.Allow("package.create"); err != nil {
 		return Package{}, err
 	}
@@ -185,7 +207,7 @@ func (s *Service) PackageComponent(ctx context.Context, p Principal, component, 
 	defer c.end()
 	x := owned(s.state.components, component, p.Account, func(c *Component) string { return c.Account })
 	if x == nil {
-		return Package{}, missing("component", component)
+		return Package{}, notFound("component", component)
 	}
 	var newest *Package
 	for _, x := range s.state.packages {
@@ -200,12 +222,15 @@ func (s *Service) PackageComponent(ctx context.Context, p Principal, component, 
 		}
 	}
 	if newest == nil {
-		return Package{}, missing("package with the component", component)
+		return Package{}, notFound("package with the component", component)
 	}
 	if version == "" {
 		return *newest, nil
 	}
-	if err := goodVersion(version); err != nil {
+	if err := checkVersion(version); err != nil {
+		return Package{}, err
+	}
+	if err := s.checkPackageQuota(p.Account, newest.SHA256, newest.Size); err != nil {
 		return Package{}, err
 	}
 	next := *newest
@@ -215,8 +240,8 @@ func (s *Service) PackageComponent(ctx context.Context, p Principal, component, 
 	return next, s.commit(ctx, c)
 }
 
-// Package gives one.
-func (s *Service) Package(_ context.Context, p Principal, id string) (Package, error) {
+// Get returns the package with an id.
+func (s *Packages) Get(_ context.Context, p Principal, id string) (Package, error) {
 	if err := p.Allow("package.read"); err != nil {
 		return Package{}, err
 	}
@@ -224,22 +249,22 @@ func (s *Service) Package(_ context.Context, p Principal, id string) (Package, e
 	defer s.mu.RUnlock()
 	x := owned(s.state.packages, id, p.Account, func(x *Package) string { return x.Account })
 	if x == nil {
-		return Package{}, missing("package", id)
+		return Package{}, notFound("package", id)
 	}
 	return *x, nil
 }
 
-// Packages lists the account's packages, newest first.
-func (s *Service) Packages(_ context.Context, p Principal) ([]Package, error) {
+// List returns the account's packages, newest first.
+func (s *Packages) List(_ context.Context, p Principal) ([]Package, error) {
 	if err := p.Allow("package.read"); err != nil {
 		return nil, err
 	}
-	return list(s, s.state.packages, func(x *Package) bool { return x.Account == p.Account },
+	return list(s.core, s.state.packages, func(x *Package) bool { return x.Account == p.Account },
 		func(a, b Package) bool { return a.Created.After(b.Created) }), nil
 }
 
-// Archive gives the content of a package.
-func (s *Service) Archive(ctx context.Context, p Principal, id string) ([]byte, error) {
+// Archive returns the archive of a package.
+func (s *Packages) Archive(ctx context.Context, p Principal, id string) ([]byte, error) {
 	if err := p.Allow("package.download"); err != nil {
 		return nil, err
 	}
@@ -247,9 +272,9 @@ func (s *Service) Archive(ctx context.Context, p Principal, id string) ([]byte, 
 	x := owned(s.state.packages, id, p.Account, func(x *Package) string { return x.Account })
 	s.mu.RUnlock()
 	if x == nil {
-		return nil, missing("package", id)
+		return nil, notFound("package", id)
 	}
-	f, err := s.archive(ctx, p, x.SHA256)
+	f, err := s.openArchive(ctx, p, x.SHA256)
 	if err != nil {
 		return nil, err
 	}
@@ -257,19 +282,20 @@ func (s *Service) Archive(ctx context.Context, p Principal, id string) ([]byte, 
 	return io.ReadAll(f)
 }
 
-// archive opens an archive. That one was altered is for its account to see.
-func (s *Service) archive(ctx context.Context, p Principal, sha string) (io.ReadSeekCloser, error) {
+// openArchive opens an archive. An altered one is reported in the account's
+// audit log.
+func (s *core) openArchive(ctx context.Context, p Principal, sha string) (io.ReadSeekCloser, error) {
 	content, err := s.store.Archive(ctx, sha)
 	if errors.Is(err, ErrAltered) {
-		s.log.Error("a stored package is not what it was", "package", sha)
-		s.report(ctx, p, "package_altered", sha)
+		s.log.Error("a stored package is damaged", "package", sha)
+		s.recordRefusal(ctx, p, wire.CodePackageAltered, sha)
 	}
 	return content, err
 }
 
-// DeletePackage removes a package that is deployed nowhere, and its archive
-// where no other package has it.
-func (s *Service) DeletePackage(ctx context.Context, p Principal, id string) error {
+// Delete deletes a package that is not deployed, and its archive unless another
+// package has it.
+func (s *Packages) Delete(ctx context.Context, p Principal, id string) error {
 	if err := p.Allow("package.delete"); err != nil {
 		return err
 	}
@@ -280,15 +306,15 @@ func (s *Service) DeletePackage(ctx context.Context, p Principal, id string) err
 	defer c.end()
 	x := owned(s.state.packages, id, p.Account, func(x *Package) string { return x.Account })
 	if x == nil {
-		return missing("package", id)
+		return notFound("package", id)
 	}
 	for _, d := range s.state.deployments {
 		if d.PackageID != x.ID {
 			continue
 		}
 		switch {
-		case !p.in(d.EnvironmentID): // it may be what that environment goes back to
-			return &Error{ErrForbidden, fmt.Sprintf("%s %s is, or was, deployed to an environment that this token is not for", x.Project, x.Version)}
+		case !p.sees(d.EnvironmentID): // that environment may roll back to it
+			return &Error{ErrForbidden, fmt.Sprintf("%s %s is or was deployed to an environment that this token is not limited to", x.Project, x.Version)}
 		case d.Active:
 			return conflict("%s %s is deployed: undeploy it first", x.Project, x.Version)
 		}
@@ -300,11 +326,11 @@ func (s *Service) DeletePackage(ctx context.Context, p Principal, id string) err
 	if err := s.commit(ctx, c); err != nil || !last {
 		return err
 	}
-	return s.store.DropArchive(ctx, x.SHA256)
+	return s.store.DeleteArchive(ctx, x.SHA256)
 }
 
-// Component gives one.
-func (s *Service) Component(_ context.Context, p Principal, id string) (Component, error) {
+// Component returns the component with an id.
+func (s *Packages) Component(_ context.Context, p Principal, id string) (Component, error) {
 	if err := p.Allow("component.read"); err != nil {
 		return Component{}, err
 	}
@@ -312,16 +338,16 @@ func (s *Service) Component(_ context.Context, p Principal, id string) (Componen
 	defer s.mu.RUnlock()
 	c := owned(s.state.components, id, p.Account, func(c *Component) string { return c.Account })
 	if c == nil {
-		return Component{}, missing("component", id)
+		return Component{}, notFound("component", id)
 	}
 	return *c, nil
 }
 
-// Components lists the account's components, by name.
-func (s *Service) Components(_ context.Context, p Principal) ([]Component, error) {
+// Components returns the account's components, by name.
+func (s *Packages) Components(_ context.Context, p Principal) ([]Component, error) {
 	if err := p.Allow("component.read"); err != nil {
 		return nil, err
 	}
-	return list(s, s.state.components, func(c *Component) bool { return c.Account == p.Account },
+	return list(s.core, s.state.components, func(c *Component) bool { return c.Account == p.Account },
 		func(a, b Component) bool { return a.Name < b.Name || a.Name == b.Name && a.ID < b.ID }), nil
 }

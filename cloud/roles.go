@@ -8,7 +8,7 @@ import (
 	"sort"
 )
 
-// Role is what a token may do. Each may do what the one before it may.
+// Role is the role of a token. Each role includes the ones before it.
 type Role string
 
 // The roles, from least to most.
@@ -19,32 +19,32 @@ const (
 	Admin    Role = "admin"
 )
 
-// Roles lists the roles, from least to most.
+// Roles returns the roles, from least to most.
 func Roles() []Role { return []Role{Viewer, Operator, Deployer, Admin} }
 
-// Roles lists the roles that tokens may have.
-func (s *Service) Roles(_ context.Context, p Principal) ([]Role, error) {
+// Roles returns the roles that tokens may have.
+func (s *Accounts) Roles(_ context.Context, p Principal) ([]Role, error) {
 	if err := p.Allow("role.read"); err != nil {
 		return nil, err
 	}
 	return Roles(), nil
 }
 
-// RoleID gives the id of a role, the same for every control plane.
+// RoleID returns the id of a role, the same in every control plane.
 func RoleID(r Role) string {
 	sum := sha256.Sum256([]byte("valence-role-1\n" + r))
 	return uuid([16]byte(sum[:16]), 8)
 }
 
-// rank orders the roles; -1 for what is none.
+// rank returns the position of a role, or -1 if it is unknown.
 func (r Role) rank() int { return slices.Index(Roles(), r) }
 
-// Action is something that a principal may be allowed to do.
+// Action is an operation that needs a permission.
 type Action string
 
-// least is the one table of who may do what: the least role of every action.
-// An action that is not in it is allowed to nobody.
-var least = map[Action]Role{
+// minimumRole is the least role for every action. An unlisted action is allowed
+// to nobody.
+var minimumRole = map[Action]Role{
 	"role.read":      Viewer,
 	"account.create": Admin,
 	"account.read":   Admin,
@@ -91,59 +91,60 @@ var least = map[Action]Role{
 	"schedule.update":    Operator,
 }
 
-// Least gives the least role that an action takes; false for an action that
-// there is not.
-func Least(a Action) (Role, bool) {
-	r, ok := least[a]
+// MinimumRole returns the least role for an action, or false for an unknown
+// action.
+func MinimumRole(a Action) (Role, bool) {
+	r, ok := minimumRole[a]
 	return r, ok
 }
 
-// Actions lists every action, by name.
+// Actions returns every action, by name.
 func Actions() []Action {
-	all := make([]Action, 0, len(least))
-	for a := range least {
+	all := make([]Action, 0, len(minimumRole))
+	for a := range minimumRole {
 		all = append(all, a)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i] < all[j] })
 	return all
 }
 
-// Allow gives nil if the principal's role takes an action, whatever the
-// environment, and otherwise an error that is ErrForbidden.
+// Allow returns nil if the principal's role includes an action in some
+// environment, and otherwise ErrForbidden.
 func (p Principal) Allow(a Action) error {
-	need, known := least[a]
+	need, known := minimumRole[a]
 	if !known || p.Account == "" || p.Role.rank() < need.rank() {
-		return &Error{ErrForbidden, fmt.Sprintf("%s takes the role %s; this token has the role %s", a, need, p.Role)}
+		return &Error{ErrForbidden, fmt.Sprintf("%s requires the role %s; this token has the role %s", a, need, p.Role)}
 	}
 	return nil
 }
 
-// whole lists the actions that are not about one environment: who is limited to
-// some may not take them.
-var whole = map[Action]bool{
+// accountWide are the actions that concern the whole account. Tokens limited to
+// environments may not perform them.
+var accountWide = map[Action]bool{
 	"account.create": true, "account.read": true, "token.create": true, "token.read": true, "token.delete": true,
 	"audit.read": true, "backup.create": true, "environment.create": true,
 }
 
-// May reports whether there is anything that the principal may do an action
-// with, so that it makes sense to offer it.
+// May reports whether the principal can perform an action on anything, so that
+// user interfaces offer it.
 func (p Principal) May(a Action) bool {
-	return p.Allow(a) == nil && (len(p.Environments) == 0 || !whole[a])
+	return p.Allow(a) == nil && (len(p.Environments) == 0 || !accountWide[a])
 }
 
-// in reports whether the principal may see an environment. What is in none is
-// seen by who is not limited to some.
-func (p Principal) in(environment string) bool {
+// sees reports whether an environment is visible to the principal. The empty id
+// stands for no environment.
+func (p Principal) sees(environment string) bool {
 	return len(p.Environments) == 0 || slices.Contains(p.Environments, environment)
 }
 
-// unlimited gives an error for an action that is not about one environment.
-func (p Principal) unlimited(a Action) error {
+// allowAccountWide returns nil if the principal may perform an action on the
+// whole account.
+func (p Principal) allowAccountWide(a Action) error {
 	if err := p.Allow(a); err != nil {
 		return err
 	}
 	if len(p.Environments) > 0 {
-		return &Error{ErrForbidden, fmt.Sprintf("%s concerns the whole account; this token is limited to some environments", a)}
+		return &Error{ErrForbidden, fmt.Sprintf("%s concerns the whole account; this token is limited to environments", a)}
 	}
 	return nil
 }

@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"valence/internal/cron"
+	"valence/internal/wire"
 )
 
-// ScheduleState is how the schedule of a process stands on an atom.
+// ScheduleState is the state of a process's schedule on an atom.
 type ScheduleState struct {
 	AtomID      string
 	AtomName    string
@@ -17,14 +18,14 @@ type ScheduleState struct {
 	Cron        string // "": the process has no schedule
 	Zone        string
 	Enabled     bool
-	NextDue     time.Time // zero: it is off, or never due again
-	Source      string    // the project and version that it is part of
+	NextDue     time.Time // zero: disabled, or never due again
+	Source      string    // project and version
 }
 
-// Schedules tells how the schedules of an atom stand, or, where it is "", of
-// every atom that the principal may see. What is deployed and has no trigger is
-// told, too, without a schedule; what listens is not.
-func (s *Service) Schedules(_ context.Context, p Principal, atom string) ([]ScheduleState, error) {
+// Schedules returns the schedules of an atom, or of every visible atom if atom
+// is empty. It includes deployed processes without a trigger, but not those
+// with a listener or subscription.
+func (s *Triggers) Schedules(_ context.Context, p Principal, atom string) ([]ScheduleState, error) {
 	if err := p.Allow("schedule.read"); err != nil {
 		return nil, err
 	}
@@ -39,7 +40,7 @@ func (s *Service) Schedules(_ context.Context, p Principal, atom string) ([]Sche
 		atoms = []*Atom{a}
 	} else {
 		for _, a := range s.state.atoms {
-			if a.Account == p.Account && !a.Revoked && p.in(s.environmentID(a.ID)) {
+			if a.Account == p.Account && !a.Revoked && p.sees(s.state.environmentID(a.ID)) {
 				atoms = append(atoms, a)
 			}
 		}
@@ -49,9 +50,9 @@ func (s *Service) Schedules(_ context.Context, p Principal, atom string) ([]Sche
 	}
 	all := []ScheduleState{}
 	for _, a := range atoms {
-		now := s.standing(a)
-		for _, c := range s.deployedTo(a.ID) {
-			if x, ok := s.schedule(a, c, now); ok {
+		now := s.triggerStates(a)
+		for _, c := range s.state.processesOf(a.ID) {
+			if x, ok := s.scheduleState(a, c, now); ok {
 				all = append(all, x)
 			}
 		}
@@ -59,18 +60,18 @@ func (s *Service) Schedules(_ context.Context, p Principal, atom string) ([]Sche
 	return all, nil
 }
 
-// Schedule tells how the schedule of one process on an atom stands.
-func (s *Service) Schedule(_ context.Context, p Principal, atom, process string) (ScheduleState, error) {
+// Schedule returns the schedule of one process on an atom.
+func (s *Triggers) Schedule(_ context.Context, p Principal, atom, process string) (ScheduleState, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, x, err := s.scheduleFor(p, "schedule.read", atom, process)
 	return x, err
 }
 
-// SwitchSchedule switches a schedule on or off. That holds over new versions
-// and restarts, also for a schedule that only a later version has; times that
-// pass while it is off are left out.
-func (s *Service) SwitchSchedule(ctx context.Context, p Principal, atom, process string, on bool) (ScheduleState, error) {
+// SwitchSchedule enables or disables a schedule. The choice holds across
+// versions and restarts, and before a version has a schedule. Times that pass
+// while a schedule is disabled are skipped.
+func (s *Triggers) SwitchSchedule(ctx context.Context, p Principal, atom, process string, on bool) (ScheduleState, error) {
 	ch, err := s.begin(ctx)
 	if err != nil {
 		return ScheduleState{}, err
@@ -84,9 +85,9 @@ func (s *Service) SwitchSchedule(ctx context.Context, p Principal, atom, process
 	if on {
 		want, word = Running, "on "
 	}
-	if s.switchTriggers(ch, a, []string{x.ProcessName}, want) {
+	if s.setTriggers(ch, a, []string{x.ProcessName}, want) {
 		ch.wake(a.ID)
-		ch.audit(p, "schedule.update", a.ID, word+x.ProcessName)
+		ch.audit(p, "schedule.update", a.ID, word+x.ProcessName+" on "+s.atomTitle(a))
 		if err := s.commit(ctx, ch); err != nil {
 			return ScheduleState{}, err
 		}
@@ -95,34 +96,34 @@ func (s *Service) SwitchSchedule(ctx context.Context, p Principal, atom, process
 	return x, err
 }
 
-// scheduleFor finds a schedule and judges an action on it. The caller holds
-// changing or mu.
-func (s *Service) scheduleFor(p Principal, act Action, atom, process string) (*Atom, ScheduleState, error) {
+// scheduleFor returns a schedule if the principal may perform an action on it.
+// The caller holds writing or mu.
+func (s *Triggers) scheduleFor(p Principal, act Action, atom, process string) (*Atom, ScheduleState, error) {
 	a, err := s.atomFor(p, act, atom)
 	if err != nil {
 		return nil, ScheduleState{}, err
 	}
-	now := s.standing(a)
-	for _, c := range s.deployedTo(a.ID) {
+	now := s.triggerStates(a)
+	for _, c := range s.state.processesOf(a.ID) {
 		if c.ID != process && c.Name != process {
 			continue
 		}
-		if x, ok := s.schedule(a, c, now); ok {
+		if x, ok := s.scheduleState(a, c, now); ok {
 			return a, x, nil
 		}
 	}
-	return nil, ScheduleState{}, missing("schedule", process)
+	return nil, ScheduleState{}, notFound("schedule", process)
 }
 
-// schedule tells how a schedule stands; false for what listens. The caller
-// holds changing or mu.
-func (s *Service) schedule(a *Atom, c *Component, now standing) (ScheduleState, bool) {
+// scheduleState returns the schedule of a process, or false if it has another
+// kind of trigger. The caller holds writing or mu.
+func (s *Triggers) scheduleState(a *Atom, c *Component, now triggerStates) (ScheduleState, bool) {
 	t, _ := s.triggerOf(a, c, now)
-	if t.Kind != "" && t.Kind != TriggerSchedule {
+	if t.Kind != "" && t.Kind != wire.TriggerSchedule {
 		return ScheduleState{}, false
 	}
 	x := ScheduleState{AtomID: a.ID, AtomName: a.Name, ProcessID: c.ID, ProcessName: c.Name, Cron: t.Cron, Zone: t.Zone}
-	d := s.state.active[s.environmentID(a.ID)][c.Project]
+	d := s.state.activeIn[s.state.environmentID(a.ID)][c.Project]
 	version := s.state.packages[d.PackageID]
 	x.Source = version.Project + " " + version.Version
 	wanted := a.Triggers[c.Name]

@@ -1,66 +1,77 @@
-// Package cloud is the control plane: who may do what, which atoms there are,
-// what is deployed to them, what they are asked to execute and what became of
-// it. It never connects to an atom; cloud/gate is where atoms ask, and
-// cloud/platform and cloud/operator are where people and programs do.
+// Package cloud is the control plane: accounts and roles, the fleet of atoms,
+// packages and deployments, execution requests and their records. It never
+// connects to an atom. Package cloud/gate serves the requests of atoms;
+// cloud/platform, cloud/operator and cloud/console serve people and programs.
 //
-// What is configured is small, is read all the time and changes seldom: it is
-// in memory, whole. A change is written first and shown then. Requests,
-// messages, records and the audit log are many and are read from the store.
+// Configuration is small, read all the time and seldom changed, so all of it is
+// in memory. A change is written to the store before it becomes visible.
+// Requests, instructions, records and the audit log are read from the store.
+//
+// The package is one unit because its parts share that state: each exported
+// type (Accounts, Environments, Packages, Deployments, Fleet, Triggers,
+// Executions, Audit, AtomAPI) is one use case, and Cluster keeps several control
+// planes on one database in step.
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
 
+	"valence/internal/budget"
 	"valence/internal/metrics"
 	"valence/processes"
 )
 
 // Options of a control plane.
 type Options struct {
-	Key     []byte             // 32 bytes that secrets are kept under
-	Catalog *processes.Catalog // of the steps and connectors that packages may use
+	Key     []byte             // 32 bytes; encrypts secrets in the store
+	Catalog *processes.Catalog // the steps and connectors that packages may use
 	Log     *slog.Logger
 	Metrics *metrics.Cloud
-	// Retention is how long records, requests and the audit log are kept; 0 is 30 days.
+	// Retention of records, requests and audit entries; 0 is 30 days.
 	Retention time.Duration
-	// Rate is how many API calls of an account are let through per second, and
-	// Burst how many at once; 0 is 100 and 200.
+	// Rate limits the API calls per second of each account, and Burst the calls
+	// at once; 0 is 100 and 200.
 	Rate  float64
 	Burst int
+	// Quotas limit each account; nil is DefaultQuotas.
+	Quotas *Quotas
+	// LintMemory limits the memory for checks of uploaded packages together; 0 is
+	// a quarter of the memory that the program may use.
+	LintMemory int64
 }
 
-// Service is a control plane. Its methods may be called from any goroutine.
-// Those that take a Principal check its role and its environments, and write
-// the audit log.
+// Service is a control plane. Its parts are safe for concurrent use. Methods
+// that take a Principal check its role and its environments, and changes are
+// recorded in the audit log.
 type Service struct {
-	o     Options
-	log   *slog.Logger
-	store Store
-	box   *box
-	rates rates
+	*core
+	Accounts     *Accounts
+	Environments *Environments
+	Packages     *Packages
+	Deployments  *Deployments
+	Fleet        *Fleet
+	Triggers     *Triggers
+	Executions   *Executions
+	Audit        *Audit
+	AtomAPI      *AtomAPI
+	Cluster      *Cluster // nil if the store belongs to this control plane alone
 
-	changing     sync.Mutex // one change at a time
-	lastRevision int64      // under changing
-	shared       *sharing   // with other control planes; nil: the store is this one's alone
-
-	mu    sync.RWMutex // of state; held for moments only
-	state *state
-
-	lines   *lines
-	waiters waiters
-	asked   asked
-	refused refusals
-
-	leaving chan struct{} // closed by Leave
-	leave   sync.Once
+	stop sync.Once
 }
 
-// New makes a control plane on a store and reads what is there. It starts nothing.
+// lintShare is the part of the memory that checks of packages may use by
+// default: one of four.
+const lintShare = 4
+
+// New returns a control plane and loads its state from the store. It starts no
+// goroutine.
 func New(ctx context.Context, store Store, o Options) (*Service, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -69,15 +80,23 @@ func New(ctx context.Context, store Store, o Options) (*Service, error) {
 		o.Retention = 30 * 24 * time.Hour
 	}
 	if o.Catalog == nil {
-		return nil, errors.New("a control plane needs the catalog of what packages may use")
+		return nil, errors.New("a control plane needs a catalog of steps and connectors")
 	}
 	box, err := newBox(o.Key)
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{o: o, log: o.Log, store: store, box: box, state: newState(), lines: newLines(), leaving: make(chan struct{}), rates: rates{limit: o.Rate, burst: o.Burst}}
-	if shared, ok := store.(Shared); ok {
-		s.shared = newSharing(shared)
+	if o.Quotas == nil {
+		quotas := DefaultQuotas()
+		o.Quotas = &quotas
+	}
+	c := &core{lintMemory: budget.NewPool(cmp.Or(o.LintMemory, budget.Machine()/lintShare)), o: o, log: o.Log, store: store, box: box, state: newState(), mailboxes: newMailboxes(), stopping: make(chan struct{})}
+	if shared, ok := store.(SharedStore); ok {
+		c.cluster = newCluster(c, shared)
+	}
+	s := &Service{
+		core: c, Accounts: &Accounts{core: c, limits: rateLimits{limit: o.Rate, burst: o.Burst}}, Environments: &Environments{c}, Packages: &Packages{c},
+		Deployments: &Deployments{c}, Fleet: &Fleet{c}, Triggers: &Triggers{c}, Executions: &Executions{c}, Audit: &Audit{c}, AtomAPI: &AtomAPI{c}, Cluster: c.cluster,
 	}
 	if err := s.load(ctx); err != nil {
 		return nil, fmt.Errorf("load the control plane: %w", err)
@@ -86,198 +105,56 @@ func New(ctx context.Context, store Store, o Options) (*Service, error) {
 }
 
 func (s *Service) load(ctx context.Context) error {
-	if s.shared != nil {
-		return s.resume(ctx)
+	if s.cluster != nil {
+		return s.cluster.resync(ctx)
 	}
 	if err := s.store.Load(ctx, s.state.read); err != nil {
 		return err
 	}
 	s.state.reindex()
-	s.revisions()
-	highest, err := s.store.Waiting(ctx, func(atom string, id int64) error {
-		s.lines.of(atom).add(id)
+	s.stateLoaded()
+	highest, err := s.store.Undelivered(ctx, func(atom string, id int64) error {
+		s.mailboxes.of(atom).add(id)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.lines.last.Store(highest)
+	s.mailboxes.lastID.Store(highest)
 	seen, err := s.store.LastSeen(ctx)
 	for atom, at := range seen {
-		s.lines.of(atom).seenAt(at)
+		s.mailboxes.of(atom).restoreLastSeen(at)
 	}
 	return err
 }
 
-// revisions finds the newest revision that there is.
-func (s *Service) revisions() {
-	for _, e := range s.state.environments {
-		s.lastRevision = max(s.lastRevision, e.Revision)
-	}
-	for _, a := range s.state.atoms {
-		s.lastRevision = max(s.lastRevision, a.Revision)
-		s.lines.of(a.ID)
-	}
-}
-
-// Ready is nil while the control plane takes requests.
-func (s *Service) Ready() error {
-	if s.shared != nil && s.shared.begins.Load() {
-		return errors.New("the other control planes are not heard yet")
-	}
-	return errors.Join(s.store.Err(), s.Vouch())
-}
-
-// How often the background looks.
-const (
-	seenEvery  = time.Minute
-	purgeEvery = 10 * time.Minute
-)
-
-// Run does what is to be done from time to time, until ctx ends: it stores
-// when atoms were heard of, and deletes what is over.
+// Run stores last-seen times, deletes expired data and follows the other control
+// planes, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	if s.shared != nil {
-		var sharing sync.WaitGroup
-		sharing.Go(func() { s.runShared(ctx) })
-		defer sharing.Wait()
+	if s.cluster != nil {
+		var cluster sync.WaitGroup
+		cluster.Go(func() { s.cluster.run(ctx) })
+		defer cluster.Wait()
 	}
-	tick, purge := time.NewTicker(seenEvery), time.NewTicker(purgeEvery)
-	defer tick.Stop()
-	defer purge.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			s.storeSeen(context.WithoutCancel(ctx))
-			return nil
-		case <-tick.C:
-			s.storeSeen(ctx)
-		case <-purge.C:
-			s.purge(ctx)
-		}
-	}
-}
-
-// seenBatch bounds how long others wait for one transaction of these.
-const seenBatch = 500
-
-func (s *Service) storeSeen(ctx context.Context) {
-	if s.shared != nil {
-		return // it is in the beats
-	}
-	batch := map[string]time.Time{}
-	flush := func() {
-		if len(batch) == 0 {
-			return
-		}
-		if err := s.store.Seen(ctx, batch); err != nil {
-			s.log.Error("when atoms were heard of cannot be stored", "error", err)
-		}
-		batch = map[string]time.Time{}
-	}
-	for atom, at := range s.lines.unstored() {
-		if batch[atom] = at; len(batch) == seenBatch {
-			flush()
-		}
-	}
-	flush()
-}
-
-// purge deletes what is older than the retention, in steps that delay nobody.
-func (s *Service) purge(ctx context.Context) {
-	if err := s.withdrawLate(ctx); err != nil {
-		s.log.Error("what waits for revoked atoms cannot be withdrawn", "error", err)
-	}
-	before := time.Now().Add(-s.o.Retention)
-	for ctx.Err() == nil {
-		stale, err := s.giveUp(ctx, before)
-		var more bool
-		if err == nil {
-			more, err = s.store.Purge(ctx, before, s.over(before))
-		}
-		if err != nil {
-			s.log.Error("what is over cannot be deleted", "error", err)
-		}
-		if err != nil || !more && !stale {
-			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// over lists the deployments that were replaced and are older.
-func (s *Service) over(before time.Time) []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var ids []string
-	for _, d := range s.state.deployments {
-		if !d.Active && d.Created.Before(before) {
-			ids = append(ids, d.ID)
-		}
-	}
-	return ids
-}
-
-// withdrawLate takes back what waits for atoms that were revoked: a request that
-// came in at the same moment.
-func (s *Service) withdrawLate(ctx context.Context) error {
-	var late []string
-	s.mu.RLock()
-	for _, a := range s.state.atoms {
-		if a.Revoked && s.lines.of(a.ID).length() > 0 {
-			late = append(late, a.ID)
-		}
-	}
-	s.mu.RUnlock()
-	for _, id := range late {
-		if err := s.withdrawFrom(ctx, id); err != nil {
-			return err
-		}
-	}
+	(&janitor{s.core}).run(ctx)
 	return nil
 }
 
-func (s *Service) withdrawFrom(ctx context.Context, id string) error {
-	c, err := s.begin(ctx)
-	if err != nil {
-		return err
+// Ready returns nil while the control plane can serve requests.
+func (s *Service) Ready() error {
+	if s.cluster != nil && s.cluster.starting.Load() {
+		return errors.New("not connected to the other control planes yet")
 	}
-	defer c.end()
-	a := s.state.atoms[id]
-	if a == nil || !a.Revoked {
-		return nil
-	}
-	if err := s.withdraw(ctx, c, a); err != nil || len(c.Dropped) == 0 {
-		return err
-	}
-	return s.commit(ctx, c)
+	return errors.Join(s.store.Err(), s.cluster.CheckFresh())
 }
 
-// giveUp ends requests that their atom did not take within the retention; more
-// tells that there may be others.
-func (s *Service) giveUp(ctx context.Context, before time.Time) (more bool, err error) {
-	c, err := s.begin(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.end()
-	stale, err := s.store.Stale(ctx, before, maxMessages)
-	if err != nil || len(stale) == 0 {
-		return false, err
-	}
-	for _, m := range stale {
-		if a := s.state.atoms[m.AtomID]; a != nil {
-			s.withdrawOne(c, a, m, "the atom did not take the request within the retention")
-		}
-	}
-	return len(stale) == maxMessages, s.commit(ctx, c)
-}
+// PrepareStop makes calls that wait for a record return at once, now and from
+// now on, with what is stored.
+func (s *Service) PrepareStop() { s.stop.Do(func() { close(s.stopping) }) }
 
-// Fleet tells how the control plane stands, for its metrics.
-func (s *Service) Fleet() metrics.Fleet {
+// Metrics returns the state of the enrolled atoms and of the instructions that wait
+// for them.
+func (s *Service) Metrics() metrics.Fleet {
 	f := metrics.Fleet{Err: s.store.Err()}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -286,13 +163,37 @@ func (s *Service) Fleet() metrics.Fleet {
 			continue
 		}
 		x := *a
-		s.lines.of(a.ID).fill(&x)
+		s.mailboxes.of(a.ID).fillStatus(&x)
 		if x.Status == Online {
 			f.Online++
 		} else {
 			f.Offline++
 		}
 		f.Waiting += x.Waiting
+		one := metrics.FleetAtom{Account: a.Account, Name: a.Name, Online: x.Status == Online, Waiting: x.Waiting,
+			Backlog: x.Heartbeat.Backlog, Failed: x.Heartbeat.Failed, Dropped: x.Heartbeat.Dropped}
+		if e := s.state.environments[s.state.environmentID(a.ID)]; e != nil {
+			one.Environment = e.Name
+		}
+		f.Atoms = append(f.Atoms, one)
 	}
 	return f
+}
+
+// Backup copies everything except the key of the secrets into a new folder on
+// the control plane's machine.
+func (s *Service) Backup(ctx context.Context, p Principal, folder string) error {
+	if err := p.allowAccountWide("backup.create"); err != nil {
+		return err
+	}
+	if p.Account != DefaultAccount {
+		return &Error{ErrForbidden, "only admins of the account " + DefaultAccount + " can create backups"}
+	}
+	switch err := s.store.Backup(ctx, folder); {
+	case errors.Is(err, fs.ErrExist):
+		return conflict("%s already exists: name a folder that does not exist yet", folder)
+	case err != nil:
+		return err
+	}
+	return s.appendAudit(ctx, p, "backup.create", folder, "")
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Session lets a browser act as an API token for a while, without holding the
-// token. Only the hash of its secret is kept. It ends when somebody signs out,
-// when it is SessionLives old, and with its token.
+// Session lets a browser act as an API token without holding it. Only the hash
+// of its secret is stored. It ends at sign-out, after SessionLifetime, and with
+// its token.
 type Session struct {
 	ID      string    `json:"id"`
 	Account string    `json:"account"`
@@ -18,15 +18,16 @@ type Session struct {
 	Expires time.Time `json:"expires"`
 }
 
-// SessionLives is how long a session lasts at most.
-const SessionLives = 12 * time.Hour
+// SessionLifetime is the longest a session lasts.
+const SessionLifetime = 12 * time.Hour
 
-// maxSessions is how many one token may have; a further one ends the oldest.
+// maxSessions is the number of sessions per token. A further one ends the
+// oldest.
 const maxSessions = 20
 
-// SignIn begins a session of who has proved to have a token, and gives its
-// secret, this once.
-func (s *Service) SignIn(ctx context.Context, p Principal) (secret string, err error) {
+// SignIn starts a session for an authenticated caller and returns its secret,
+// which is not stored.
+func (s *Accounts) SignIn(ctx context.Context, p Principal) (secret string, err error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return "", err
@@ -51,25 +52,25 @@ func (s *Service) SignIn(ctx context.Context, p Principal) (secret string, err e
 		mine = mine[1:]
 	}
 	secret, hash := newSecret("vs_")
-	x := &Session{ID: newID(), Account: p.Account, TokenID: p.TokenID, Hash: hash, Created: now, Expires: now.Add(SessionLives)}
+	x := &Session{ID: newID(), Account: p.Account, TokenID: p.TokenID, Hash: hash, Created: now, Expires: now.Add(SessionLifetime)}
 	c.put(x)
 	c.audit(p, "session.create", x.ID, "")
 	return secret, s.commit(ctx, c)
 }
 
-// Session tells who acts in a session: whatever the token may do now. It fails
-// with ErrUnauthenticated where the session, or its token, is over, and with
-// ErrUnavailable where that cannot be known, as Authenticate does.
-func (s *Service) Session(ctx context.Context, secret string) (Principal, error) {
+// Session returns the principal of a session, with the current permissions of
+// its token. It returns ErrUnauthenticated if the session or token has ended,
+// and ErrUnavailable as Authenticate does.
+func (s *Accounts) Session(ctx context.Context, secret string) (Principal, error) {
 	if secret == "" {
 		return Principal{}, ErrUnauthenticated
 	}
-	if err := s.Confirm(ctx); err != nil {
+	if err := s.cluster.Refresh(ctx); err != nil {
 		return Principal{}, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	x := s.state.bySession[string(hashOf(secret))]
+	x := s.state.sessionByHash[string(hashOf(secret))]
 	if x == nil || !time.Now().Before(x.Expires) {
 		return Principal{}, ErrUnauthenticated
 	}
@@ -80,14 +81,14 @@ func (s *Service) Session(ctx context.Context, secret string) (Principal, error)
 	return Principal{Account: t.Account, User: t.Name, TokenID: t.ID, Role: t.Role, Environments: t.Environments}, nil
 }
 
-// SignOut ends a session. One that is over already is no error.
-func (s *Service) SignOut(ctx context.Context, p Principal, secret string) error {
+// SignOut ends a session. It is not an error if the session has already ended.
+func (s *Accounts) SignOut(ctx context.Context, p Principal, secret string) error {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.end()
-	x := s.state.bySession[string(hashOf(secret))]
+	x := s.state.sessionByHash[string(hashOf(secret))]
 	if x == nil || x.Account != p.Account {
 		return nil
 	}

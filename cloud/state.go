@@ -3,99 +3,101 @@ package cloud
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strings"
 )
 
-// kept is an object of the state.
-type kept interface {
-	keptAs() (kind, id, account string)
+// persisted is an object of the configuration.
+type persisted interface {
+	storageKey() (kind, id, account string)
 }
 
-func (a *Account) keptAs() (string, string, string)      { return "account", a.ID, a.ID }
-func (t *Token) keptAs() (string, string, string)        { return "token", t.ID, t.Account }
-func (e *Environment) keptAs() (string, string, string)  { return "environment", e.ID, e.Account }
-func (a *Atom) keptAs() (string, string, string)         { return "atom", a.ID, a.Account }
-func (a *Attachment) keptAs() (string, string, string)   { return "attachment", a.ID, a.Account }
-func (t *InstallToken) keptAs() (string, string, string) { return "installtoken", t.ID, t.Account }
-func (c *Component) keptAs() (string, string, string)    { return "component", c.ID, c.Account }
-func (p *Package) keptAs() (string, string, string)      { return "package", p.ID, p.Account }
-func (d *Deployment) keptAs() (string, string, string)   { return "deployment", d.ID, d.Account }
-func (x *Session) keptAs() (string, string, string)      { return "session", x.ID, x.Account }
-func (x *Extension) keptAs() (string, string, string) {
+func (a *Account) storageKey() (string, string, string)      { return "account", a.ID, a.ID }
+func (t *Token) storageKey() (string, string, string)        { return "token", t.ID, t.Account }
+func (e *Environment) storageKey() (string, string, string)  { return "environment", e.ID, e.Account }
+func (a *Atom) storageKey() (string, string, string)         { return "atom", a.ID, a.Account }
+func (a *Attachment) storageKey() (string, string, string)   { return "attachment", a.ID, a.Account }
+func (t *InstallToken) storageKey() (string, string, string) { return "installtoken", t.ID, t.Account }
+func (c *Component) storageKey() (string, string, string)    { return "component", c.ID, c.Account }
+func (p *Package) storageKey() (string, string, string)      { return "package", p.ID, p.Account }
+func (d *Deployment) storageKey() (string, string, string)   { return "deployment", d.ID, d.Account }
+func (x *Session) storageKey() (string, string, string)      { return "session", x.ID, x.Account }
+func (x *Extension) storageKey() (string, string, string) {
 	return "extension", x.EnvironmentID + "/" + x.Name, x.Account
 }
 
-// kindsKept gives an empty object of every kind.
-func kindsKept() []kept {
-	return []kept{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}, &Session{}}
+// emptyObjects returns an empty object of every kind.
+func emptyObjects() []persisted {
+	return []persisted{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}, &Session{}}
 }
 
-// fresh gives an empty object of a kind, nil for a kind that there is not.
-func fresh(kind string) kept {
-	for _, o := range kindsKept() {
-		if k, _, _ := o.keptAs(); k == kind {
+// newObject returns an empty object of a kind, or nil for an unknown kind.
+func newObject(kind string) persisted {
+	for _, o := range emptyObjects() {
+		if k, _, _ := o.storageKey(); k == kind {
 			return o
 		}
 	}
 	return nil
 }
 
-// state is everything that is configured. The objects in it are never changed:
-// a change puts another in their place.
+// state is the whole configuration. Its objects are immutable: a change
+// replaces them.
 type state struct {
-	accounts     map[string]*Account
-	tokens       map[string]*Token
-	environments map[string]*Environment
-	atoms        map[string]*Atom
-	attachments  map[string]*Attachment
-	installs     map[string]*InstallToken
-	components   map[string]*Component
-	packages     map[string]*Package
-	deployments  map[string]*Deployment
-	extensions   map[string]map[string]*Extension // by environment and name
-	sessions     map[string]*Session
+	accounts      map[string]*Account
+	tokens        map[string]*Token
+	environments  map[string]*Environment
+	atoms         map[string]*Atom
+	attachments   map[string]*Attachment
+	installTokens map[string]*InstallToken
+	components    map[string]*Component
+	packages      map[string]*Package
+	deployments   map[string]*Deployment
+	extensions    map[string]map[string]*Extension // by environment and name
+	sessions      map[string]*Session
 
-	byHash     map[string]*Token                 // by the token's hash
-	installBy  map[string]*InstallToken          // likewise
-	bySession  map[string]*Session               // by the secret's hash
-	attachedTo map[string]*Attachment            // by atom
-	attached   map[string]map[string]bool        // atoms, by environment
-	active     map[string]map[string]*Deployment // by environment and project
-	archives   map[string]int                    // packages that an archive has
+	tokenByHash   map[string]*Token                 // by the token's hash
+	installByHash map[string]*InstallToken          // likewise
+	sessionByHash map[string]*Session               // by the secret's hash
+	attachmentOf  map[string]*Attachment            // by atom id
+	atomsIn       map[string]map[string]bool        // atom ids by environment
+	activeIn      map[string]map[string]*Deployment // by environment and project
+	archives      map[string]int                    // number of packages by archive
 }
 
 func newState() *state {
 	return &state{
 		accounts: map[string]*Account{}, tokens: map[string]*Token{}, environments: map[string]*Environment{},
-		atoms: map[string]*Atom{}, attachments: map[string]*Attachment{}, installs: map[string]*InstallToken{},
+		atoms: map[string]*Atom{}, attachments: map[string]*Attachment{}, installTokens: map[string]*InstallToken{},
 		components: map[string]*Component{}, packages: map[string]*Package{}, deployments: map[string]*Deployment{},
-		extensions: map[string]map[string]*Extension{}, sessions: map[string]*Session{}, bySession: map[string]*Session{},
-		byHash: map[string]*Token{}, installBy: map[string]*InstallToken{}, attachedTo: map[string]*Attachment{},
-		attached: map[string]map[string]bool{}, active: map[string]map[string]*Deployment{}, archives: map[string]int{},
+		extensions: map[string]map[string]*Extension{}, sessions: map[string]*Session{}, sessionByHash: map[string]*Session{},
+		tokenByHash: map[string]*Token{}, installByHash: map[string]*InstallToken{}, attachmentOf: map[string]*Attachment{},
+		atomsIn: map[string]map[string]bool{}, activeIn: map[string]map[string]*Deployment{}, archives: map[string]int{},
 	}
 }
 
-// put adds an object, or puts it in the place of the one before.
-func (st *state) put(o kept) {
+// put adds or replaces an object.
+func (st *state) put(o persisted) {
 	switch v := o.(type) {
 	case *Account:
 		st.accounts[v.ID] = v
 	case *Token:
 		st.tokens[v.ID] = v
-		st.byHash[string(v.Hash)] = v
+		st.tokenByHash[string(v.Hash)] = v
 	case *Environment:
 		st.environments[v.ID] = v
 	case *Atom:
 		st.atoms[v.ID] = v
 	case *Attachment:
 		st.attachments[v.ID] = v
-		st.attachedTo[v.AtomID] = v
-		if st.attached[v.EnvironmentID] == nil {
-			st.attached[v.EnvironmentID] = map[string]bool{}
+		st.attachmentOf[v.AtomID] = v
+		if st.atomsIn[v.EnvironmentID] == nil {
+			st.atomsIn[v.EnvironmentID] = map[string]bool{}
 		}
-		st.attached[v.EnvironmentID][v.AtomID] = true
+		st.atomsIn[v.EnvironmentID][v.AtomID] = true
 	case *InstallToken:
-		st.installs[v.ID] = v
-		st.installBy[string(v.Hash)] = v
+		st.installTokens[v.ID] = v
+		st.installByHash[string(v.Hash)] = v
 	case *Component:
 		st.components[v.ID] = v
 	case *Package:
@@ -112,29 +114,29 @@ func (st *state) put(o kept) {
 		st.extensions[v.EnvironmentID][v.Name] = v
 	case *Session:
 		st.sessions[v.ID] = v
-		st.bySession[string(v.Hash)] = v
+		st.sessionByHash[string(v.Hash)] = v
 	}
 }
 
 // drop removes an object.
-func (st *state) drop(o kept) {
+func (st *state) drop(o persisted) {
 	switch v := o.(type) {
 	case *Account:
 		delete(st.accounts, v.ID)
 	case *Token:
 		delete(st.tokens, v.ID)
-		delete(st.byHash, string(v.Hash))
+		delete(st.tokenByHash, string(v.Hash))
 	case *Environment:
 		delete(st.environments, v.ID)
 	case *Atom:
 		delete(st.atoms, v.ID)
 	case *Attachment:
 		delete(st.attachments, v.ID)
-		delete(st.attachedTo, v.AtomID)
-		delete(st.attached[v.EnvironmentID], v.AtomID)
+		delete(st.attachmentOf, v.AtomID)
+		delete(st.atomsIn[v.EnvironmentID], v.AtomID)
 	case *InstallToken:
-		delete(st.installs, v.ID)
-		delete(st.installBy, string(v.Hash))
+		delete(st.installTokens, v.ID)
+		delete(st.installByHash, string(v.Hash))
 	case *Component:
 		delete(st.components, v.ID)
 	case *Package:
@@ -148,28 +150,28 @@ func (st *state) drop(o kept) {
 		delete(st.extensions[v.EnvironmentID], v.Name)
 	case *Session:
 		delete(st.sessions, v.ID)
-		delete(st.bySession, string(v.Hash))
+		delete(st.sessionByHash, string(v.Hash))
 	}
 }
 
-// reindex finds the active deployments anew.
+// reindex rebuilds the index of active deployments.
 func (st *state) reindex() {
-	clear(st.active)
+	clear(st.activeIn)
 	for _, d := range st.deployments {
 		if p := st.packages[d.PackageID]; d.Active && p != nil {
-			if st.active[d.EnvironmentID] == nil {
-				st.active[d.EnvironmentID] = map[string]*Deployment{}
+			if st.activeIn[d.EnvironmentID] == nil {
+				st.activeIn[d.EnvironmentID] = map[string]*Deployment{}
 			}
-			st.active[d.EnvironmentID][p.Project] = d
+			st.activeIn[d.EnvironmentID][p.Project] = d
 		}
 	}
 }
 
-// read takes an object from the store.
+// read adds an object read from the store.
 func (st *state) read(o Object) error {
-	v := fresh(o.Kind)
+	v := newObject(o.Kind)
 	if v == nil {
-		return fmt.Errorf("an object of the unknown kind %q is stored", o.Kind)
+		return fmt.Errorf("the store holds an object of the unknown kind %q", o.Kind)
 	}
 	if err := json.Unmarshal(o.Body, v); err != nil {
 		return fmt.Errorf("read the %s %s: %w", o.Kind, o.ID, err)
@@ -178,18 +180,71 @@ func (st *state) read(o Object) error {
 	return nil
 }
 
-// environmentOf gives the environment that an atom is attached to, nil if none.
-func (st *state) environmentOf(atom string) *Environment {
-	if at := st.attachedTo[atom]; at != nil {
-		return st.environments[at.EnvironmentID]
+// find returns the object of a kind with an id, or nil.
+func (st *state) find(kind, id string) persisted {
+	switch kind {
+	case "account":
+		return orNil(st.accounts[id])
+	case "token":
+		return orNil(st.tokens[id])
+	case "environment":
+		return orNil(st.environments[id])
+	case "atom":
+		return orNil(st.atoms[id])
+	case "attachment":
+		return orNil(st.attachments[id])
+	case "installtoken":
+		return orNil(st.installTokens[id])
+	case "component":
+		return orNil(st.components[id])
+	case "package":
+		return orNil(st.packages[id])
+	case "deployment":
+		return orNil(st.deployments[id])
+	case "session":
+		return orNil(st.sessions[id])
+	case "extension":
+		environment, name, _ := strings.Cut(id, "/")
+		return orNil(st.extensions[environment][name])
 	}
 	return nil
 }
 
-// owned finds what an account has under an id.
-func owned[T any](m map[string]*T, id, account string, of func(*T) string) *T {
-	if v := m[id]; v != nil && of(v) == account {
-		return v
+// orNil returns a nil interface for a nil pointer.
+func orNil[T any, P interface {
+	*T
+	persisted
+}](v P) persisted {
+	if v == nil {
+		return nil
 	}
-	return nil
+	return v
+}
+
+// replaceWith replaces the content by that of another state. The maps
+// themselves stay, because readers range over them under core.mu.
+func (st *state) replaceWith(next *state) {
+	replace(st.accounts, next.accounts)
+	replace(st.tokens, next.tokens)
+	replace(st.sessions, next.sessions)
+	replace(st.sessionByHash, next.sessionByHash)
+	replace(st.environments, next.environments)
+	replace(st.atoms, next.atoms)
+	replace(st.attachments, next.attachments)
+	replace(st.installTokens, next.installTokens)
+	replace(st.components, next.components)
+	replace(st.packages, next.packages)
+	replace(st.deployments, next.deployments)
+	replace(st.extensions, next.extensions)
+	replace(st.tokenByHash, next.tokenByHash)
+	replace(st.installByHash, next.installByHash)
+	replace(st.attachmentOf, next.attachmentOf)
+	replace(st.atomsIn, next.atomsIn)
+	replace(st.activeIn, next.activeIn)
+	replace(st.archives, next.archives)
+}
+
+func replace[K comparable, V any](to, from map[K]V) {
+	clear(to)
+	maps.Copy(to, from)
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What is read anew from a shared store replaces everything.
-func TestBecome(t *testing.T) {
+// A reload replaces everything.
+func TestReloadReplacesState(t *testing.T) {
 	st, next := newState(), newState()
 	v := reflect.ValueOf(next).Elem()
 	for i := range v.NumField() {
@@ -14,31 +14,31 @@ func TestBecome(t *testing.T) {
 		value := reflect.Zero(m.Type().Elem())
 		m.SetMapIndex(reflect.ValueOf("k"), value)
 	}
-	st.become(next)
+	st.replaceWith(next)
 	if !reflect.DeepEqual(st, next) {
-		t.Errorf("something is missing:\n%+v\n%+v", st, next)
+		t.Errorf("the reloaded state differs:\n%+v\n%+v", st, next)
 	}
 }
 
-// Every kind of object is found again, to be dropped when another control plane
-// has dropped it.
-func TestFind(t *testing.T) {
+// Every kind of object is found, so that it can be dropped when another control
+// plane deletes it.
+func TestFindEveryKind(t *testing.T) {
 	st := newState()
-	for _, o := range kindsKept() {
+	for _, o := range emptyObjects() {
 		if id := reflect.ValueOf(o).Elem().FieldByName("ID"); id.IsValid() {
 			id.SetString("1")
 		}
-		kind, id, _ := o.keptAs()
+		kind, id, _ := o.storageKey()
 		st.put(o)
 		if found := st.find(kind, id); found != o {
-			t.Errorf("%s %q: %v", kind, id, found)
+			t.Errorf("%s %q: got %v, want %v", kind, id, found, o)
 		}
 		st.drop(o)
 		if found := st.find(kind, id); found != nil {
-			t.Errorf("%s %q is there after it was dropped", kind, id)
+			t.Errorf("%s %q exists after it was dropped", kind, id)
 		}
 		if found := st.find(kind, "none"); found != nil {
-			t.Errorf("%s: %v", kind, found)
+			t.Errorf("%s: got %v, want nil found", kind, found)
 		}
 	}
 }

@@ -6,36 +6,35 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of what an atom may tell, in bytes. What is longer is cut.
+// Limits of strings reported by atoms, in bytes. Longer ones are truncated.
 const (
-	maxWord  = 200      // a name, a version, a state
+	maxWord  = 200      // a name, version or state
 	maxText  = 16 << 10 // an error
 	maxReply = 1 << 20  // a document
 
-	maxListeners = 10_000 // of an atom
+	maxTriggers = 10_000 // triggers of an atom
 )
 
-// goodName reports whether something may be called so.
-func goodName(s string) bool {
+// validName reports whether s is usable as a name.
+func validName(s string) bool {
 	return s != "" && len(s) <= 200 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// legible gives the beginning of what an atom tells, at most so many bytes,
-// without what a terminal would take for commands.
-func legible(s string, most int) string {
+// sanitize truncates s to a number of bytes and replaces control characters.
+func sanitize(s string, most int) string {
 	if len(s) > most {
 		s = s[:most] + "…"
 	}
 	s = strings.ToValidUTF8(s, "\ufffd")
-	if !strings.ContainsFunc(s, commands) {
+	if !strings.ContainsFunc(s, isControl) {
 		return s
 	}
 	return strings.Map(func(r rune) rune {
-		if commands(r) {
+		if isControl(r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, s)
 }
 
-func commands(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+func isControl(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }

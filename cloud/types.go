@@ -7,37 +7,37 @@ import (
 	"valence/internal/wire"
 )
 
-// Account is a tenant: nothing of one is visible to another.
+// Account is a tenant. Nothing of one account is visible to another.
 type Account struct {
-	ID      string    `json:"id"` // a short name, part of URLs
+	ID      string    `json:"id"` // short name, part of URLs
 	Created time.Time `json:"created"`
 }
 
-// Principal is who asks. Every method of Service that takes one judges by it.
+// Principal is an authenticated caller.
 type Principal struct {
 	Account      string
 	User         string
 	TokenID      string
 	Role         Role
-	Environments []string // ids that it is limited to; empty: all
-	From         string   // address
+	Environments []string // ids of the environments it is limited to; empty: all
+	From         string   // client address
 }
 
-// Token is an API token. Only its hash is kept.
+// Token is an API token. Only its hash is stored.
 type Token struct {
 	ID           string    `json:"id"`
 	Account      string    `json:"account"`
-	Name         string    `json:"name"` // the user that it stands for
+	Name         string    `json:"name"` // user name
 	Role         Role      `json:"role"`
 	Environments []string  `json:"environments,omitempty"`
 	Hash         []byte    `json:"hash"`
 	Created      time.Time `json:"created"`
 	Expires      time.Time `json:"expires,omitzero"`
 	By           string    `json:"by,omitempty"`
-	Secret       string    `json:"-"` // the token itself, only on creation
+	Secret       string    `json:"-"` // the token itself, set only on creation
 }
 
-// Environment is a place that packages are deployed to.
+// Environment is a target of deployments.
 type Environment struct {
 	ID             string      `json:"id"`
 	Account        string      `json:"account"`
@@ -45,7 +45,7 @@ type Environment struct {
 	Classification string      `json:"classification"` // PROD or TEST
 	Created        time.Time   `json:"created"`
 	Policy         wire.Policy `json:"policy"`
-	Revision       int64       `json:"revision"` // of what its atoms are to be like
+	Revision       int64       `json:"revision"` // of the desired state of its atoms
 }
 
 // The classifications of environments.
@@ -54,30 +54,30 @@ const (
 	Test       = "TEST"
 )
 
-// Atom is one that has enrolled. What it says of itself, and since when
-// nothing was heard, is kept in memory.
+// Atom is an enrolled atom. Its heartbeat and last-seen time are in memory
+// only.
 type Atom struct {
 	ID       string            `json:"id"`
 	Account  string            `json:"account"`
 	Name     string            `json:"name"`
-	Key      []byte            `json:"key"`      // Ed25519, public
-	SealKey  []byte            `json:"seal_key"` // X25519, public
+	Key      []byte            `json:"key"`      // Ed25519 public key
+	SealKey  []byte            `json:"seal_key"` // X25519 public key
 	Version  string            `json:"version"`
 	Host     string            `json:"host,omitempty"`
 	Enrolled time.Time         `json:"enrolled"`
 	Revoked  bool              `json:"revoked,omitempty"`
 	Revision int64             `json:"revision"`
-	Triggers map[string]string `json:"triggers,omitempty"` // running or paused, by process, where an operator said so
-	Switched map[string]int64  `json:"switched,omitempty"` // the revision of that, by process
-	Retired  bool              `json:"retired,omitempty"`  // it was told to stop asking
-	Purge    int               `json:"purge,omitempty"`    // most days that it keeps executions; 0: as their processes say
+	Triggers map[string]string `json:"triggers,omitempty"` // RUNNING or PAUSED as set by an operator, by process
+	Switched map[string]int64  `json:"switched,omitempty"` // revision of Triggers, by process
+	Retired  bool              `json:"retired,omitempty"`  // removed from service; it stops polling
+	Purge    int               `json:"purge,omitempty"`    // maximum days of history; 0: as its processes say
 
 	LastSeen   time.Time      `json:"-"`
 	Status     string         `json:"-"` // ONLINE or OFFLINE
 	Heartbeat  wire.Heartbeat `json:"-"`
-	Generation int64          `json:"-"` // of what it is to be like
-	Applied    int64          `json:"-"` // the generation that it has
-	Waiting    int            `json:"-"` // messages that it has not acknowledged
+	Generation int64          `json:"-"` // of the desired state
+	Applied    int64          `json:"-"` // generation in effect on the atom
+	Waiting    int            `json:"-"` // undelivered instructions
 }
 
 // The states of atoms.
@@ -94,7 +94,7 @@ type Attachment struct {
 	EnvironmentID string `json:"environment"`
 }
 
-// InstallToken lets one atom enrol, once.
+// InstallToken lets one atom enroll, once.
 type InstallToken struct {
 	ID          string    `json:"id"`
 	Account     string    `json:"account"`
@@ -104,11 +104,11 @@ type InstallToken struct {
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires"`
 	Used        bool      `json:"used,omitempty"`
-	AtomID      string    `json:"atom,omitempty"` // that used it
-	Token       string    `json:"-"`              // only on creation
+	AtomID      string    `json:"atom,omitempty"` // the atom that used it
+	Token       string    `json:"-"`              // set only on creation
 }
 
-// Component is a process of a project. Its id follows from account, project
+// Component is a process of a project. Its id is derived from account, project
 // and name, so it is the same in every package.
 type Component struct {
 	ID       string    `json:"id"`
@@ -116,20 +116,20 @@ type Component struct {
 	Project  string    `json:"project"`
 	Name     string    `json:"name"`
 	Type     string    `json:"type"`
-	Version  string    `json:"version"` // of the newest package with it
+	Version  string    `json:"version"` // of the newest package that contains it
 	Created  time.Time `json:"created"`
 	Modified time.Time `json:"modified"`
 	By       string    `json:"by"`
 }
 
-// TypeProcess is the type of every component there is.
+// TypeProcess is the type of every component.
 const TypeProcess = "process"
 
-// Package is a version of a project: an archive, which never changes.
+// Package is an immutable version of a project.
 type Package struct {
 	ID         string    `json:"id"`
 	Account    string    `json:"account"`
-	SHA256     string    `json:"sha256"` // names the archive
+	SHA256     string    `json:"sha256"` // identifies the archive
 	Project    string    `json:"project"`
 	Version    string    `json:"version"`
 	Notes      string    `json:"notes,omitempty"`
@@ -138,71 +138,66 @@ type Package struct {
 	Size       int64     `json:"size"`
 	Components []string  `json:"components"`      // ids
 	Needs      []string  `json:"needs,omitempty"` // extension fields that it reads, such as env.SHOP_URL
-	// Triggers are what starts its processes, by name. Packages of earlier
-	// versions of this program do not say; nil.
+	// Triggers of its processes, by name. nil in packages stored by earlier
+	// versions of this program.
 	Triggers  map[string]Trigger `json:"triggers"`
 	Statement []byte             `json:"statement,omitempty"`
 	Signature []byte             `json:"signature,omitempty"` // of a publisher, see wire.Statement
 }
 
-// Trigger is what starts a process.
+// Trigger is the trigger of a process.
 type Trigger struct {
 	Kind string `json:"kind"`           // listen, schedule, subscribe
-	Cron string `json:"cron,omitempty"` // of a schedule, as its file has it
-	Zone string `json:"zone,omitempty"` // likewise
+	Cron string `json:"cron,omitempty"` // of a schedule, as written
+	Zone string `json:"zone,omitempty"` // of a schedule, as written
 }
 
-// The kinds of triggers.
-const (
-	TriggerListen    = "listen"
-	TriggerSchedule  = "schedule"
-	TriggerSubscribe = "subscribe"
-)
-
-// Deployment gives an environment a package. Of one project one is active.
+// Deployment assigns a package to an environment. Each project has one active
+// deployment per environment.
 type Deployment struct {
 	ID             string             `json:"id"`
 	Account        string             `json:"account"`
 	PackageID      string             `json:"package"`
 	EnvironmentID  string             `json:"environment"`
 	Notes          string             `json:"notes,omitempty"`
+	TestsSkipped   bool               `json:"tests_skipped,omitempty"` // the tests of the project did not run first
 	By             string             `json:"by"`
 	Created        time.Time          `json:"created"`
 	Active         bool               `json:"active"`
 	ListenerStatus string             `json:"listener_status"`
-	Revision       int64              `json:"revision,omitempty"`  // in which ListenerStatus was said
-	Statement      []byte             `json:"statement,omitempty"` // for this environment, in place of the package's
+	Revision       int64              `json:"revision,omitempty"`  // in which ListenerStatus was set
+	Statement      []byte             `json:"statement,omitempty"` // for this environment; overrides the package's
 	Signature      []byte             `json:"signature,omitempty"`
 	Results        []DeploymentResult `json:"-"`
 }
 
-// The states of listeners that a deployment may ask for.
+// The listener statuses of a deployment.
 const (
 	Running = "RUNNING"
 	Paused  = "PAUSED"
 )
 
-// DeploymentResult is what became of a deployment on an atom.
+// DeploymentResult is the result of a deployment on one atom.
 type DeploymentResult struct {
 	Deployment string    `json:"deployment"`
 	AtomID     string    `json:"atom"`
-	State      string    `json:"state"` // active, failed, rolled_back
+	State      string    `json:"state"` // a state of wire.DeploymentReport
 	Detail     string    `json:"detail,omitempty"`
 	At         time.Time `json:"at"`
 }
 
-// Extension is a value that an environment gives its deployments. Its name is
-// that of a field: env.NAME, secret.NAME or connection.NAME.SETTING. The value
-// of a secret is never given back.
+// Extension is a value that an environment sets for its deployments. Its name
+// is env.NAME, secret.NAME or connection.NAME.SETTING. The value of a secret is
+// never returned.
 type Extension struct {
 	EnvironmentID string `json:"environment"`
 	Account       string `json:"account"`
 	Name          string `json:"name"`
 	Value         string `json:"value,omitempty"`
-	Sealed        []byte `json:"sealed,omitempty"` // of a secret
+	Sealed        []byte `json:"sealed,omitempty"` // the encrypted value of a secret
 	Secret        bool   `json:"secret,omitempty"`
 	Set           bool   `json:"-"` // false: a deployment needs it and it has no value
-	Unread        bool   `json:"-"` // something is deployed there, and none of it reads it; not known of connections
+	Unread        bool   `json:"-"` // no deployment in the environment reads it; never set for connections
 }
 
 // ExecutionRequest asks an atom to run a process.
@@ -212,37 +207,41 @@ type ExecutionRequest struct {
 	AtomID         string
 	ProcessID      string
 	ProcessName    string
-	Props          json.RawMessage // an object
+	Props          json.RawMessage // JSON object
 	Document       []byte
 	DocumentType   string
 	IdempotencyKey string
 	By             string
-	Resubmits      string `json:",omitempty"` // the record of the failed execution that is to run again
+	Resubmits      string `json:",omitempty"` // the record id of the failed execution to run again
 	Created        time.Time
-	Delivered      time.Time // zero: the atom has not acknowledged it
+	Delivered      time.Time // zero: not acknowledged by the atom
 }
 
-// ExecutionRecord is how an execution stands on its atom, or ended.
+// ExecutionRecord is the status or outcome of an execution on an atom.
 type ExecutionRecord struct {
 	ID            string // execution-<uuid>-YYYY.MM.DD
 	RequestID     string
 	Account       string
 	AtomID        string
 	EnvironmentID string
-	Execution     string // the atom's own id of it
+	Execution     string // the atom's own id of the execution
 	ProcessID     string
-	Status        string // COMPLETE …
+	Status        string // such as COMPLETE
 	Time          time.Time
 
-	AtomName    string          `json:",omitempty"`
-	ProcessName string          `json:",omitempty"`
-	Type        string          `json:",omitempty"` // exec_manual …
-	Message     string          `json:",omitempty"`
-	OriginalID  string          `json:",omitempty"`
-	Duration    time.Duration   `json:",omitempty"`
-	In          *wire.Traffic   `json:",omitempty"` // documents that came in; nil: not known
-	Out         *wire.Traffic   `json:",omitempty"` // documents that went out; likewise
-	Document    json.RawMessage `json:",omitempty"`
+	AtomName    string `json:",omitempty"`
+	ProcessName string `json:",omitempty"`
+	Type        string `json:",omitempty"` // such as exec_manual
+	Message     string `json:",omitempty"`
+	OriginalID  string `json:",omitempty"`
+	// ResubmittedAs is the record id of the execution that ran this failed one
+	// again. The store sets it when it stores that execution.
+	ResubmittedAs string `json:",omitempty"`
+
+	Duration time.Duration   `json:",omitempty"`
+	In       *wire.Traffic   `json:",omitempty"` // incoming documents; nil: unknown
+	Out      *wire.Traffic   `json:",omitempty"` // outgoing documents; nil: unknown
+	Document json.RawMessage `json:",omitempty"`
 }
 
 // The statuses of execution records.
@@ -257,15 +256,16 @@ const (
 	Started      = "STARTED"
 )
 
-// Ended reports whether the execution is over.
+// Ended reports whether the execution has ended.
 func (r *ExecutionRecord) Ended() bool { return ended(r.Status) }
 
 func ended(status string) bool {
 	return status != Enqueued && status != InProcess && status != Started
 }
 
-// Traffic tells how many documents came in, or went out, and their bytes; known
-// is false where the atom has not told, or the execution has not ended.
+// Traffic returns the number of incoming or outgoing documents and their bytes.
+// known is false if the atom did not report them or the execution has not
+// ended.
 func (r *ExecutionRecord) Traffic(in bool) (documents, bytes int, known bool) {
 	t := r.Out
 	if in {
@@ -277,9 +277,9 @@ func (r *ExecutionRecord) Traffic(in bool) (documents, bytes int, known bool) {
 	return int(t.Documents), int(t.Bytes), true
 }
 
-// RecordFilter chooses execution records. Empty fields choose all.
+// RecordFilter selects execution records. Empty fields match all.
 type RecordFilter struct {
-	From, To     time.Time // of their time; To is not included
+	From, To     time.Time // range of their time; To is excluded
 	ID           string
 	RequestID    string
 	AtomID       string
@@ -288,7 +288,7 @@ type RecordFilter struct {
 	Environments []string // ids
 }
 
-// AuditEntry is a line of the audit log.
+// AuditEntry is an entry of the audit log.
 type AuditEntry struct {
 	ID      int64     `json:"id"`
 	Account string    `json:"account"`
@@ -300,11 +300,11 @@ type AuditEntry struct {
 	At      time.Time `json:"at"`
 }
 
-// Message waits for an atom until it acknowledges it.
-type Message struct {
-	wire.Message
+// Instruction is an undelivered instruction for an atom.
+type Instruction struct {
+	wire.Instruction
 	Account string
 	AtomID  string
-	Request string // the execution request that it is about
+	Request string // id of its execution request
 	Created time.Time
 }

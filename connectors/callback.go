@@ -3,23 +3,24 @@ package connectors
 import (
 	"context"
 
+	"valence/internal/access"
 	"valence/internal/egress"
 )
 
-// CallbackRules say where the callers of each process may be called back, and
-// what callbacks are signed with. It is what the connector that delivers
-// callbacks is opened with, in place of settings.
+// CallbackRules maps each process to its rules for reply callbacks. The
+// connector for reply callbacks is opened with it instead of settings.
 type CallbackRules map[string]CallbackRule
 
-// CallbackRule is that of one process.
+// CallbackRule restricts and signs the reply callbacks of one process.
 type CallbackRule struct {
 	Allow   *egress.List
-	Secrets []string // as Standard Webhooks writes them; each signs
+	Policy  *access.Policy // of the project, in addition to Allow
+	Secrets []string       // in the format of Standard Webhooks; each adds a signature
 }
 
-// CallbackChecker is a connection of that connector.
+// CallbackChecker is implemented by connections that deliver reply callbacks.
 type CallbackChecker interface {
-	// CheckCallback reports whether the callers of a process may be called
-	// back at a URL; an error that is egress.ErrRefused says why not.
+	// CheckCallback reports whether the process may send reply callbacks to
+	// url. The error wraps egress.ErrRefused if the rules forbid it.
 	CheckCallback(ctx context.Context, process, url string) error
 }

@@ -1,124 +1,93 @@
-// Package connectors is the contract of a connector: what one must offer to
-// be called from a process. Each connector is a package below this one.
+// Package connectors is the contract between the runtime and its connectors.
+// Each connector is a package of its own below this one.
 package connectors
 
 import (
 	"context"
-	"net/http"
 	"sort"
-	"time"
 
-	"valence/internal/document"
+	"valence/internal/access"
 	"valence/internal/fault"
 	"valence/internal/spec"
 )
 
-// Connector is a kind of system that connections can be made to.
+// Connector declares a connector: the settings of its connections, their
+// operations and what they can subscribe to.
 type Connector struct {
 	Name       string
 	Doc        string
-	Settings   []spec.Field // of a `connection:`; bound to what NewSettings makes
+	Settings   []spec.Field // the keys of a `connection:`, bound to the value of NewSettings
 	Operations []Operation
-	// Subscription is what its connections can listen to; nil: nothing. Then
-	// they are Listeners.
+	// Subscription is nil unless the connections are Listeners.
 	Subscription *Subscription
-	// NewSettings makes the value that Settings decode into.
+	// Describe returns the operations of a connection that depend on files of the
+	// project, such as an interface description, and the problems of those files.
+	// They replace Operations. It is called when a project is loaded, touches
+	// nothing but files, and may be nil.
+	Describe func(settings any, files Files) ([]Operation, fault.Problems)
+	// NewSettings returns a pointer to the value that Settings decode into.
 	NewSettings func() any
-	// Open makes a connection from decoded settings. It must not touch the
-	// network: an atom starts while the other system is down.
-	Open func(settings any) (Connection, error)
-	// Check finds what single fields cannot: settings that exclude each other.
-	// Values may still hold expressions. It may be nil.
+	// Open returns a connection with the decoded settings. It must not touch
+	// the network: an atom starts even if the other system is down. The
+	// connection dials hosts and opens local files only through policy, which is
+	// nil if nothing is restricted.
+	Open func(settings any, policy *access.Policy) (Connection, error)
+	// Check returns the problems that no single field can find, such as
+	// settings that exclude each other. Values may still be expressions. Check
+	// may be nil.
 	Check func(settings any) []string
 }
 
-// Operation is one thing that can be asked of a connection: `call: connection.operation`.
-type Operation struct {
-	Name string
-	Doc  string
-	With []spec.Field // the keys of `with:`; bound to what NewWith makes
-	// NewWith makes the value that With decodes into, once per call.
-	NewWith func() any
-	// Check finds what single fields cannot. Values may still hold
-	// expressions. It may be nil.
-	Check func(with any) []string
-	// SendsBody is true where the operation sends a document: the current one
-	// unless the call has `body:`.
-	SendsBody bool
-	// Safe is true where calling changes nothing in the other system (RFC 9110, 9.2.1).
-	Safe bool
-	// Paged is true where `with:` may have `pages:`: then a call asks for one
-	// page, and for_each goes through all of them.
-	Paged bool
-	// Sample is a call as an author would write it, for the reference.
-	Sample string
+// Files returns the content of a file of the project by its path, relative to
+// the file that declares the connection.
+type Files func(name string) ([]byte, bool)
+
+// Operation returns the operation called name.
+func (c *Connector) Operation(name string) (*Operation, bool) {
+	return FindOperation(c.Operations, name)
 }
 
-// Operation finds an operation by name.
-func (c *Connector) Operation(name string) (*Operation, bool) {
-	for i := range c.Operations {
-		if c.Operations[i].Name == name {
-			return &c.Operations[i], true
+// FindOperation returns the operation called name.
+func FindOperation(list []Operation, name string) (*Operation, bool) {
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i], true
 		}
 	}
 	return nil, false
 }
 
-// Connection is a configured connector. Calls come from many goroutines at once.
+// Connection is an open connection. It is safe for concurrent use.
 type Connection interface {
-	// Call performs one operation, once: retries are the runtime's. It must
-	// respect ctx, and fails with a *fault.Failure that tells whether another
-	// attempt may succeed and whether anything was sent.
-	Call(ctx context.Context, c *Call) (*Result, error)
-	// Close frees what the connection holds. Calls under way may fail.
+	// Close releases the connection's resources. Running calls may fail.
 	Close() error
 }
 
-// Call is one call of an operation.
-type Call struct {
-	Operation      string
-	With           any                // what the operation's NewWith made, decoded; nil without With
-	Body           *document.Document // nil where nothing is sent
-	Accept         Accept             // the statuses that are no error
-	IdempotencyKey string             // the same on every attempt; "" on safe operations
-	CorrelationID  string
-	Traceparent    string // W3C trace context of this call, "" if there is none
-	Page           string // of a paged call: "" for the first page, then what Result.Next gave
+// Inspector is implemented by connections that depend on this machine.
+type Inspector interface {
+	// Inspect returns why every call would fail now, and the remedy; nil if
+	// none of that is known. It is called when the connection is deployed.
+	Inspect() *Obstacle
 }
 
-// Result is the answer to a call.
-type Result struct {
-	Doc     *document.Document // never nil
-	Status  int                // 0 where the protocol has none
-	Headers http.Header
-	// Next is where the next page of a paged call begins, "" after the last
-	// one. Doc is then the list of this page's records.
-	Next string
+// Preparer is implemented by connections that need something in the other
+// system, which `valence connection prepare` creates.
+type Preparer interface {
+	// Prepare creates all that is missing and describes it. It returns "" if
+	// nothing is missing.
+	Prepare(ctx context.Context) (done string, err error)
 }
 
-// Accept is a set of statuses: [2xx, 404].
-type Accept []StatusRange
-
-// StatusRange is a status, or a class of them.
-type StatusRange struct{ From, To int }
-
-// Has reports whether the set holds the status; the empty set holds 200 to 299.
-func (a Accept) Has(status int) bool {
-	if len(a) == 0 {
-		return status >= 200 && status < 300
-	}
-	for _, r := range a {
-		if status >= r.From && status <= r.To {
-			return true
-		}
-	}
-	return false
+// Obstacle is why a connection cannot be used now.
+type Obstacle struct {
+	Problem string
+	Hint    string // the remedy
 }
 
-// Registry is the connectors that a program offers, by name.
+// Registry maps names to connectors.
 type Registry map[string]*Connector
 
-// Names gives the names in alphabetical order.
+// Names returns the names in alphabetical order.
 func (r Registry) Names() []string {
 	names := make([]string, 0, len(r))
 	for n := range r {
@@ -126,9 +95,4 @@ func (r Registry) Names() []string {
 	}
 	sort.Strings(names)
 	return names
-}
-
-// Retry makes a failure that another attempt may mend, not before after.
-func Retry(code, msg string, after time.Duration, cause error) *fault.Failure {
-	return &fault.Failure{Code: code, Message: msg, Origin: fault.FromConnector, Retryable: true, RetryAfter: after, Cause: cause}
 }

@@ -1,143 +1,97 @@
 package processes
 
 import (
-	"errors"
+	"slices"
 	"time"
 
-	"gopkg.in/yaml.v3"
-
+	"valence/connectors"
 	"valence/internal/cron"
 	"valence/internal/expression"
 	"valence/internal/fault"
-	"valence/internal/spec"
 )
 
-// scheduleDecl is `schedule:` as written.
-type scheduleDecl struct{ Cron, Timezone, Overlap, Misfire string }
-
-var scheduleFields = []spec.Field{
-	spec.String("cron", func(s *scheduleDecl) *string { return &s.Cron }, "Minute, hour, day of the month, month and day of the week, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. There is no field for seconds.").Eg("\"0 3 * * *\"").Required(),
-	spec.String("timezone", func(s *scheduleDecl) *string { return &s.Timezone }, "By which clock: a name of the IANA time zone database. A time that the clock skips runs at the moment of the change, one that it shows twice runs once; `*` hours and `*/n` minutes keep their rhythm.").Eg("Europe/Lisbon").Or("UTC"),
-	spec.Enum("overlap", func(s *scheduleDecl) *string { return &s.Overlap }, "While the run before has not ended: `skip` leaves this one out, `queue` starts it behind, `allow` starts it beside.", "skip", "queue", "allow").Or("skip"),
-	spec.Enum("misfire", func(s *scheduleDecl) *string { return &s.Misfire }, "For times that passed while the atom did not run: `once` makes up for the latest of them, `all` for each (the latest 1000), `skip` for none. A minute late is not missed.", "once", "skip", "all").Or("once"),
+// Listen is the trigger of an HTTP endpoint.
+type Listen struct {
+	Pos            fault.Pos
+	Path           string // with {name} captures
+	Methods        []string
+	Input          string // none, json, xml, text, binary, form or multipart
+	Charset        string // of input that declares none; "" for UTF-8
+	Output         string // json, xml, text or binary; empty means fire-and-forget
+	Auth           string // name of an auth component, or "none"
+	Ack            *Ack   // nil means 200 and a receipt
+	Timeout        time.Duration
+	TimeoutWritten bool   // the file sets the timeout
+	TimeoutAction  string // cancel or continue
+	ReplyModes     []string
+	Callbacks      *Callbacks // nil if the listener offers no callbacks
+	Limits         Limits
 }
 
-var subscribeFields = []spec.Field{
-	spec.Ref("connection", func(s *Subscribe) *string { return &s.Connection }, "connection", "The connection that delivers.").Required(),
+// The modes of replying that a listener may offer.
+const (
+	ModeSync     = "sync"     // on the same connection
+	ModeDeferred = "deferred" // collected later at a Location
+	ModeCallback = "callback" // posted to a URL that the caller names
+)
+
+// Continue is the timeout action that turns a slow synchronous call into a
+// deferred one.
+const Continue = "continue"
+
+// Offers reports whether a caller may ask for a mode.
+func (l *Listen) Offers(mode string) bool { return slices.Contains(l.ReplyModes, mode) }
+
+// Sync reports whether a caller may get its reply on the same connection.
+func (l *Listen) Sync() bool {
+	return l.Output != "" && (len(l.ReplyModes) == 0 || l.Offers(ModeSync))
 }
 
-// keyAt finds a key of a mapping, nil if it has none.
-func keyAt(n *yaml.Node, key string) *yaml.Node {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i]
-		}
-	}
-	return nil
+// Later reports whether a caller may get its reply after the call.
+func (l *Listen) Later() bool {
+	return l.Output != "" && (l.Offers(ModeDeferred) || l.Offers(ModeCallback) || l.TimeoutAction == Continue)
 }
 
-// oneTrigger reports every trigger but the first.
-func (b *building) oneTrigger(d *spec.Decoder) {
-	first := ""
-	for i := 0; i+1 < len(b.comp.root.Content); i += 2 {
-		k := b.comp.root.Content[i]
-		switch {
-		case k.Value != "listen" && k.Value != "schedule" && k.Value != "subscribe":
-		case first == "":
-			first = k.Value
-		default:
-			d.Problem(k, CodeTwoTriggers, "a process has one trigger, and this one has `"+first+":` already", "make a process of its own for each trigger, and call the common part with `process:`")
-		}
-	}
+// Callbacks configures the URLs to which replies may be posted.
+type Callbacks struct {
+	Pos      fault.Pos
+	Settings *expression.Template // allow and secret, over env and secret
 }
 
-func (b *building) schedule(decl *scheduleDecl, d *spec.Decoder) {
-	n := valueAt(b.comp.root, "schedule")
-	s := &Schedule{Pos: b.comp.pos(keyAt(b.comp.root, "schedule")), Overlap: decl.Overlap, Misfire: decl.Misfire}
-	b.proc.Schedule = s
-	zone, err := cron.Zone(decl.Timezone)
-	if err != nil {
-		d.Problem(valueAt(n, "timezone"), spec.CodeWrongValue, "there is no time zone `"+cut(decl.Timezone)+"`", "use a name of the IANA time zone database, such as Europe/Lisbon or UTC")
-		zone = time.UTC
-	}
-	at := valueAt(n, "cron")
-	if at == nil || decl.Cron == "" && spec.ShapeOf(at) != spec.TextShape {
-		return // reported
-	}
-	if s.Cron, err = cron.Parse(decl.Cron, zone); err == nil {
-		return
-	}
-	var wrong *cron.Error
-	if !errors.As(err, &wrong) {
-		wrong = &cron.Error{Msg: err.Error()}
-	}
-	place := *at
-	place.Column += wrong.Offset
-	if at.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
-		place.Column++
-	}
-	d.Problem(&place, CodeBadCron, "the cron expression `"+cut(decl.Cron)+"`: "+wrong.Msg, wrong.Hint)
+// Ack is the response of a fire-and-forget listener.
+type Ack struct {
+	Status  int
+	Body    *expression.Template // nil means the receipt
+	Headers *expression.Template // an object; nil means none
 }
 
-func (b *building) subscribe(n *yaml.Node, d *spec.Decoder) {
-	s := &Subscribe{Pos: b.comp.pos(keyAt(b.comp.root, "subscribe"))}
-	b.proc.Subscribe = s
-	if spec.ShapeOf(n) != spec.MapShape {
-		d.Problem(n, spec.CodeWrongType, "`subscribe:` must be a mapping, not "+spec.DescribeNode(n), "write `subscribe: { connection: NAME }`")
-		return
-	}
-	own := b.l.decoder(b.comp, &b.problems, &compiler{b: b, place: inConnection})
-	own.Mapping(pick(n, func(k string) bool { return k == "connection" }), &spec.Keys{What: "`subscribe:`", Fields: subscribeFields, Target: s})
-	conn := b.l.project.Connections[s.Connection]
-	if conn == nil || conn.Connector == nil {
-		return // reported
-	}
-	s.Connector = conn.Connector
-	sub := s.Connector.Subscription
-	if sub == nil {
-		d.Problem(valueAt(n, "connection"), CodeCannotListen, "the connection `"+cut(s.Connection)+"` cannot listen: the connector "+s.Connector.Name+" delivers nothing", b.listening())
-		return
-	}
-	rest := pick(n, func(k string) bool { return k != "connection" })
-	with := sub.NewWith()
-	check := b.l.decoder(b.comp, &b.problems, nil)
-	check.Dynamic = true
-	check.Mapping(rest, &spec.Keys{What: "a subscription of the connector " + s.Connector.Name, Fields: sub.With, Target: with})
-	if check.Fails() == 0 && sub.Check != nil {
-		for _, wrong := range sub.Check(with) {
-			d.Problem(n, CodeWrongSettings, "the subscription: "+wrong, "see the connector "+s.Connector.Name+" in the reference")
-		}
-	}
-	s.Settings = (&compiler{b: b, place: inConnection}).compileTemplate(rest, nil)
+// Limits bound the requests of a listener. Zero means unlimited, except for Body.
+type Limits struct {
+	Body        int64 // bytes
+	Concurrency int
+	Rate        float64 // requests per second
 }
 
-// listening is a hint that names the connectors that can listen.
-func (b *building) listening() string {
-	var names []string
-	for _, name := range b.l.cat.Connectors.Names() {
-		if b.l.cat.Connectors[name].Subscription != nil {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return "no connector of this version can listen; use `listen:` or `schedule:`"
-	}
-	hint := "use a connection of the connector " + names[0]
-	for _, name := range names[1:] {
-		hint += " or " + name
-	}
-	return hint
+// Schedule is the trigger of a cron expression.
+type Schedule struct {
+	Pos     fault.Pos
+	Cron    *cron.Schedule
+	Overlap string // skip, queue or allow
+	Misfire string // once, skip or all
 }
 
-// Resolve evaluates the settings of a subscription and decodes them. An error
-// is a *fault.Problem at the subscription.
-func (s *Subscribe) Resolve(env *expression.Env) (any, error) {
-	all, err := settingsOf(s.Settings, env)
-	if err == nil {
-		with := s.Connector.Subscription.NewWith()
-		if err = spec.Bind(s.Connector.Subscription.With, with, all); err == nil {
-			return with, nil
-		}
-	}
-	return nil, &fault.Problem{Pos: s.Pos, Code: CodeWrongSettings, Msg: "the subscription: " + err.Error(), Hint: "look at the values that its expressions have here"}
+// Subscribe is the trigger of a connection's stream of messages. Its settings
+// may hold expressions over env and secret; Resolve evaluates them.
+type Subscribe struct {
+	Pos        fault.Pos
+	Connection string
+	Connector  *connectors.Connector
+	Settings   *expression.Template
+	AtMostOnce bool // messages may be lost
+}
+
+// CannotReply reports whether the messages of the subscription have no address
+// for replies. It returns false if the connector is not known.
+func (s *Subscribe) CannotReply() bool {
+	return s.Connector != nil && s.Connector.Subscription != nil && !s.Connector.Subscription.Replies
 }

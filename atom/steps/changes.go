@@ -24,17 +24,18 @@ type changesSettings struct {
 const maxRecords = 1_000_000
 
 var _ = define[changes]("changes", kind{
-	doc: "Compares a set of records with the one of the last run that ended well, by key: the document becomes `{ adds: […], updates: […], deletes: [keys] }`. " +
-		"A record is another one where its JSON differs, or what `of` gives of it. Of each record a hash is kept, not its content. " +
-		"The new set is committed when the execution ends well, in the same commit; if another execution has committed one meanwhile, this one fails with `state_conflict`.",
+	doc: "Compares a set of records by key with the set of the last successful run. The document becomes `{ adds: […], updates: […], deletes: [keys] " +
+		"}`. A record counts as updated if its JSON, or the value of `of`, has changed. Only a hash of each record is stored, not its content. The " +
+		"new set is committed together with the end of the execution, if it succeeds. If another execution has committed a set in the meantime, this " +
+		"one fails with `state_conflict`.",
 	sample:        "- call: crm.get\n  with: { path: /customers }\n- changes: { records: \"${doc}\", key: \"${item.id}\" }\n- for_each: ${doc.adds}\n  steps: [{ call: erp.post, with: { path: /customers } }]\n",
 	makesDocument: true, items: true,
 }, []spec.Field{
-	spec.Object("changes", func(s *changes) *changesSettings { return &s.Settings }, "What to compare.",
-		spec.Expr("records", func(s *changesSettings) **expression.Expr { return &s.Records }, "The records, all of them; the document by default.").List(),
-		spec.Expr("key", func(s *changesSettings) **expression.Expr { return &s.Key }, "What a record is known by, read from it as `item`.").Required(),
-		spec.Expr("of", func(s *changesSettings) **expression.Expr { return &s.Of }, "What of `item` is compared, such as a version; the whole record by default."),
-		spec.Name("set", func(s *changesSettings) *string { return &s.Name }, "The name of the set, where a process compares several.").Or("records"),
+	spec.Object("changes", func(s *changes) *changesSettings { return &s.Settings }, "The records to compare.",
+		spec.Expr("records", func(s *changesSettings) **expression.Expr { return &s.Records }, "The complete list of records. Defaults to the document.").List(),
+		spec.Expr("key", func(s *changesSettings) **expression.Expr { return &s.Key }, "Key that identifies a record, read from `item`.").Required(),
+		spec.Expr("of", func(s *changesSettings) **expression.Expr { return &s.Of }, "The part of `item` to compare, such as a version. Defaults to the whole record."),
+		spec.Name("set", func(s *changesSettings) *string { return &s.Name }, "Name of the stored set, if a process compares several.").Or("records"),
 	).Required(),
 }, func(*changes, *processes.CheckContext) {})
 
@@ -43,31 +44,31 @@ func (s *changes) Run(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	prints, err := s.prints(f, list)
+	digests, err := s.digests(f, list)
 	if err != nil {
 		return err
 	}
-	news, gone, err := f.rt.Compare(f, s.Settings.Name, prints)
+	kinds, deleted, err := f.rt.Compare(f, s.Settings.Name, digests)
 	if err != nil {
 		return err
 	}
-	adds, updates, deletes := []any{}, []any{}, make([]any, len(gone))
-	for i, n := range news {
-		switch n {
+	adds, updates, deletes := []any{}, []any{}, make([]any, len(deleted))
+	for i, kind := range kinds {
+		switch kind {
 		case Added:
 			adds = append(adds, list[i])
 		case Updated:
 			updates = append(updates, list[i])
 		}
 	}
-	for i, key := range gone {
+	for i, key := range deleted {
 		deletes[i] = key
 	}
 	out := &document.Object{}
 	out.Set("adds", adds)
 	out.Set("updates", updates)
 	out.Set("deletes", deletes)
-	f.Give(document.FromValue(out))
+	f.SetResult(document.FromValue(out))
 	return nil
 }
 
@@ -89,8 +90,9 @@ func (s *changes) list(f *Frame) ([]any, error) {
 	return list, nil
 }
 
-func (s *changes) prints(f *Frame, list []any) ([]Print, error) {
-	prints := make([]Print, len(list))
+// digests returns the digests of the records. Every record needs a key of its own.
+func (s *changes) digests(f *Frame, list []any) ([]Digest, error) {
+	digests := make([]Digest, len(list))
 	seen := make(map[string]int, len(list))
 	outer := f.locals
 	defer func() { f.locals = outer }()
@@ -121,7 +123,7 @@ func (s *changes) prints(f *Frame, list []any) ([]Print, error) {
 			}
 		}
 		sum := sha256.Sum256(document.AppendJSON(nil, content))
-		prints[i] = Print{Key: key, Hash: [16]byte(sum[:16])}
+		digests[i] = Digest{Key: key, Hash: [16]byte(sum[:16])}
 	}
-	return prints, nil
+	return digests, nil
 }

@@ -8,11 +8,11 @@ import (
 type emit struct{ What *expression.Template }
 
 var _ = define[emit]("emit", kind{
-	doc: "Tells whoever follows the execution how far it is: a `progress` event of `GET /executions/{id}` as an event stream or WebSocket. " +
-		"It holds at most 64 KiB, and is told again to those who come back later.",
+	doc: "Sends a `progress` event to the clients that follow the execution at `GET /executions/{id}` as an event stream or WebSocket. The value may " +
+		"have at most 64 KiB. Clients that reconnect receive the event again.",
 	sample: "- emit: { state: seats held }\n",
 }, []spec.Field{
-	spec.Template("emit", func(s *emit) **expression.Template { return &s.What }, "What is told; nothing means the current document."),
+	spec.Template("emit", func(s *emit) **expression.Template { return &s.What }, "The value to send. Empty means the current document."),
 }, nil)
 
 func (s *emit) Run(f *Frame) error {

@@ -15,20 +15,20 @@ type reply struct {
 }
 
 var _ = define[reply]("reply", kind{
-	doc: "Answers the caller, like `return`: after it only the steps that follow in the same list run, in the background, durably; then the execution ends. " +
-		"In a called process it is the call's value.",
+	doc: "Replies to the caller. Steps that follow in the same list run durably in the background, and then the execution ends. In a called process, " +
+		"the reply is the result of the call.",
 	sample: "- reply: { accepted: \"${doc.id}\" }\n  status: 202\n",
 	flow:   processes.Reply,
 }, []spec.Field{
-	spec.Template("reply", func(s *reply) **expression.Template { return &s.Body }, "The answer; nothing means the current document."),
-	spec.Expr("status", func(s *reply) **expression.Expr { return &s.Status }, "The HTTP status.").Number(),
-	spec.Template("headers", func(s *reply) **expression.Template { return &s.Headers }, "Headers of the answer."),
+	spec.Template("reply", func(s *reply) **expression.Template { return &s.Body }, "Body of the reply. Empty means the current document."),
+	spec.Expr("status", func(s *reply) **expression.Expr { return &s.Status }, "HTTP status of the reply.").Number(),
+	spec.Template("headers", func(s *reply) **expression.Template { return &s.Headers }, "HTTP headers of the reply."),
 }, nil)
 
 func (s *reply) Run(f *Frame) error {
 	r := &Reply{Doc: f.doc}
 	if s.Body != nil {
-		d, err := build(f, s.Body)
+		d, err := buildBody(f, s.Body)
 		if err != nil {
 			return err
 		}
@@ -49,6 +49,11 @@ func (s *reply) Run(f *Frame) error {
 	if err != nil {
 		return err
 	}
+	for i := 0; headers != nil && i < headers.Len(); i++ {
+		if name, v := headers.At(i); v == nil {
+			return fault.Failf(fault.CodeExpression, "headers: `%s:` is nil; write `${… ?? omit}` to leave it out, or another default with ??", name)
+		}
+	}
 	r.Headers = headers
 	if f.answer != nil { // a called process: the value of the call
 		f.answer.reply = r
@@ -67,13 +72,14 @@ type throw struct {
 }
 
 var _ = define[throw]("throw", kind{
-	doc:    "Fails with a message that is meant for the caller. In a `catch`, a bare `throw:` rethrows what was caught.",
+	doc: "Fails with an error message for the caller. In a `catch`, an empty `throw:` rethrows the caught error. With a status of 4xx, and a caller who is " +
+		"told it, the execution ends as `rejected`: it is recorded and counted, but it is not among the failed executions, and `on_failure` does not run.",
 	sample: "- throw: \"${doc.sku} is not in stock\"\n  code: out_of_stock\n  status: 409\n",
 	flow:   processes.Throw,
 }, []spec.Field{
-	spec.Expr("throw", func(s *throw) **expression.Expr { return &s.Message }, "The message; bare only inside a catch."),
-	spec.Name("code", func(s *throw) *string { return &s.Code }, "What a catch or a failure list knows it by.").Or(fault.CodeThrown),
-	spec.Int("status", func(s *throw) *int { return &s.Status }, "The HTTP status for a waiting caller.").Min(400).Max(599),
+	spec.Expr("throw", func(s *throw) **expression.Expr { return &s.Message }, "The error message. May be empty only inside `catch`."),
+	spec.Name("code", func(s *throw) *string { return &s.Code }, "Error code, as used by `catch` and shown in the list of failed executions.").Or(fault.CodeThrown),
+	spec.Int("status", func(s *throw) *int { return &s.Status }, "HTTP status for a waiting caller.").Min(400).Max(599),
 }, nil)
 
 func (s *throw) Run(f *Frame) error {
@@ -81,23 +87,23 @@ func (s *throw) Run(f *Frame) error {
 		if f.failure != nil {
 			return f.failure
 		}
-		return &fault.Failure{Code: s.Code, Origin: fault.FromAuthor, Status: s.Status, Message: "the process failed"}
+		return &fault.Failure{Code: s.Code, Source: fault.FromAuthor, Status: s.Status, Message: "the process failed"}
 	}
 	text, err := s.Message.Text(&f.env)
 	if err != nil {
 		return err
 	}
-	return &fault.Failure{Code: s.Code, Origin: fault.FromAuthor, Status: s.Status, Message: text}
+	return &fault.Failure{Code: s.Code, Source: fault.FromAuthor, Status: s.Status, Message: text}
 }
 
 type stop struct{ Reason *expression.Expr }
 
 var _ = define[stop]("stop", kind{
-	doc:    "Ends the nearest of: element (left out of `collect`), branch path, process; without an error. `finally` runs.",
+	doc:    "Ends the innermost element, branch path or process without an error. `collect` omits the element. `finally` still runs.",
 	sample: "- stop: nothing to do\n",
 	flow:   processes.Stop,
 }, []spec.Field{
-	spec.Expr("stop", func(s *stop) **expression.Expr { return &s.Reason }, "Why, for whoever looks at the execution."),
+	spec.Expr("stop", func(s *stop) **expression.Expr { return &s.Reason }, "Reason, shown to operators."),
 }, nil)
 
 func (s *stop) Run(f *Frame) error {
@@ -114,10 +120,10 @@ func (s *stop) Run(f *Frame) error {
 type logStep struct{ Text *expression.Expr }
 
 var _ = define[logStep]("log", kind{
-	doc:    "Writes a line into the execution's log.",
+	doc:    "Writes a line to the log of the execution.",
 	sample: "- log: \"order ${doc.id} is empty\"\n",
 }, []spec.Field{
-	spec.Expr("log", func(s *logStep) **expression.Expr { return &s.Text }, "The line.").Required(),
+	spec.Expr("log", func(s *logStep) **expression.Expr { return &s.Text }, "The log line.").Required(),
 }, nil)
 
 func (s *logStep) Run(f *Frame) error {

@@ -12,35 +12,53 @@ import (
 	"valence/processes"
 )
 
-// Frame is one path of an execution: what the steps on it see. A loop's
-// elements and a branch's paths have frames of their own. It is not for use by
-// several goroutines.
+// Frame is one path of an execution, as the steps on it see it. The elements of
+// a loop and the paths of a branch have their own frames. One goroutine at a
+// time may use a frame.
 type Frame struct {
+	sent *document.Document // the message of the execution
 	ctx  context.Context
 	rt   Runtime
-	proc *processes.Process // whose steps run: the plan of an outer process differs
-	key  string             // prefix of called processes
-	iter string             // indices of the enclosing loops: "[17][2]"
 	env  expression.Env
+	position
+	scope
+	flow
+	shield
+}
 
+// position locates the path in the plan.
+type position struct {
+	proc  *processes.Process // whose steps run; differs from the plan in a called process
+	step  *processes.Step
+	key   string // prefix of called processes
+	iter  string // indices of the enclosing loops: "[17][2]"
+	depth int    // of called processes
+	uuids int    // made by this occurrence of the step
+}
+
+// scope holds the values that expressions read.
+type scope struct {
+	input    *document.Document
+	props    any
 	doc      *document.Document
 	value    any // of doc
-	given    *document.Document
 	response any
 	vars     *document.Object
 	results  *binding // of named steps
 	locals   *binding // item, index and `as` names
 	failure  *fault.Failure
 	state    *document.Object // of a process that reads it
-	input    *document.Document
-	props    any
-	step     *processes.Step
-	uuids    int       // made by this occurrence of the step
-	rest     bool      // steps follow the current one in its list
-	answer   *answered // of a called process; nil for the execution itself
-	depth    int
-	beside   bool // other paths may run at the same time
-	caught   bool // something goes on behind a failure: a catch, a finally, another path
+}
+
+// flow is how steps affect each other on the path.
+type flow struct {
+	result     *document.Document // of the running step; nil: none
+	assigned   *document.Object   // variables that the running step set; nil: none
+	rest       bool               // steps follow the current one in its list
+	answer     *answered          // of a called process; nil for the execution itself
+	concurrent bool               // other paths may run at the same time
+	unheld     bool               // an open circuit fails a call in place of holding the execution
+	caught     bool               // the execution continues after a failure: in a catch, a finally or another path
 }
 
 type binding struct {
@@ -51,69 +69,72 @@ type binding struct {
 
 type answered struct{ reply *Reply }
 
-// NewFrame makes the frame that a process starts in.
+// NewFrame returns the frame in which a process starts.
 func NewFrame(ctx context.Context, rt Runtime, p *processes.Process, input *document.Document, props *document.Object, now time.Time) *Frame {
-	f := &Frame{ctx: ctx, rt: rt, proc: p, input: input, doc: input, value: input.Value()}
+	f := &Frame{ctx: ctx, rt: rt, sent: input, position: position{proc: p}, scope: scope{input: input, doc: input, value: input.Value()}}
+	f.shield = shield{life: context.WithoutCancel(ctx), grace: &grace{}}
 	if props != nil {
 		f.props = props
 	} else {
 		f.props = emptyObject
 	}
-	f.ready(now)
+	f.bind(now)
 	return f
 }
 
 var emptyObject = &document.Object{}
 
-func (f *Frame) ready(now time.Time) {
+func (f *Frame) bind(now time.Time) {
 	f.env = expression.Env{Names: f, Now: now, UUID: f.uuid, Ctx: f.ctx}
 	if len(f.proc.Waits) > 0 {
 		f.env.Callback = f.callback
 	}
 }
 
-// Context carries the deadline and the cancellation of the execution.
+// Context returns the context with the deadline and the cancellation of the
+// execution.
 func (f *Frame) Context() context.Context { return f.ctx }
 
-// Process is the process whose steps run here.
+// Process returns the process whose steps run.
 func (f *Frame) Process() *processes.Process { return f.proc }
 
-// Step is the step that runs.
+// Step returns the running step.
 func (f *Frame) Step() *processes.Step { return f.step }
 
-// Key names the occurrence of the running step in the journal.
+// Key returns the journal key of the occurrence of the running step.
 func (f *Frame) Key() string { return f.key + f.step.Path + f.iter }
 
-// Beside reports whether other paths of the execution may run at the same time.
-func (f *Frame) Beside() bool { return f.beside }
+// Concurrent reports whether other paths of the execution may run at the same time.
+func (f *Frame) Concurrent() bool { return f.concurrent }
 
-// Prefix begins the key of every step of the frame's process.
+// Prefix returns the prefix of the keys of the process' steps.
 func (f *Frame) Prefix() string { return f.key }
 
-// Iter is the indices of the loops around the running step: "[17][2]".
+// Iter returns the indices of the loops around the running step: "[17][2]".
 func (f *Frame) Iter() string { return f.iter }
 
-// Reads sets what `state` reads.
-func (f *Frame) Reads(state *document.Object) { f.state = state }
+// SetState sets the value of `state`.
+func (f *Frame) SetState(state *document.Object) { f.state = state }
 
-// Env is for evaluating the step's expressions.
+// Env returns the environment of the step's expressions.
 func (f *Frame) Env() *expression.Env { return &f.env }
 
-// Doc is the current document.
+// Doc returns the current document.
 func (f *Frame) Doc() *document.Document { return f.doc }
 
-// Give makes a document the step's result: the current document, or what
-// `into:` names.
-func (f *Frame) Give(d *document.Document) { f.given = d }
+// SetResult sets the result of the step, which becomes the current document or
+// the variable of `into:`.
+func (f *Frame) SetResult(d *document.Document) { f.result = d }
 
-// Happened moves the path's clock to a durable event; it never goes back.
-func (f *Frame) Happened(at time.Time) {
+// AdvanceClock moves the clock of the path to the time of a durable event. The
+// clock never goes back.
+func (f *Frame) AdvanceClock(at time.Time) {
 	if at.After(f.env.Now) {
 		f.env.Now = at
 	}
 }
 
-// Respond makes what `response` reads.
+// Respond sets the value of `response`.
 func (f *Frame) Respond(status int, headers http.Header) {
 	f.response = &responseValue{status: status, headers: headers}
 }
@@ -130,13 +151,13 @@ func (r *responseValue) object() *document.Object {
 	return o
 }
 
-// Name reads a root of an expression.
+// Name returns a root of an expression.
 func (f *Frame) Name(root string) (any, bool) {
 	switch root {
 	case "doc":
 		return f.value, true
 	case "raw":
-		return string(f.doc.Body()), true
+		return f.doc.Raw(), true
 	case "input":
 		return f.input.Value(), true
 	case "vars":
@@ -182,9 +203,9 @@ func (f *Frame) named() *document.Object {
 	return o
 }
 
-// uuid counts the evaluations within one occurrence of a step, whose order is
-// always the same. The place in the files does not count: it changes when a
-// comment is added, and the execution that is running must not notice.
+// uuid derives a UUID from the number of evaluations in one occurrence of a step,
+// whose order is always the same. It ignores the position in the files, which
+// changes when a comment is added.
 func (f *Frame) uuid(string, int) string {
 	f.uuids++
 	return f.rt.UUID(f.Key(), f.uuids)
@@ -201,21 +222,21 @@ func (f *Frame) setVar(name string, v any) {
 	f.vars.Set(name, v)
 }
 
-// child makes the frame of an element or a branch path: it sees what this one
-// sees, and what it writes stays inside.
+// child returns the frame of an element or a branch path. It reads the variables
+// of f; its own writes stay inside.
 func (f *Frame) child(iter string, d *document.Document) *Frame {
 	c := *f
 	c.iter = f.iter + iter
-	c.given = nil
+	c.result = nil
 	if f.vars != nil {
 		c.vars = f.vars.Copy()
 	}
 	c.setDoc(d)
-	c.ready(f.env.Now)
+	c.bind(f.env.Now)
 	return &c
 }
 
-// errorValue is what `error` reads in a catch.
+// errorValue returns the value of `error` in a catch.
 func errorValue(e *fault.Failure) *document.Object {
 	o := &document.Object{}
 	o.Set("code", e.Code)
@@ -229,6 +250,11 @@ func errorValue(e *fault.Failure) *document.Object {
 	}
 	o.Set("status", status)
 	o.Set("body", body)
+	var detail any
+	if e.Detail != nil {
+		detail = document.Parse(string(e.Detail))
+	}
+	o.Set("detail", detail)
 	o.Set("step", e.Step)
 	o.Set("retryable", e.Retryable)
 	if inner, ok := e.Cause.(*fault.Failure); ok {
@@ -238,5 +264,5 @@ func errorValue(e *fault.Failure) *document.Object {
 	return o
 }
 
-// Input is the document that started the process of this frame.
+// Input returns the document that started the process of this frame.
 func (f *Frame) Input() *document.Document { return f.input }

@@ -3,27 +3,35 @@ package steps
 import (
 	"net/http"
 	"slices"
+	"unicode/utf8"
 
 	"valence/internal/document"
 )
 
-// Headers gives HTTP headers as an object with lower-case names; a header
-// that comes several times is joined by ", " as RFC 9110 has it. Hidden ones,
-// by their canonical names, are left out.
+// Headers returns HTTP headers as an object with lower-case names. A repeated
+// header is a list. It omits the hidden ones, which are given by canonical name.
 func Headers(h http.Header, hidden []string) *document.Object {
 	o := &document.Object{}
-	for _, name := range shown(make([]string, 0, len(h)), h, hidden) {
-		o.Set(lower(name), joined(h[name]))
+	for _, name := range visible(make([]string, 0, len(h)), h, hidden) {
+		if values := h[name]; len(values) == 1 {
+			o.Set(lower(name), fieldText(values[0]))
+		} else {
+			list := make([]any, len(values))
+			for i, v := range values {
+				list[i] = fieldText(v)
+			}
+			o.Set(lower(name), list)
+		}
 	}
 	return o
 }
 
-// AppendHeaders writes what Headers gives as JSON. It is written for each
-// message, so without what is in between.
+// AppendHeaders appends the result of Headers as JSON. It runs for every
+// message, so it does not build the object.
 func AppendHeaders(dst []byte, h http.Header, hidden []string) []byte {
 	var few [16]string
 	dst = append(dst, '{')
-	for i, name := range shown(few[:0], h, hidden) {
+	for i, name := range visible(few[:0], h, hidden) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
@@ -32,13 +40,13 @@ func AppendHeaders(dst []byte, h http.Header, hidden []string) []byte {
 		for i := at; i < len(dst); i++ {
 			dst[i] = lowered(dst[i])
 		}
-		dst = document.AppendString(append(dst, ':'), joined(h[name]))
+		dst = appendField(append(dst, ':'), h[name])
 	}
 	return append(dst, '}')
 }
 
-// shown appends the names of the headers that are not hidden, in order.
-func shown(names []string, h http.Header, hidden []string) []string {
+// visible appends the names of the headers that are not hidden, in order.
+func visible(names []string, h http.Header, hidden []string) []string {
 	for name := range h {
 		if !slices.Contains(hidden, name) {
 			names = append(names, name)
@@ -48,15 +56,32 @@ func shown(names []string, h http.Header, hidden []string) []string {
 	return names
 }
 
-func joined(values []string) string {
-	if len(values) == 0 {
-		return ""
+// appendField appends the text of a header that occurs once, or a list.
+func appendField(dst []byte, values []string) []byte {
+	if len(values) == 1 {
+		return document.AppendString(dst, fieldText(values[0]))
 	}
-	text := values[0]
-	for _, v := range values[1:] {
-		text += ", " + v
+	dst = append(dst, '[')
+	for i, v := range values {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = document.AppendString(dst, fieldText(v))
 	}
-	return text
+	return append(dst, ']')
+}
+
+// fieldText returns the value of a header as text: UTF-8 or, as in old HTTP,
+// ISO-8859-1 (RFC 9110, section 5.5).
+func fieldText(v string) string {
+	if utf8.ValidString(v) {
+		return v
+	}
+	out := make([]byte, 0, len(v)+8)
+	for i := range len(v) {
+		out = utf8.AppendRune(out, rune(v[i]))
+	}
+	return string(out)
 }
 
 func lower(s string) string {

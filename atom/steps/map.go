@@ -9,13 +9,13 @@ import (
 type mapStep struct{ Template *expression.Template }
 
 var _ = define[mapStep]("map", kind{
-	doc: "Builds a document from a template. Keys come in the order they are written. `$each:` repeats the mapping that holds it per element, " +
-		"as `item` (or `$as: line`), at the root too; `$merge: ${doc}` starts from a copy; `$when:` drops the mapping; the value `${omit}` drops the key; " +
-		"a literal key starting with `$` is written `$$`.",
+	doc: "Builds a document from a template. Keys keep the order of the template. In a map, `$each: ${list}` repeats the map for each element, named " +
+		"`item` or as `$as: name` says; `$merge: ${doc}` starts with a copy of an object; `$when: ${condition}` omits the map if the condition is " +
+		"false. The value `${omit}` omits its key. A literal key that starts with `$` is written `$$`.",
 	sample:        "- map:\n    order_no: ${doc.id}\n    lines:\n      $each: ${doc.items}\n      sku: ${item.sku}\n",
 	makesDocument: true,
 }, []spec.Field{
-	spec.Template("map", func(s *mapStep) **expression.Template { return &s.Template }, "The template of the new document.").Required(),
+	spec.Template("map", func(s *mapStep) **expression.Template { return &s.Template }, "Template of the new document.").Required(),
 }, nil)
 
 func (s *mapStep) Run(f *Frame) error {
@@ -23,20 +23,32 @@ func (s *mapStep) Run(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	f.Give(d)
+	f.SetResult(d)
 	return nil
 }
 
-// build makes a JSON document of a template.
+// build returns the JSON document of a template.
 func build(f *Frame, t *expression.Template) (*document.Document, error) {
-	text, err := t.Append(make([]byte, 0, 512), &f.env)
+	text, err := t.JSON(&f.env)
 	if err != nil {
 		return nil, err
 	}
 	return document.FromJSON(text), nil
 }
 
-// buildObject evaluates a template that must give an object; a nil template gives nil.
+// wholeDocument is the template of a body that is the current document.
+const wholeDocument = "${doc}"
+
+// buildBody is like build, except that the current document as a whole is
+// carried as it is: in its own format, with its order, bytes and white space.
+func buildBody(f *Frame, t *expression.Template) (*document.Document, error) {
+	if t.Source() == wholeDocument {
+		return f.doc, nil
+	}
+	return build(f, t)
+}
+
+// buildObject returns the object of a template. It returns nil for a nil template.
 func buildObject(f *Frame, t *expression.Template) (*document.Object, error) {
 	if t == nil {
 		return nil, nil

@@ -7,34 +7,34 @@ import (
 	"valence/internal/fault"
 )
 
-// Pages goes through a paged call, one page at a time.
-type Pages interface {
-	// Page gives the page behind last; with nil, the one that the journal
-	// says this occurrence of the step is at, or the first. What was
-	// journaled of the elements of last is let go of.
+// Pager reads the pages of a paged call.
+type Pager interface {
+	// Page returns the page after last, without the journal of the elements of
+	// last. After the last page it returns last with Done set. With nil it
+	// returns the page that an earlier run was at, or the first one.
 	Page(f *Frame, c *Call, last *Page) (*Page, error)
-	// Done notes that the last page was gone through.
-	Done(f *Frame, last *Page) error
 }
 
-// Page is one page, and what became of the elements before it.
+// Page is one page, and the results of the elements before it.
 type Page struct {
 	Items  *document.Document // a list
-	Next   string             // where the next one begins; "" after the last
+	Next   string             // position of the next page; "": this is the last
+	Pages  int                // pages before this one
+	Mark   string             // an earlier Next, to notice paging in a circle
 	Base   int                // index of its first element
-	Done   bool               // all are gone through
+	Done   bool               // all pages were processed
 	Failed int                // elements that failed so far
 	Code   string             // of the first failure
 	First  string             // its message
-	Bad    []any              // the failures, as `errors:` gives them, at most maxFailures
+	Bad    []any              // the failures for `errors:`, at most maxFailures
 }
 
-// maxFailures is how many failures `errors:` gives of a stream.
+// maxFailures bounds the failures that `errors:` holds of a paged call.
 const maxFailures = 1000
 
-// stream runs the elements of every page. Nothing of a finished page stays,
-// in memory or in the journal.
-func (s *forEach) stream(f *Frame) error {
+// runPages runs the elements of every page. Finished pages leave nothing in memory
+// or in the journal.
+func (s *forEach) runPages(f *Frame) error {
 	c := &Call{Operation: s.Operation, Accept: s.Of.Accept, Retry: s.Of.Retry, Timeout: s.Of.Timeout, Paged: true}
 	var err error
 	if c.Settings, err = buildObject(f, s.Of.With); err != nil {
@@ -54,16 +54,12 @@ func (s *forEach) stream(f *Frame) error {
 			return err
 		}
 		n := 0
-		n, err = s.page(f, page, list)
-		f.step = key // nested steps have changed it
+		n, err = s.runPage(f, page, list)
+		f.step = key // nested steps changed it
 		if err != nil {
 			return err
 		}
-		if page.Base += n; page.Next == "" {
-			page.Done = true
-			err = f.rt.Done(f, page)
-			break
-		}
+		page.Base += n
 		c.Page = page.Next
 		page, err = f.rt.Page(f, c, page)
 	}
@@ -81,17 +77,20 @@ func (s *forEach) items(page *Page) ([]any, error) {
 	return s.batches(list), nil
 }
 
-// page runs the elements of one page, and counts their failures in it.
-func (s *forEach) page(f *Frame, page *Page, list []any) (int, error) {
+// runPage runs the elements of one page and counts their failures.
+func (s *forEach) runPage(f *Frame, page *Page, list []any) (int, error) {
 	errs, frames := s.run(f, list, page.Base)
-	if err := f.left(errs, s.OnError != "continue"); err != nil {
+	if err := f.runEnd(errs, s.OnError != "continue"); err != nil {
+		return 0, err
+	}
+	if err := ending(errs); err != nil {
 		return 0, err
 	}
 	for i, err := range errs {
-		if frames[i] == nil || isParked(err) {
+		if frames[i] == nil || isSuspended(err) {
 			continue
 		}
-		f.Happened(frames[i].env.Now)
+		f.AdvanceClock(frames[i].env.Now)
 		if err == nil || err == stopped {
 			continue
 		}
@@ -109,9 +108,9 @@ func (s *forEach) page(f *Frame, page *Page, list []any) (int, error) {
 	return len(list), nil
 }
 
-// summary is what the step comes to once all pages are gone through.
+// summary sets the result of the step after all pages.
 func (s *forEach) summary(f *Frame, page *Page) error {
-	text := plural(page.Failed, page.Base, "elements")
+	text := failedOf(page.Failed, page.Base, "elements")
 	switch {
 	case s.Errors != "":
 		f.setVar(s.Errors, append([]any{}, page.Bad...))

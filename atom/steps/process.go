@@ -15,28 +15,29 @@ type processStep struct {
 	Mode  string
 }
 
-// maxDepth bounds calls of processes by processes; lint refuses cycles, so
-// only a very deep project meets it.
+// maxDepth bounds nested process calls. Lint rejects cycles, so only a very deep
+// project reaches it.
 const maxDepth = 50
 
 var _ = define[processStep]("process", kind{
-	doc: "Calls another process. `mode: wait` (the default) runs it here, with its own variables and the caller's version and deadline; its reply, or its final document, is the result. " +
-		"`mode: handoff` makes an execution of its own, on the current version, committed with this step.",
+	doc: "Starts another process. With `mode: wait` (the default) the process runs within this execution, with its own variables and the caller's " +
+		"project version and deadline; its reply, or else its final document, is the result. With `mode: handoff` it runs in a separate execution on " +
+		"the current project version, which commits with this step.",
 	sample: "- process: price-order\n  body: ${doc}\n  props: { currency: EUR }\n", makesDocument: true,
 }, []spec.Field{
-	spec.Ref("process", func(s *processStep) *string { return &s.Name }, "process", "The process.").Required(),
-	spec.Template("body", func(s *processStep) **expression.Template { return &s.Body }, "What it starts with; the current document by default."),
-	spec.Template("props", func(s *processStep) **expression.Template { return &s.Props }, "Its process properties."),
-	spec.Enum("mode", func(s *processStep) *string { return &s.Mode }, "`wait` or `handoff`.", "wait", "handoff").Or("wait"),
+	spec.Ref("process", func(s *processStep) *string { return &s.Name }, "process", "The process to start.").Required(),
+	spec.Template("body", func(s *processStep) **expression.Template { return &s.Body }, "Input of the process. Defaults to the current document."),
+	spec.Template("props", func(s *processStep) **expression.Template { return &s.Props }, "Properties that the process reads as `props`."),
+	spec.Enum("mode", func(s *processStep) *string { return &s.Mode }, "`wait` runs the process within this execution, `handoff` creates a separate durable execution.", "wait", "handoff").Or("wait"),
 }, func(s *processStep, c *processes.CheckContext) {
 	if s.Mode == "handoff" && (c.Step.Into != "" || c.Step.Name != "") {
-		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "no-effect", Msg: "a hand-off gives no answer to keep", Hint: "drop `into:` and `name:`, or `mode: handoff`"})
+		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "no-effect", Msg: "a process started with `mode: handoff` has no result", Hint: "remove `into:` and `name:`, or remove `mode: handoff`"})
 	}
 })
 
-// Reach tells which process is started.
-func (s *processStep) Reach() processes.Reach {
-	return processes.Reach{Process: s.Name, Handoff: s.Mode == "handoff", Body: s.Body}
+// ExternalCall returns the process that is started.
+func (s *processStep) ExternalCall() processes.ExternalCall {
+	return processes.ExternalCall{Process: s.Name, Handoff: s.Mode == "handoff", Body: s.Body}
 }
 
 func (s *processStep) Run(f *Frame) error {
@@ -69,23 +70,23 @@ func (s *processStep) call(f *Frame, p *processes.Process, body *document.Docume
 		return err
 	}
 	c := NewFrame(f.ctx, f.rt, p, body, props, f.env.Now)
-	c.key, c.iter, c.depth, c.beside = f.Key()+"/", "", f.depth+1, f.beside
-	c.caught = f.caught
+	c.key, c.iter, c.depth, c.concurrent = f.Key()+"/", "", f.depth+1, f.concurrent
+	c.caught, c.unheld, c.shield = f.caught, f.unheld, f.shield
 	c.answer = &answered{}
 	if err := RunProcess(c); err != nil {
 		return err
 	}
-	f.Happened(c.env.Now)
+	f.AdvanceClock(c.env.Now)
 	if r := c.answer.reply; r != nil {
-		f.Give(r.Doc)
+		f.SetResult(r.Doc)
 	} else {
-		f.Give(c.doc)
+		f.SetResult(c.doc)
 	}
 	return nil
 }
 
 func (f *Frame) log(text string) {
-	f.rt.Trace(Traced{Key: f.Key(), Step: f.step, Start: f.env.Now, Outcome: "log", Log: text})
+	f.rt.Trace(StepTrace{Key: f.Key(), Step: f.step, Start: f.env.Now, Outcome: "log", Log: text})
 }
 
 func intOf(v any) (int, bool) {

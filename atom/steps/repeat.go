@@ -17,19 +17,19 @@ type repeatSettings struct {
 }
 
 var _ = define[repeat]("repeat", kind{
-	doc: "Runs steps again until a condition holds, at most `max` times. The document and the variables of one round are those of the next. " +
-		"Where `max` is reached, the process goes on: check the condition behind it if that matters.",
+	doc: "Repeats steps until a condition is true, at most `max` times. Each iteration starts with the document and the variables of the previous " +
+		"one. If `max` is reached, the process continues; check the condition after the loop if that matters.",
 	sample: "- repeat:\n    max: 3\n    until: ${vars.paid}\n    steps:\n      - set: { paid: \"${true}\" }\n",
 	flow:   processes.Loop,
 }, []spec.Field{
-	spec.Object("repeat", func(s *repeat) *repeatSettings { return &s.Settings }, "What to repeat.",
-		spec.Int("max", func(s *repeatSettings) *int { return &s.Max }, "The most rounds.").Min(1).Max(10000).Required(),
-		spec.Expr("until", func(s *repeatSettings) **expression.Expr { return &s.Until }, "Looked at after each round.").Bool().Required(),
-		spec.Steps("steps", func(s *repeatSettings) *processes.Block { return &s.Steps }, "The steps of a round.").Required(),
+	spec.Object("repeat", func(s *repeat) *repeatSettings { return &s.Settings }, "The steps to repeat and when to stop.",
+		spec.Int("max", func(s *repeatSettings) *int { return &s.Max }, "Maximum number of iterations.").Min(1).Max(10000).Required(),
+		spec.Expr("until", func(s *repeatSettings) **expression.Expr { return &s.Until }, "Condition to stop, evaluated after each iteration.").Bool().Required(),
+		spec.Steps("steps", func(s *repeatSettings) *processes.Block { return &s.Steps }, "Steps of one iteration.").Required(),
 	).Required(),
 }, nil)
 
-// Repeats tells how many rounds there are at most.
+// Repeats returns the maximum number of rounds.
 func (s *repeat) Repeats() processes.Repetition {
 	return processes.Repetition{Max: s.Settings.Max}
 }

@@ -2,8 +2,8 @@ package steps
 
 import "valence/processes"
 
-// Resumes reports whether a process, or one that it waits for, may give the
-// signal of a wait. Find gives a process by its name, nil if there is none.
+// Resumes reports whether a process, or one that it calls and waits for, may send
+// the signal of a wait. find returns the process with a name, nil if there is none.
 func Resumes(p *processes.Process, wait string, find func(name string) *processes.Process) bool {
 	return resumes(p, wait, find, map[*processes.Process]bool{})
 }

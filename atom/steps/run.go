@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"valence/internal/clock"
 	"valence/internal/document"
 	"valence/internal/fault"
 	"valence/processes"
@@ -36,7 +37,7 @@ func (f *Frame) Run(block processes.Block) error {
 	named, answered := f.results, false
 	for i, s := range block {
 		f.rest = i < len(block)-1
-		switch err := f.one(s); err {
+		switch err := f.runOne(s); err {
 		case nil:
 		case replied:
 			answered = true
@@ -44,19 +45,20 @@ func (f *Frame) Run(block processes.Block) error {
 			return err
 		}
 	}
-	f.results = named // names are known below the step, in its list and inside
+	f.results = named // a name is visible after its step in the list, and inside
 	if answered {
 		return ended
 	}
 	return nil
 }
 
-func (f *Frame) one(s *processes.Step) error {
+// runOne runs one step, traces it, and names and stores its result.
+func (f *Frame) runOne(s *processes.Step) error {
 	if err := f.ctx.Err(); err != nil {
 		return interruption(f.ctx)
 	}
 	f.step, f.uuids = s, 0
-	start := time.Now()
+	start := f.rt.Clock().Wall()
 	if s.When != nil {
 		yes, err := s.When.Bool(&f.env)
 		if err != nil {
@@ -64,47 +66,47 @@ func (f *Frame) one(s *processes.Step) error {
 		}
 		if !yes {
 			f.name(s, nil)
-			f.rt.Trace(Traced{Key: f.Key(), Step: s, Start: start, Outcome: "skipped"})
+			f.rt.Trace(StepTrace{Key: f.Key(), Step: s, Start: start, Outcome: "skipped"})
 			return nil
 		}
 	}
-	f.given = nil
-	err := f.settings(s)
-	f.step = s // nested steps have changed it
-	given := f.given
-	f.given = nil
+	f.result, f.assigned = nil, nil
+	err := f.runStep(s)
+	f.step = s // nested steps changed it
+	result, assigned := f.result, f.assigned
+	f.result, f.assigned = nil, nil
 	switch {
 	case err == nil, err == replied:
-	case err == stopped, err == ended, leaves(err):
-		f.rt.Trace(Traced{Key: f.Key(), Step: s, Start: start, Took: time.Since(start), Outcome: outcomeOf(err), Doc: given})
+	case err == stopped, err == ended, err == abandoned, EndsRun(err):
+		f.rt.Trace(StepTrace{Key: f.Key(), Step: s, Start: start, Took: f.rt.Clock().Wall().Sub(start), Outcome: outcomeOf(err), Doc: result})
 		return err
 	default:
 		return f.fail(s, start, err)
 	}
-	if given != nil {
+	if result != nil {
 		if s.Into != "" {
-			f.setVar(s.Into, given.Value())
+			f.setVar(s.Into, result.Value())
 		} else {
-			f.setDoc(given)
+			f.setDoc(result)
 		}
 	}
 	if s.Name != "" {
 		v := f.value
-		if given != nil {
-			v = given.Value()
+		if result != nil {
+			v = result.Value()
 		}
 		f.name(s, v)
 	}
-	f.rt.Trace(Traced{Key: f.Key(), Step: s, Start: start, Took: time.Since(start), Outcome: "ok", Doc: given})
+	f.rt.Trace(StepTrace{Key: f.Key(), Step: s, Start: start, Took: f.rt.Clock().Wall().Sub(start), Outcome: "ok", Doc: result, Set: assigned})
 	return err
 }
 
-// settings runs the step's behaviour. A panic is a defect of ours, and fails
-// this execution instead of every one.
-func (f *Frame) settings(s *processes.Step) (err error) {
+// runStep runs the step. A panic is a bug of the runtime; it fails this execution
+// only.
+func (f *Frame) runStep(s *processes.Step) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &fault.Failure{Code: fault.CodeInternal, Origin: fault.FromAtom, Message: fmt.Sprintf("a defect of the runtime: %v\n%s", p, debug.Stack())}
+			err = &fault.Failure{Code: fault.CodeInternal, Source: fault.FromAtom, Message: fmt.Sprintf("the runtime panicked: %v\n%s", p, debug.Stack())}
 		}
 	}()
 	return s.Settings.(Step).Run(f)
@@ -112,7 +114,7 @@ func (f *Frame) settings(s *processes.Step) (err error) {
 
 func outcomeOf(err error) string {
 	switch {
-	case err == stopped:
+	case err == stopped, err == abandoned:
 		return "stopped"
 	case err == ended:
 		return "ok"
@@ -126,14 +128,11 @@ func (f *Frame) name(s *processes.Step, v any) {
 	}
 }
 
-// fail gives err as a failure that knows its step.
+// fail returns err as a failure with the position of the step, and traces it.
 func (f *Frame) fail(s *processes.Step, start time.Time, err error) error {
 	e := fault.AsFailure(err)
 	if e.Step == "" {
-		e.Step = s.Name
-		if e.Step == "" {
-			e.Step = s.Kind + " at " + s.Path
-		}
+		e.Step = s.Label()
 	}
 	if e.Pos == (fault.Pos{}) {
 		e.Pos = s.Pos
@@ -142,82 +141,105 @@ func (f *Frame) fail(s *processes.Step, start time.Time, err error) error {
 		e.Keys = []string{f.Key()}
 	}
 	if f.ctx.Err() != nil {
-		cause, ended := interruption(f.ctx).(*fault.Failure)
+		why := interruption(f.ctx)
+		cause, ended := why.(*fault.Failure)
+		if why == abandoned {
+			f.rt.Trace(StepTrace{Key: f.Key(), Step: s, Start: start, Took: f.rt.Clock().Wall().Sub(start), Outcome: outcomeOf(why), Log: abandonedText})
+		}
 		if !ended {
-			return Interrupted
+			return why
 		}
 		if e.Code != cause.Code {
-			e = &fault.Failure{Code: cause.Code, Origin: cause.Origin, Step: e.Step, Pos: e.Pos, Cause: e,
+			e = &fault.Failure{Code: cause.Code, Source: cause.Source, Step: e.Step, Pos: e.Pos, Cause: e,
 				Message: cause.Message + " during this step, whose outcome is not known"}
 		}
 	}
-	f.rt.Trace(Traced{Key: f.Key(), Step: s, Start: start, Took: time.Since(start), Outcome: "failed", Err: e})
+	f.rt.Trace(StepTrace{Key: f.Key(), Step: s, Start: start, Took: f.rt.Clock().Wall().Sub(start), Outcome: "failed", Err: e})
 	return e
 }
 
-// interruption tells why a context ended: the atom's stop, a cancellation, or
-// the execution's deadline.
+// abandonedText is logged for a step that ran when its path was abandoned.
+const abandonedText = "another path failed during this step, whose outcome is not known"
+
+// interruption returns why a context ended: the stop of the atom, the failure of
+// another path, a cancellation, or the deadline of the execution.
 func interruption(ctx context.Context) error {
-	cause := context.Cause(ctx)
+	cause := clock.Cause(ctx)
 	var f *fault.Failure
 	switch {
-	case cause == Interrupted:
-		return Interrupted
+	case cause == Interrupted, cause == abandoned:
+		return cause
 	case errors.As(cause, &f):
 		return f
 	case errors.Is(cause, context.DeadlineExceeded):
-		return &fault.Failure{Code: fault.CodeDeadline, Origin: fault.FromAtom, Message: "the time for this execution is over"}
+		return &fault.Failure{Code: fault.CodeDeadline, Source: fault.FromAtom, Message: "the deadline of this execution has passed"}
 	}
-	return &fault.Failure{Code: fault.CodeCancelled, Origin: fault.FromAtom, Message: "the caller went away or the execution was cancelled"}
+	return &fault.Failure{Code: fault.CodeCancelled, Source: fault.FromAtom, Message: "the caller disconnected or the execution was cancelled"}
 }
 
-// elements runs one frame per element, at most parallel at once, in order of
-// starting. With stop, nothing new starts after a failure. It waits for all
-// that it started and gives what each ended with; not started ones have nil
-// in done.
-func (f *Frame) elements(n, parallel int, stop bool, run func(i int) (*Frame, error)) (errs []error, done []*Frame) {
+// runAll runs n frames in order, at most parallel at once. With stop, nothing
+// starts after a failure, and nothing ever starts after a failure that ends the
+// execution, except the frames of a cancelled execution that had begun in an
+// earlier run: their `finally` is due. It returns when all started frames have
+// ended, with their errors; done is nil for frames that were not started.
+func (f *Frame) runAll(n, parallel int, stop bool, run func(i int) (*Frame, error)) (errs []error, done []*Frame) {
 	errs, done = make([]error, n), make([]*Frame, n)
-	beside, caught := f.beside, f.caught
-	f.beside, f.caught = beside || parallel > 1 && n > 1, caught || !stop
-	defer func() { f.beside, f.caught = beside, caught }()
-	// finish reports whether nothing new may start. A parked element does
-	// not keep others from starting beside it.
+	concurrent, caught := f.concurrent, f.caught
+	f.concurrent, f.caught = concurrent || parallel > 1 && n > 1, caught || !stop
+	defer func() { f.concurrent, f.caught = concurrent, caught }()
+	// finish runs frame i and reports whether nothing else may start. A suspended
+	// frame does not prevent others from starting.
 	finish := func(i int) bool {
 		done[i], errs[i] = run(i)
-		if _, failed := errs[i].(*fault.Failure); failed {
-			return stop
+		if e, failed := errs[i].(*fault.Failure); failed {
+			return stop || endsExecution(e)
 		}
 		return errs[i] == Interrupted || errs[i] == Detached
 	}
 	if parallel <= 1 {
 		for i := 0; i < n; i++ {
 			halt := finish(i)
-			if _, parked := errs[i].(*Parked); parked || halt {
+			if isSuspended(errs[i]) || halt {
 				break
 			}
 		}
 		return errs, done
 	}
+	if lanes := f.rt.Clock().Lanes(parallel); lanes != nil {
+		runLanes(lanes, n, finish)
+		return errs, done
+	}
 	slots := make(chan struct{}, parallel)
 	halt := make(chan struct{}, n+1)
-	started := 0
-loop:
-	for ; started < n; started++ {
+	var begun map[int]bool
+	if f.rt.Cancelled() != nil {
+		begun = f.rt.Begun(f)
+	}
+	halted := false
+	for i := 0; i < n && (!halted || begun != nil); i++ {
+		if halted && !begun[i] {
+			continue
+		}
 		select {
 		case <-halt:
 			halt <- struct{}{}
-			break loop
+			halted = true
 		case slots <- struct{}{}:
+			if halted = len(halt) > 0; halted {
+				<-slots
+			}
 		}
-		if len(halt) > 0 {
-			<-slots
-			break
+		if halted {
+			if !begun[i] {
+				continue
+			}
+			slots <- struct{}{}
 		}
-		i := started
 		go func() {
 			if finish(i) {
 				halt <- struct{}{}
 			}
+			f.rt.PathEnded()
 			<-slots
 		}()
 	}
@@ -227,12 +249,32 @@ loop:
 	return errs, done
 }
 
-// left gives the error that ends the run as a whole: an interruption, or what
-// is parked, until the earliest of its times. Failures wait for what is
-// parked, unless a failure stops the others and ends the execution: then what
-// is parked is given up, and nobody waits for it to be told.
-func (f *Frame) left(errs []error, stop bool) error {
-	var park *Parked
+// runLanes runs n frames as if at the same time. After one has ended with halt,
+// those that would begin later do not start.
+func runLanes(lanes *clock.Lanes, n int, finish func(i int) (halt bool)) {
+	var halted time.Time
+	for i := range n {
+		if at := lanes.Next(); !halted.IsZero() && !at.Before(halted) {
+			continue
+		}
+		lanes.Run(func() {
+			if finish(i) {
+				if at := lanes.Now(); halted.IsZero() || at.Before(halted) {
+					halted = at
+				}
+			}
+		})
+	}
+	lanes.Join()
+}
+
+// runEnd returns the error that ends the run as a whole: an interruption, or the
+// suspension of all suspended paths until the earliest of their times. Failures
+// wait for suspended paths, unless a failure stops the others and ends the
+// execution: then suspended paths are abandoned. Those of a cancelled execution
+// run again, for their `finally`.
+func (f *Frame) runEnd(errs []error, stop bool) error {
+	var suspended *Suspended
 	failed := false
 	for _, err := range errs {
 		if _, ok := err.(*fault.Failure); ok {
@@ -241,50 +283,53 @@ func (f *Frame) left(errs []error, stop bool) error {
 		if err == Interrupted || err == Detached {
 			return err
 		}
-		p, ok := err.(*Parked)
+		if err == abandoned && f.ctx.Err() != nil { // f is on an abandoned path itself, or its execution ends
+			return interruption(f.ctx)
+		}
+		p, ok := err.(*Suspended)
 		switch {
 		case !ok:
-		case park == nil:
-			one := *p
-			park = &one
+		case suspended == nil:
+			first := *p
+			suspended = &first
 		default:
-			park.add(p)
+			suspended.add(p)
 		}
 	}
-	if park == nil || failed && stop && !f.caught {
+	if suspended == nil || failed && stop && !f.caught && f.rt.Cancelled() == nil {
 		return nil
 	}
-	return park
+	return suspended
 }
 
-// isParked reports whether what err ended was parked.
-func isParked(err error) bool {
-	_, ok := err.(*Parked)
+// isSuspended reports whether err suspends a path.
+func isSuspended(err error) bool {
+	_, ok := err.(*Suspended)
 	return ok
 }
 
-// maxWhy bounds how many reasons a parked execution tells.
-const maxWhy = 200
+// maxReason bounds the reasons of a suspended execution, in bytes.
+const maxReason = 200
 
-// add makes p stand for another parked path as well.
-func (p *Parked) add(q *Parked) {
+// add merges the suspension of another path into p.
+func (p *Suspended) add(q *Suspended) {
 	if p.Due.IsZero() || !q.Due.IsZero() && q.Due.Before(p.Due) {
 		p.Due = q.Due
 	}
-	p.Signal = p.Signal || q.Signal
+	p.Waits = append(p.Waits[:len(p.Waits):len(p.Waits)], q.Waits...)
 	if p.Held == "" {
 		p.Held = q.Held
 	}
 	p.For = append(p.For[:len(p.For):len(p.For)], q.For...)
-	if q.Why != "" && len(p.Why) < maxWhy && !strings.Contains(p.Why, q.Why) {
-		if p.Why != "" {
-			p.Why += ", "
+	if q.Reason != "" && len(p.Reason) < maxReason && !strings.Contains(p.Reason, q.Reason) {
+		if p.Reason != "" {
+			p.Reason += ", "
 		}
-		p.Why += q.Why
+		p.Reason += q.Reason
 	}
 }
 
-// asDocument gives a value as a JSON document, sharing the text of a Raw.
+// asDocument returns a value as a JSON document that shares the text of a Raw.
 func asDocument(v any) *document.Document {
 	if r, ok := v.(document.Raw); ok {
 		return document.FromJSON([]byte(r))

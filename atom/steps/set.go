@@ -8,10 +8,10 @@ import (
 type set struct{ Values *expression.Template }
 
 var _ = define[set]("set", kind{
-	doc:    "Sets variables, read as `vars.<name>`. All values are computed before any is set.",
+	doc:    "Sets variables, which expressions read as `vars.<name>`. All values are computed before any variable is set.",
 	sample: "- set: { total: \"${sum(doc.items, .price * .qty)}\" }\n",
 }, []spec.Field{
-	spec.Template("set", func(s *set) **expression.Template { return &s.Values }, "The variables and their values.").Names().Required(),
+	spec.Template("set", func(s *set) **expression.Template { return &s.Values }, "Values of the variables, by name.").Names().Required(),
 }, nil)
 
 func (s *set) Run(f *Frame) error {
@@ -22,5 +22,6 @@ func (s *set) Run(f *Frame) error {
 	for i := range values.Len() {
 		f.setVar(values.At(i))
 	}
+	f.assigned = values
 	return nil
 }

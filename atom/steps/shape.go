@@ -1,8 +1,10 @@
 package steps
 
 import (
+	"context"
 	"strconv"
 
+	"valence/internal/budget"
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -16,17 +18,22 @@ type validate struct {
 }
 
 var _ = define[validate]("validate", kind{
-	doc:    "Fails, with the positions of what is wrong, when the document does not match a profile.",
+	doc:    "Fails if the document does not match a profile. The error lists the violations with their positions. If the document is the one that a waiting caller sent, the caller gets 400 with the violations, and the execution ends as `rejected`.",
 	sample: "- validate: order\n",
 }, []spec.Field{
-	spec.Ref("validate", func(s *validate) *string { return &s.Name }, "profile", "The profile.").Required(),
+	spec.Ref("validate", func(s *validate) *string { return &s.Name }, "profile", "The profile that the document must match.").Required(),
 }, func(s *validate, c *processes.CheckContext) { s.profile = c.Project.Profiles[s.Name] })
 
 func (s *validate) Run(f *Frame) error {
-	return Match(s.profile, f.doc)
+	err := Match(s.profile, f.doc)
+	if invalid, ok := err.(*fault.Failure); ok && f.doc == f.sent {
+		invalid.OfInput = true
+	}
+	return err
 }
 
-// Match checks a document against a profile; a nil profile matches anything.
+// Match checks a document against a profile. A nil profile matches every
+// document.
 func Match(p *processes.Profile, d *document.Document) error {
 	if p == nil {
 		return nil
@@ -58,24 +65,24 @@ type convertSettings struct {
 }
 
 var _ = define[convertStep]("convert", kind{
-	doc:    "Converts the document between JSON, XML and CSV. Afterwards `doc` is the data and `raw` the new text.",
+	doc:    "Converts the document between JSON, XML and CSV. Afterwards `doc` is the data and `raw` is the text in the target format.",
 	sample: "- convert: { to: xml, root: order }\n", makesDocument: true,
 }, []spec.Field{
-	spec.Object("convert", func(s *convertStep) *convertSettings { return &s.Settings }, "The formats.",
-		spec.Enum("from", func(s *convertSettings) *string { return &s.From }, "The format of the document's text; without it, the data that the document has.", "json", "xml", "csv"),
-		spec.Enum("to", func(s *convertSettings) *string { return &s.To }, "The format wanted.", "json", "xml", "csv").Required(),
-		spec.String("root", func(s *convertSettings) *string { return &s.Root }, "XML: the name of the root element, where the data is not an object with a single key."),
-		spec.Bool("header", func(s *convertSettings) *bool { return &s.Header }, "CSV: the first line names the columns.").Or(true),
-		spec.String("delimiter", func(s *convertSettings) *string { return &s.Delimiter }, "CSV: what separates the columns.").Or(","),
+	spec.Object("convert", func(s *convertStep) *convertSettings { return &s.Settings }, "Source and target format.",
+		spec.Enum("from", func(s *convertSettings) *string { return &s.From }, "Format to parse the document's text as. By default the document's data is converted.", "json", "xml", "csv"),
+		spec.Enum("to", func(s *convertSettings) *string { return &s.To }, "Target format.", "json", "xml", "csv").Required(),
+		spec.String("root", func(s *convertSettings) *string { return &s.Root }, "XML: name of the root element, unless the data is an object with a single key."),
+		spec.Bool("header", func(s *convertSettings) *bool { return &s.Header }, "CSV: whether the first line holds the column names.").Or(true),
+		spec.String("delimiter", func(s *convertSettings) *string { return &s.Delimiter }, "CSV: column separator.").Or(","),
 	).Required(),
 }, func(s *convertStep, c *processes.CheckContext) {
 	if n := len([]rune(s.Settings.Delimiter)); n != 1 {
-		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "wrong-value", Msg: "`delimiter:` must be one character", Hint: "for a tab, write delimiter: \"\\t\""})
+		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "wrong-value", Msg: "`delimiter:` must be one character", Hint: "write a single character; for a tab, write `delimiter: \"\\t\"`"})
 	}
 })
 
 func (s *convertStep) Run(f *Frame) error {
-	data, err := s.read(f.doc)
+	data, err := s.read(f.ctx, f.doc)
 	if err != nil {
 		return convertFailure(err)
 	}
@@ -84,53 +91,51 @@ func (s *convertStep) Run(f *Frame) error {
 	}
 	switch o := s.Settings; o.To {
 	case "xml":
-		text, err := convert.JSONToXML(data, o.Root)
+		text, err := convert.JSONToXML(f.ctx, data, o.Root, f.Process().Namespaces)
 		if err != nil {
 			return convertFailure(err)
 		}
-		view, err := convert.XMLToJSON(text, nil)
+		view, err := convert.XMLToJSON(f.ctx, text, nil)
 		if err != nil {
 			return convertFailure(err)
 		}
-		f.Give(document.New(text, "application/xml", string(view)))
+		f.SetResult(document.New(text, "application/xml", string(view)))
 	case "csv":
-		text, err := convert.JSONToCSV(data, o.Header, []rune(o.Delimiter)[0])
+		text, err := convert.JSONToCSV(f.ctx, data, o.Header, []rune(o.Delimiter)[0])
 		if err != nil {
 			return convertFailure(err)
 		}
-		view, err := convert.CSVToJSON(text, o.Header, []rune(o.Delimiter)[0])
+		view, err := convert.CSVToJSON(f.ctx, text, o.Header, []rune(o.Delimiter)[0])
 		if err != nil {
 			return convertFailure(err)
 		}
-		f.Give(document.New(text, "text/csv; charset=utf-8", string(view)))
+		f.SetResult(document.New(text, "text/csv; charset=utf-8", string(view)))
 	default:
-		f.Give(document.FromJSON([]byte(data)))
+		f.SetResult(document.FromJSON([]byte(data)))
 	}
 	return nil
 }
 
-// read gives the JSON text of the data to convert.
-func (s *convertStep) read(d *document.Document) (string, error) {
-	body := d.Body()
-	if text, ok := d.Value().(string); ok { // JSON that carries text, or a text document
-		body = []byte(text)
+// read returns the JSON text of the data to convert.
+func (s *convertStep) read(ctx context.Context, d *document.Document) (string, error) {
+	if s.Settings.From == "" {
+		return d.Data(), nil
 	}
-	switch s.Settings.From {
-	case "json":
-		if err := convert.CheckJSON(body); err != nil {
-			return "", err
-		}
-		return string(body), nil
-	case "xml":
-		out, err := convert.XMLToJSON(body, nil)
-		return string(out), err
-	case "csv":
-		out, err := convert.CSVToJSON(body, s.Settings.Header, []rune(s.Settings.Delimiter)[0])
-		return string(out), err
+	body, media := d.Body(), d.MediaType()
+	if text, ok := d.Value().(string); ok { // a JSON string, or a text document
+		body, media = []byte(text), "text/plain; charset=utf-8"
 	}
-	return d.Data(), nil
+	doc, err := convert.Decode(ctx, body, convert.Received{Format: s.Settings.From, ContentType: media,
+		NoHeader: !s.Settings.Header, Delimiter: []rune(s.Settings.Delimiter)[0]})
+	if err != nil {
+		return "", err
+	}
+	return doc.Data(), nil
 }
 
 func convertFailure(err error) error {
+	if f := budget.Failure(err); f != nil {
+		return f
+	}
 	return &fault.Failure{Code: fault.CodeConvert, Message: err.Error(), Cause: err}
 }

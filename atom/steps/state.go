@@ -10,34 +10,33 @@ import (
 	"valence/processes"
 )
 
-// Memory is what a process knows from one execution to the next. What is set
-// is committed when the execution ends well, with its end; otherwise it is
-// forgotten.
-type Memory interface {
-	// State gives the properties of the frame's process, with their version,
-	// as they were when the process began: a run again reads the same.
+// StateKeeper stores state from one execution of a process to the next. State
+// that an execution sets is committed when it succeeds, and discarded otherwise.
+type StateKeeper interface {
+	// State returns the properties of the frame's process with their version, as
+	// they were when the process began. A repeated run reads the same.
 	State(f *Frame) (*document.Object, error)
-	// SetState sets properties; a nil value removes one. With a version that
-	// is not -1, the execution fails where that is not the current one.
+	// SetState sets properties; a nil value removes one. The execution fails if
+	// version is not -1 and not the current one.
 	SetState(f *Frame, set *document.Object, version int64) error
-	// Compare holds prints of records against those of the last run that
-	// ended well, under a name, and keeps the new ones. It tells of each of
-	// them whether it is new or different, and gives the keys that are gone.
-	Compare(f *Frame, name string, prints []Print) (news []News, gone []string, err error)
+	// Compare compares digests of records with those of the last successful run
+	// under a name, and stores the new ones. It returns the change of each record,
+	// and the keys of deleted records.
+	Compare(f *Frame, name string, digests []Digest) (kinds []ChangeKind, deleted []string, err error)
 }
 
-// Print stands for one record.
-type Print struct {
+// Digest identifies one record and its content.
+type Digest struct {
 	Key  string
 	Hash [16]byte
 }
 
-// News is what is new about a record.
-type News byte
+// ChangeKind is how a record differs from that of the last run.
+type ChangeKind byte
 
-// What may be new about a record.
+// The kinds of change.
 const (
-	Same News = iota
+	Same ChangeKind = iota
 	Added
 	Updated
 )
@@ -50,14 +49,13 @@ type stateSettings struct {
 }
 
 var _ = define[state]("state", kind{
-	doc: "Sets persisted properties of the process. They are committed when the execution ends well, in the same commit, and read by later executions as `state.<name>`; " +
-		"`null` removes one. `state` itself stays what it was when the execution began; `state.version` counts the commits. " +
-		"With `if_version` the execution fails with `state_conflict` if the properties were changed meanwhile, and nothing is set.",
+	doc: "Sets persistent properties of the process. They are committed together with the end of the execution, if it succeeds. Later executions read " +
+		"them as `state.<name>`; within this execution, `state` does not change. `state.version` counts the commits.",
 	sample: "- state:\n    set: { watermark: \"${props.scheduled_at}\" }\n    if_version: ${state.version}\n",
 }, []spec.Field{
-	spec.Object("state", func(s *state) *stateSettings { return &s.Settings }, "What to set.",
-		spec.Template("set", func(s *stateSettings) **expression.Template { return &s.Set }, "The properties and their values.").Names().Required(),
-		spec.Expr("if_version", func(s *stateSettings) **expression.Expr { return &s.IfVersion }, "The version that must still be the current one.").Number(),
+	spec.Object("state", func(s *state) *stateSettings { return &s.Settings }, "The properties to set.",
+		spec.Template("set", func(s *stateSettings) **expression.Template { return &s.Set }, "Values of the properties, by name. `null` removes a property.").Names().Required(),
+		spec.Expr("if_version", func(s *stateSettings) **expression.Expr { return &s.IfVersion }, "Expected `state.version`. The execution fails with `state_conflict` if it has changed.").Number(),
 	).Required(),
 }, func(*state, *processes.CheckContext) {})
 

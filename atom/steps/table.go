@@ -5,14 +5,14 @@ import (
 	"valence/processes"
 )
 
-// table is every step of the language, complete before main. It is the one
-// piece of package state: see docs/architecture.md.
+// table holds every step of the language. It is complete before main starts, and
+// the only package state; see docs/architecture.md.
 var table []processes.StepKind
 
-// Kinds gives the steps of the language in the order of their files.
+// Kinds returns the steps of the language in the order of their files.
 func Kinds() []processes.StepKind { return append([]processes.StepKind(nil), table...) }
 
-// kind is what define needs beyond the fields.
+// kind holds the arguments of define besides the fields.
 type kind struct {
 	doc, sample   string
 	flow          processes.Flow
@@ -20,7 +20,7 @@ type kind struct {
 	items         bool
 }
 
-// define enters a step into the table. T is its settings; *T is its behaviour.
+// define adds a step to the table. T holds its settings and *T runs it.
 func define[T any, P interface {
 	*T
 	Step

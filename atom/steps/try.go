@@ -1,9 +1,7 @@
 package steps
 
 import (
-	"context"
-	"strconv"
-	"time"
+	"slices"
 
 	"valence/internal/fault"
 	"valence/internal/spec"
@@ -22,40 +20,40 @@ type catch struct {
 	Steps   processes.Block
 }
 
-// finallyGrace is how long `finally` may take after a cancellation.
-const finallyGrace = 30 * time.Second
-
 var _ = define[try]("try", kind{
-	doc: "Runs steps, and others if they fail. `catch` is a list of steps, or `{ codes: [409, timeout], handled: true, steps: […] }`: it starts with the document that " +
-		"`try` began with and sees `error` (`code message status body step retryable cause`). Unless `handled`, the execution ends `completed_with_warnings`. " +
-		"A failure inside catch replaces the first, kept as its `cause`; a bare `throw:` rethrows. `finally` runs in every case. Cancellation and the execution's deadline are never caught.",
+	doc: "Runs steps and handles their failure. `catch` is a list of steps, or a map such as `{ codes: [409, timeout], handled: true, steps: […] }`. " +
+		"It starts with the document that `try` started with, and reads the error as `error`, with the fields `code`, `message`, `status`, `body`, " +
+		"`step`, `retryable` and `cause`. The execution then ends as `completed_with_warnings`, unless `handled` is true. A failure inside `catch` " +
+		"replaces the first one, which becomes its `cause`. `finally` runs in every case; after a cancellation all `finally` together have 30 seconds. " +
+		"Cancellation and the deadline of the execution cannot be caught. If `codes` has `unavailable` or `circuit_open`, an open circuit does not hold a durable execution.",
 	sample: "- try:\n    - call: erp.post\n  catch:\n    codes: [409]\n    handled: true\n    steps:\n      - log: it was there already\n",
 	flow:   processes.Attempt,
 }, []spec.Field{
-	spec.Steps("try", func(s *try) *processes.Block { return &s.Steps }, "The steps that may fail.").Required(),
-	spec.Optional("catch", func(s *try) **catch { return &s.Catch }, "The steps for a failure.",
-		spec.Strings("codes", func(s *catch) *[]string { return &s.Codes }, "Codes or statuses that are caught; others pass. Without it, all."),
-		spec.Bool("handled", func(s *catch) *bool { return &s.Handled }, "The failure is expected: no warning."),
-		spec.Steps("steps", func(s *catch) *processes.Block { return &s.Steps }, "The steps.").Required(),
+	spec.Steps("try", func(s *try) *processes.Block { return &s.Steps }, "Steps to run.").Required(),
+	spec.Optional("catch", func(s *try) **catch { return &s.Catch }, "Steps to run after a failure, optionally only for some errors.",
+		spec.Strings("codes", func(s *catch) *[]string { return &s.Codes }, "Error [codes](codes.md), statuses such as `409`, classes of statuses such as `5xx`, or `unavailable`, which stands for `timeout`, `connect`, `connection_lost`, `circuit_open`, 429, 502, 503 and 504. All errors by default."),
+		spec.Bool("handled", func(s *catch) *bool { return &s.Handled }, "Treat the failure as expected, so that the execution does not end with warnings."),
+		spec.Steps("steps", func(s *catch) *processes.Block { return &s.Steps }, "Steps to run.").Required(),
 	).Short("steps"),
-	spec.Steps("finally", func(s *try) *processes.Block { return &s.Finally }, "The steps that run in every case."),
+	spec.Steps("finally", func(s *try) *processes.Block { return &s.Finally }, "Steps to run in every case."),
 }, func(s *try, c *processes.CheckContext) {
 	if s.Catch == nil && s.Finally == nil {
-		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "no-effect", Msg: "`try:` has neither `catch:` nor `finally:`", Hint: "add one, or put the steps in its place"})
+		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "no-effect", Msg: "`try:` has neither `catch:` nor `finally:`", Hint: "add one of them, or replace the `try:` by its steps"})
 	}
 })
 
 func (s *try) Run(f *Frame) error {
-	doc, iter, caught := f.doc, f.iter, f.caught
-	f.caught = true
+	doc, iter, caught, unheld := f.doc, f.iter, f.caught, f.unheld
+	f.caught, f.unheld = true, unheld || s.Catch.takesCircuit()
 	defer func() { f.caught = caught }()
 	err := f.Run(s.Steps)
+	f.unheld = unheld
 	if e, ok := catchable(err); ok && s.Catch != nil && s.Catch.takes(e) {
 		f.iter = iter
 		f.setDoc(doc)
 		err = s.Catch.run(f, e)
 	}
-	if leaves(err) || s.Finally == nil {
+	if EndsRun(err) || s.Finally == nil {
 		return err
 	}
 	f.iter = iter
@@ -80,33 +78,22 @@ func (c *catch) takes(e *fault.Failure) bool {
 	if len(c.Codes) == 0 {
 		return true
 	}
-	status := strconv.Itoa(e.Status)
-	for _, code := range c.Codes {
-		if code == e.Code || e.Status != 0 && (code == status || isClass(code, status)) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.Codes, e.Matches)
 }
 
-// isClass reports whether code is a class of statuses such as 5xx that holds status.
-func isClass(code, status string) bool {
-	return len(code) == 3 && code[1:] == "xx" && code[0] == status[0]
+// takesCircuit reports whether the catch names the failure of an open circuit.
+// The execution then continues without the system in place of waiting for it.
+func (c *catch) takesCircuit() bool {
+	return c != nil && (slices.Contains(c.Codes, fault.CodeCircuit) || slices.Contains(c.Codes, fault.ClassUnavailable))
 }
 
-// finish runs `finally`. Its own failure counts unless there is one already.
+// finish runs `finally`. It returns err, or the failure of `finally` if err is nil.
 func (s *try) finish(f *Frame, err error) error {
-	if f.ctx.Err() != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), finallyGrace)
-		defer cancel()
-		outer := f.ctx
-		f.ctx, f.env.Ctx = ctx, ctx
-		defer func() { f.ctx, f.env.Ctx = outer, outer }()
-	}
+	defer f.raise()()
 	doc, value := f.doc, f.value
 	last := f.Run(s.Finally)
 	f.doc, f.value = doc, value
-	if leaves(last) {
+	if EndsRun(last) {
 		return last
 	}
 	if _, failed := last.(*fault.Failure); failed && err == nil {

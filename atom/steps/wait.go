@@ -11,33 +11,33 @@ import (
 	"valence/processes"
 )
 
-// Suspender lets paths wait without a goroutine, and gives signals to those
-// that do.
+// Suspender suspends paths without a goroutine, and sends signals to suspended
+// ones.
 type Suspender interface {
-	// Wait suspends the path until its signal comes, and gives its payload; nil
-	// if the time was over before.
+	// Wait suspends the path until its signal arrives, and returns the payload;
+	// nil after a timeout.
 	Wait(f *Frame, w *Wait) (*document.Document, error)
-	// Resume gives a signal to the oldest execution that waits for it.
+	// Resume sends a signal to the oldest execution that waits for it.
 	Resume(f *Frame, r *Resume) error
 	// Sleep suspends the path for a time.
 	Sleep(f *Frame, d time.Duration) error
-	// Callback gives the URL that ends the wait with this key in the journal.
+	// Callback returns the URL that ends the wait with a journal key.
 	Callback(key string) string
 }
 
-// Wait is what a path waits for.
+// Wait describes the signal that a path waits for.
 type Wait struct {
 	Name    string
-	Key     string // what a resume must give
-	Keyed   bool   // whether one may end it
+	Key     string // that a resume must match
+	Keyed   bool   // whether a resume may end the wait
 	Timeout time.Duration
 }
 
-// Resume is a signal for what waits.
+// Resume is a signal for a waiting execution.
 type Resume struct {
 	Name, Key string
 	Body      *document.Document
-	Keep      time.Duration // how long it waits for its wait; 0: not at all
+	Keep      time.Duration // how long an early signal is kept for its wait; 0: not at all
 }
 
 type wait struct {
@@ -48,23 +48,24 @@ type wait struct {
 }
 
 var _ = define[wait]("wait", kind{
-	doc: "Suspends the execution, using no memory and no thread, until a signal comes: a `resume` with the same name and key, or a POST to the URL that `callback(\"name\")` gave. " +
-		"Its payload becomes the document. Where `timeout` is over before, `on_timeout` runs; if that does not end the path, the process goes on with nil. " +
-		"A signal that comes before its wait is kept for it; of two the first counts.",
+	doc: "Suspends the execution, without memory or a thread, until a signal arrives: a `resume` with the same name and key, or a POST to the URL " +
+		"returned by `callback(\"name\")`. The payload of the signal becomes the document. After `timeout`, `on_timeout` runs and, unless it ends " +
+		"the path, the process continues with nil as the document. A signal that arrives before its wait is stored. Only the first signal of a wait " +
+		"counts.",
 	sample: "- wait: approval\n  key: ${doc.id}\n  timeout: 2d\n  on_timeout:\n    - throw: nobody has approved ${input.id}\n",
 	flow:   processes.Wait, makesDocument: true,
 }, []spec.Field{
-	spec.Name("wait", func(s *wait) *string { return &s.Name }, "Its name, which `callback()` and `resume` use.").Eg("approval").Required(),
-	spec.Expr("key", func(s *wait) **expression.Expr { return &s.Key }, "What a `resume` must give as its key; without it only a `callback()` ends the wait.").Text(),
-	spec.Duration("timeout", func(s *wait) *time.Duration { return &s.Timeout }, "The longest wait; for ever by default.").Min(time.Millisecond),
-	spec.Steps("on_timeout", func(s *wait) *processes.Block { return &s.OnTimeout }, "The steps for when the time is over."),
+	spec.Name("wait", func(s *wait) *string { return &s.Name }, "Name of the wait, as used by `callback()` and `resume`.").Eg("approval").Required(),
+	spec.Expr("key", func(s *wait) **expression.Expr { return &s.Key }, "Key that a `resume` must specify. Without it, only a `callback()` URL ends the wait.").Text(),
+	spec.Duration("timeout", func(s *wait) *time.Duration { return &s.Timeout }, "Maximum time to wait. Unlimited by default.").Min(time.Millisecond),
+	spec.Steps("on_timeout", func(s *wait) *processes.Block { return &s.OnTimeout }, "Steps to run after the timeout."),
 }, func(s *wait, c *processes.CheckContext) {
 	if s.OnTimeout != nil && s.Timeout == 0 {
-		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "no-effect", Msg: "`on_timeout:` has no effect without `timeout:`", Hint: "add `timeout: 1h`, or drop `on_timeout:`"})
+		c.Report(&fault.Problem{Pos: c.Step.Pos, Code: "no-effect", Msg: "`on_timeout:` has no effect without `timeout:`", Hint: "add `timeout: 1h`, or remove `on_timeout:`"})
 	}
 })
 
-// Suspends tells what ends the wait.
+// Suspends describes the wait for analysis.
 func (s *wait) Suspends() processes.Suspension {
 	return processes.Suspension{Name: s.Name, Timeout: s.Timeout, Keyed: s.Key != nil}
 }
@@ -82,13 +83,13 @@ func (s *wait) Run(f *Frame) error {
 		return err
 	}
 	if came != nil {
-		f.Give(came)
+		f.SetResult(came)
 		return nil
 	}
 	if err := f.Run(s.OnTimeout); err != nil {
 		return err
 	}
-	f.Give(document.Empty)
+	f.SetResult(document.Empty)
 	return nil
 }
 
@@ -100,15 +101,15 @@ type resume struct {
 }
 
 var _ = define[resume]("resume", kind{
-	doc: "Gives a signal to the execution that waits under this name and key, the oldest of several, exactly once. Nobody waiting is the error `wait_unknown`, " +
-		"unless `keep` lets the signal wait for its `wait`.",
+	doc: "Sends a signal, exactly once, to the execution that waits with this name and key. If several wait, the oldest receives it. If none waits, " +
+		"the step fails with `wait_unknown`, unless `keep` is set.",
 	sample: "- resume: approval\n  key: ${doc.order}\n  body: { approved: \"${doc.yes}\" }\n  keep: 10m\n",
 	flow:   processes.Resume,
 }, []spec.Field{
-	spec.Name("resume", func(s *resume) *string { return &s.Name }, "The name of the `wait`.").Eg("approval").Required(),
-	spec.Expr("key", func(s *resume) **expression.Expr { return &s.Key }, "The key of the `wait`.").Text().Required(),
-	spec.Template("body", func(s *resume) **expression.Template { return &s.Body }, "What the waiting execution gets; the current document by default."),
-	spec.Duration("keep", func(s *resume) *time.Duration { return &s.Keep }, "How long an early signal waits for its `wait`; not at all by default.").Min(time.Second).Max(365 * 24 * time.Hour),
+	spec.Name("resume", func(s *resume) *string { return &s.Name }, "Name of the `wait` to end.").Eg("approval").Required(),
+	spec.Expr("key", func(s *resume) **expression.Expr { return &s.Key }, "Key of the `wait` to end.").Text().Required(),
+	spec.Template("body", func(s *resume) **expression.Template { return &s.Body }, "Payload of the signal. Defaults to the current document."),
+	spec.Duration("keep", func(s *resume) *time.Duration { return &s.Keep }, "How long to store a signal whose `wait` does not exist yet. By default the step fails with `wait_unknown`.").Min(time.Second).Max(365 * 24 * time.Hour),
 }, nil)
 
 func (s *resume) Run(f *Frame) error {
@@ -128,23 +129,23 @@ func (s *resume) Run(f *Frame) error {
 type sleep struct{ For *expression.Expr }
 
 var _ = define[sleep]("sleep", kind{
-	doc:    "Suspends the execution for a time, using no memory and no thread. The time goes on while the atom is down.",
+	doc:    "Suspends the execution for a duration, without memory or a thread. The duration includes time during which the atom is down.",
 	sample: "- sleep: 10m\n",
 	flow:   processes.Sleep,
 }, []spec.Field{
-	spec.Expr("sleep", func(s *sleep) **expression.Expr { return &s.For }, "How long: a duration such as `10m`, or an expression that gives one.").Text().Required(),
+	spec.Expr("sleep", func(s *sleep) **expression.Expr { return &s.For }, "A duration such as `10m`, or an expression that returns one.").Text().Required(),
 }, func(s *sleep, c *processes.CheckContext) {
 	if s.For == nil {
 		return
 	}
 	if v, constant := s.For.Constant(); constant {
 		if _, err := sleepTime(v); err != nil {
-			c.Report(&fault.Problem{Pos: c.Step.Pos, Code: spec.CodeWrongValue, Msg: err.Error(), Hint: "write a number with its unit, such as 30s, 10m or 2d"})
+			c.Report(&fault.Problem{Pos: c.Step.Pos, Code: spec.CodeWrongValue, Msg: err.Error(), Hint: "write a number with a unit, such as 30s, 10m or 2d"})
 		}
 	}
 })
 
-// Suspends tells how long it is.
+// Suspends describes the sleep for analysis.
 func (s *sleep) Suspends() processes.Suspension { return processes.Suspension{For: s.For.Source()} }
 
 func (s *sleep) Run(f *Frame) error {
@@ -170,8 +171,8 @@ func sleepTime(v any) (time.Duration, error) {
 	return 0, fault.Failf(fault.CodeExpression, "`sleep:` needs a duration such as 10m, not %s", document.AppendJSON(nil, v))
 }
 
-// callback gives the URL that ends a wait of this process: that of the round
-// of the loops around it in which it is called.
+// callback returns the URL that ends a wait of this process, in the current round
+// of the loops around the wait.
 func (f *Frame) callback(name string) (string, error) {
 	w, ok := f.proc.Waits[name]
 	if !ok {
@@ -180,7 +181,7 @@ func (f *Frame) callback(name string) (string, error) {
 	return f.rt.Callback(f.key + w.Path + rounds(f.iter, w.Loops)), nil
 }
 
-// rounds gives the indices of the outermost n loops.
+// rounds returns the indices of the outermost n loops.
 func rounds(iter string, n int) string {
 	end := 0
 	for ; n > 0 && end < len(iter); n-- {

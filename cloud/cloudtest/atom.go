@@ -15,7 +15,8 @@ import (
 	"valence/internal/wire"
 )
 
-// Atom speaks to a control plane. Its fields may be changed between requests.
+// Atom is a client with the identity of an atom. Its fields may be changed
+// between requests.
 type Atom struct {
 	URL      string
 	ID       string
@@ -26,10 +27,10 @@ type Atom struct {
 	Instance string
 	Client   *http.Client
 
-	Heartbeat func(*wire.Heartbeat) // changes what it tells of itself; may be nil
+	Heartbeat func(*wire.Heartbeat) // changes its heartbeats; may be nil
 }
 
-// NewAtom makes one that has not enrolled.
+// NewAtom returns an atom that is not enrolled.
 func NewAtom(url string) *Atom {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -42,36 +43,38 @@ func NewAtom(url string) *Atom {
 	return &Atom{URL: url, Key: key, Open: open, Instance: rand.Text(), Client: &http.Client{Transport: &http.Transport{}}}
 }
 
-// Join makes an atom that is enrolled, by an install token.
+// Join returns an atom enrolled with an install token.
 func Join(t testing.TB, url, token, name string) *Atom {
 	t.Helper()
 	a := NewAtom(url)
-	if _, err := a.Enrol(t.Context(), token, name); err != nil {
+	if _, err := a.Enroll(t.Context(), token, name); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Client.CloseIdleConnections)
 	return a
 }
 
-// Refused is an answer that is no success.
+// Refused is an error response.
 type Refused struct {
 	Status     int
 	RetryAfter string
-	wire.Refusal
+	wire.ErrorResponse
 }
 
-func (r *Refused) Error() string { return fmt.Sprintf("%d %s: %s", r.Status, r.Code, r.Refusal.Error) }
+func (r *Refused) Error() string {
+	return fmt.Sprintf("%d %s: %s", r.Status, r.Code, r.ErrorResponse.Error)
+}
 
-// Enrol enrols it.
-func (a *Atom) Enrol(ctx context.Context, token, name string) (*wire.Enrolled, error) {
+// Enroll enrolls the atom.
+func (a *Atom) Enroll(ctx context.Context, token, name string) (*wire.EnrollResponse, error) {
 	seal := a.Open.PublicKey().Bytes()
-	body, err := json.Marshal(wire.Enrol{
+	body, err := json.Marshal(wire.EnrollRequest{
 		Token: token, Name: name, Key: a.Key.Public().(ed25519.PublicKey), SealKey: seal, SealSignature: ed25519.Sign(a.Key, seal), Version: "test", Host: "test",
 	})
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.URL+wire.PathEnrol, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.URL+wire.PathEnroll, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -79,15 +82,14 @@ func (a *Atom) Enrol(ctx context.Context, token, name string) (*wire.Enrolled, e
 	if err != nil {
 		return nil, err
 	}
-	enrolled := &wire.Enrolled{}
+	enrolled := &wire.EnrollResponse{}
 	err = json.Unmarshal(answer, enrolled)
 	a.ID = enrolled.Atom
 	return enrolled, err
 }
 
-// Request makes a signed request; another call of it makes one with the next
-// counter.
-func (a *Atom) Request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
+// SignedRequest returns a signed request with the next counter.
+func (a *Atom) SignedRequest(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, a.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -97,7 +99,7 @@ func (a *Atom) Request(ctx context.Context, method, path string, body []byte) (*
 	return req, nil
 }
 
-// Do sends a request. Errors of the control plane are a *Refused.
+// Do sends a request. Error responses are returned as *Refused.
 func (a *Atom) Do(req *http.Request) ([]byte, error) {
 	resp, err := a.Client.Do(req)
 	if err != nil {
@@ -110,7 +112,7 @@ func (a *Atom) Do(req *http.Request) ([]byte, error) {
 	}
 	if resp.StatusCode >= 300 {
 		r := &Refused{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After")}
-		if err := json.Unmarshal(body, &r.Refusal); err != nil {
+		if err := json.Unmarshal(body, &r.ErrorResponse); err != nil {
 			return nil, fmt.Errorf("%d %s", resp.StatusCode, body)
 		}
 		return nil, r
@@ -118,10 +120,10 @@ func (a *Atom) Do(req *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// Call makes a signed request, and again with the epoch that it is told.
+// Call sends a signed request, and repeats it if the epoch has changed.
 func (a *Atom) Call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	for again := false; ; again = true {
-		req, err := a.Request(ctx, method, path, body)
+		req, err := a.SignedRequest(ctx, method, path, body)
 		if err != nil {
 			return nil, err
 		}
@@ -134,13 +136,13 @@ func (a *Atom) Call(ctx context.Context, method, path string, body []byte) ([]by
 	}
 }
 
-// Poll polls, as an atom that has a generation.
-func (a *Atom) Poll(ctx context.Context, generation int64, wait int, ack ...int64) (*wire.Polled, error) {
+// Poll polls with a generation.
+func (a *Atom) Poll(ctx context.Context, generation int64, wait int, ack ...int64) (*wire.PollResponse, error) {
 	beat := wire.Heartbeat{Version: "test", Health: "ok"}
 	if a.Heartbeat != nil {
 		a.Heartbeat(&beat)
 	}
-	body, err := json.Marshal(wire.Poll{Instance: a.Instance, Generation: generation, Ack: ack, Wait: wait, Heartbeat: beat})
+	body, err := json.Marshal(wire.PollRequest{Instance: a.Instance, Generation: generation, Ack: ack, Wait: wait, Heartbeat: beat})
 	if err != nil {
 		return nil, err
 	}
@@ -148,11 +150,11 @@ func (a *Atom) Poll(ctx context.Context, generation int64, wait int, ack ...int6
 	if err != nil {
 		return nil, err
 	}
-	polled := &wire.Polled{}
+	polled := &wire.PollResponse{}
 	return polled, json.Unmarshal(answer, polled)
 }
 
-// Report reports.
+// Report sends reports.
 func (a *Atom) Report(ctx context.Context, r wire.Reports) error {
 	r.Instance = a.Instance
 	body, err := json.Marshal(r)

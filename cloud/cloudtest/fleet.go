@@ -18,23 +18,23 @@ import (
 	"valence/cloud/store"
 )
 
-// Fleet is many atoms that only poll, as real ones do: each holds one request,
-// asks again at once after an answer, and after a failure after a second,
-// doubled each time, with jitter.
+// Fleet is many atoms that only poll, as real ones do: each holds one request
+// and polls again at once. After a failure it waits a second, doubled each
+// time, with jitter.
 type Fleet struct {
 	Atoms []*Atom
 	Polls atomic.Int64
 
 	transport *http.Transport
 	round     atomic.Int64 // of the control plane's starts
-	back      atomic.Int64 // atoms that were answered in this round
-	refused   atomic.Int64 // most refusals for overload of one atom in a row, in this round
+	back      atomic.Int64 // atoms answered in this round
+	refused   atomic.Int64 // the most refusals of one atom in a row in this round
 	stop      context.CancelFunc
 	running   sync.WaitGroup
 }
 
-// NewFleet writes size atoms of one environment into the folder of a control
-// plane that does not run.
+// NewFleet writes size atoms of one environment into the folder of a stopped
+// control plane.
 func NewFleet(ctx context.Context, dir string, size int) (*Fleet, error) {
 	f := &Fleet{transport: &http.Transport{MaxIdleConnsPerHost: size}}
 	change := &cloud.Change{}
@@ -75,7 +75,7 @@ func add(c *cloud.Change, kind, id string, v any) error {
 	return err
 }
 
-// Start lets every atom poll a control plane until Stop.
+// Start makes every atom poll until Stop.
 func (f *Fleet) Start(ctx context.Context, url string) {
 	ctx, f.stop = context.WithCancel(ctx)
 	for _, a := range f.Atoms {
@@ -84,22 +84,22 @@ func (f *Fleet) Start(ctx context.Context, url string) {
 	}
 }
 
-// Stop ends all of them.
+// Stop stops all atoms.
 func (f *Fleet) Stop() {
 	f.stop()
 	f.running.Wait()
 	f.transport.CloseIdleConnections()
 }
 
-// NewRound forgets who is back; call it before a control plane is started anew.
+// NewRound resets the counters; call it before the control plane restarts.
 func (f *Fleet) NewRound() {
 	f.refused.Store(0)
 	f.back.Store(0)
 	f.round.Add(1)
 }
 
-// Refused gives how often one atom was refused for overload in a row, at most,
-// since the round began.
+// Refused returns the most refusals for overload of one atom in a row in this
+// round.
 func (f *Fleet) Refused() int64 { return f.refused.Load() }
 
 // Await waits until every atom was answered in this round.
@@ -111,7 +111,7 @@ func (f *Fleet) Await(ctx context.Context, limit time.Duration) error {
 		select {
 		case <-tick.C:
 		case <-end:
-			return fmt.Errorf("only %d of %d atoms are there after %v", f.back.Load(), len(f.Atoms), limit)
+			return fmt.Errorf("got %d of %d atoms back within %v", f.back.Load(), len(f.Atoms), limit)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -13,23 +13,23 @@ import (
 	"valence/cloud"
 )
 
-// joinData is how an atom joins: the form, or the commands to copy.
+// joinData is the form for joining an atom, or the commands to copy.
 type joinData struct {
 	Environments []cloud.Environment
 	Environment  string // id
 	Name         string
-	Command      string // "" before a token was made
+	Command      string // "" before the token is created
 	Run          string
 	Expires      time.Time
-	Plain        bool // the address is not https, and others could not join by it
+	Plain        bool // the address is not https, so other machines could not use it
 	Follow       *joinState
 }
 
-// joinState is what became of an install token.
+// joinState is the state of an install token.
 type joinState struct {
 	ID     string
 	Token  cloud.InstallToken
-	Atom   *cloud.Atom // nil: nobody has used it
+	Atom   *cloud.Atom // nil: not used yet
 	Over   bool
 	Online bool
 }
@@ -37,18 +37,18 @@ type joinState struct {
 func (c *console) joinPage(v *visit) (*answer, error) {
 	d := &joinData{Environment: v.URL.Query().Get("environment")}
 	var err error
-	d.Environments, err = c.Service.Environments(v.Context(), v.p)
+	d.Environments, err = c.Service.Environments.List(v.Context(), v.p)
 	return &answer{page: "join", title: "Join an atom", data: d}, err
 }
 
-// join makes an install token and shows it this once, in the command that it
-// is for. The page then waits for the atom.
+// join creates an install token and shows it once, within the command that uses
+// it. The page then waits for the atom.
 func (c *console) join(v *visit) (*answer, error) {
 	minutes, err := strconv.Atoi(v.PostForm.Get("minutes"))
 	if err != nil {
-		return nil, &cloud.InvalidError{Field: "minutes", Message: "is a whole number"}
+		return nil, &cloud.InvalidError{Field: "minutes", Message: "must be a whole number"}
 	}
-	t, err := c.Service.CreateInstallToken(v.Context(), v.p, v.PostForm.Get("environment"), time.Duration(minutes)*time.Minute)
+	t, err := c.Service.Fleet.CreateInstallToken(v.Context(), v.p, v.PostForm.Get("environment"), time.Duration(minutes)*time.Minute)
 	if err != nil {
 		return nil, err
 	}
@@ -63,15 +63,15 @@ func (c *console) join(v *visit) (*answer, error) {
 	return &answer{page: "join", title: "Join an atom", data: d, every: soonEvery}, nil
 }
 
-// joined tells what became of an install token.
+// joined reports whether an install token has been used.
 func (c *console) joined(v *visit) (*answer, error) {
-	t, err := c.Service.InstallToken(v.Context(), v.p, v.PathValue("id"))
+	t, err := c.Service.Fleet.InstallToken(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
 	d := &joinState{ID: t.ID, Token: t, Over: !time.Now().Before(t.Expires)}
 	if t.Used {
-		x, err := c.Service.Atom(v.Context(), v.p, t.AtomID)
+		x, err := c.Service.Fleet.Atom(v.Context(), v.p, t.AtomID)
 		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
 			return nil, err
 		}
@@ -86,8 +86,8 @@ func (c *console) joined(v *visit) (*answer, error) {
 	return a, nil
 }
 
-// address is this control plane's, as the browser sees it, and so as others
-// most likely do.
+// address returns the URL of this control plane as the browser sees it. Atoms
+// most likely reach it under the same URL.
 func address(r *http.Request) string {
 	scheme := "http://"
 	if secure(r) {
@@ -106,7 +106,7 @@ func loopback(host string) bool {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`)
 
-// quoted writes a text for a shell, so that it is one word and nothing more.
+// quoted quotes a text as exactly one word for a shell.
 func quoted(text string) string {
 	if plain.MatchString(text) {
 		return text
@@ -119,16 +119,16 @@ type tokensData struct {
 	Tokens       []tokenRow
 	Environments []cloud.Environment
 	Roles        []cloud.Role
-	Made         *cloud.Token // just now, with its secret
-	Own          string       // id of the token that this session is of
+	Made         *cloud.Token // created by this request, with its secret
+	Own          string       // id of this session's token
 }
 
 type tokenRow struct {
 	cloud.Token
-	Places []string // names of the environments that it is limited to
+	Places []string // names of the environments it is limited to
 }
 
-// Over reports whether it has expired.
+// Over reports whether the token has expired.
 func (t tokenRow) Over() bool { return !t.Expires.IsZero() && !time.Now().Before(t.Expires) }
 
 func (c *console) tokens(v *visit) (*answer, error) {
@@ -137,11 +137,11 @@ func (c *console) tokens(v *visit) (*answer, error) {
 
 func (c *console) tokensPage(v *visit, made *cloud.Token) (*answer, error) {
 	d := &tokensData{Roles: cloud.Roles(), Made: made, Own: v.p.TokenID}
-	all, err := c.Service.Tokens(v.Context(), v.p)
+	all, err := c.Service.Accounts.Tokens(v.Context(), v.p)
 	if err != nil {
 		return nil, err
 	}
-	if d.Environments, err = c.Service.Environments(v.Context(), v.p); err != nil {
+	if d.Environments, err = c.Service.Environments.List(v.Context(), v.p); err != nil {
 		return nil, err
 	}
 	names := map[string]string{}
@@ -162,7 +162,7 @@ func (c *console) tokensPage(v *visit, made *cloud.Token) (*answer, error) {
 	return &answer{page: "tokens", title: "API tokens", data: d}, nil
 }
 
-// createToken makes a token and shows it, this once.
+// createToken creates a token and shows it once.
 func (c *console) createToken(v *visit) (*answer, error) {
 	t := cloud.Token{Name: strings.TrimSpace(v.PostForm.Get("name")), Role: cloud.Role(v.PostForm.Get("role"))}
 	for _, id := range v.PostForm["environment"] {
@@ -172,12 +172,12 @@ func (c *console) createToken(v *visit) (*answer, error) {
 	}
 	days, err := strconv.Atoi(strings.TrimSpace(v.PostForm.Get("days")))
 	if err != nil || days < 0 || days > 36_500 {
-		return nil, &cloud.InvalidError{Field: "days", Message: "is a number from 0 to 36500"}
+		return nil, &cloud.InvalidError{Field: "days", Message: "must be a number from 0 to 36500"}
 	}
 	if days > 0 {
 		t.Expires = time.Now().AddDate(0, 0, days).UTC()
 	}
-	made, err := c.Service.CreateToken(v.Context(), v.p, t)
+	made, err := c.Service.Accounts.CreateToken(v.Context(), v.p, t)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (c *console) createToken(v *visit) (*answer, error) {
 }
 
 func (c *console) findToken(v *visit) (*cloud.Token, error) {
-	all, err := c.Service.Tokens(v.Context(), v.p)
+	all, err := c.Service.Accounts.Tokens(v.Context(), v.p)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (c *console) findToken(v *visit) (*cloud.Token, error) {
 			return &all[i], nil
 		}
 	}
-	return nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: "there is no such token; it may have been revoked already"}
+	return nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: "no such token; it may have been revoked already"}
 }
 
 func (c *console) askRevokeToken(v *visit) (*answer, error) {
@@ -202,9 +202,9 @@ func (c *console) askRevokeToken(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	what := []string{"Whoever uses this token is refused from now on, and every session that was begun with it ends. That cannot be taken back."}
+	what := []string{"The token stops working, and every session that was started with it ends. This cannot be undone."}
 	if t.ID == v.p.TokenID {
-		what = append(what, "It is the token that you have signed in with: you will be signed out.")
+		what = append(what, "You signed in with this token: you will be signed out.")
 	}
 	return confirm("Revoke the token "+t.Name+"?", &confirmation{
 		Crumb: "API tokens", CrumbHref: "/tokens", Name: t.Name, What: what, Action: "/tokens/" + url.PathEscape(t.ID) + "/revoke", Button: "Revoke " + t.Name, Danger: true,
@@ -214,7 +214,7 @@ func (c *console) askRevokeToken(v *visit) (*answer, error) {
 func (c *console) revokeToken(v *visit) (*answer, error) {
 	t, err := c.findToken(v)
 	if err == nil {
-		err = c.Service.DeleteToken(v.Context(), v.p, t.ID)
+		err = c.Service.Accounts.DeleteToken(v.Context(), v.p, t.ID)
 	}
 	if err != nil {
 		return nil, err
@@ -224,20 +224,21 @@ func (c *console) revokeToken(v *visit) (*answer, error) {
 
 // auditData is a page of the audit log.
 type auditData struct {
-	Text    string // that is looked for
+	Text    string // search text
 	Entries []cloud.AuditEntry
 	Older   string
 	Newest  bool
 }
 
-// maxEntries bounds how many a page looks through; then it goes on at Older.
+// maxEntries bounds the entries that one page searches. The next page continues
+// at Older.
 const maxEntries = 20_000
 
 func (c *console) audit(v *visit) (*answer, error) {
 	q := v.URL.Query()
 	before, err := strconv.ParseInt(q.Get("before"), 10, 64)
 	if err != nil {
-		before = 0 // the newest
+		before = 0 // start with the newest
 	}
 	d := &auditData{Text: strings.TrimSpace(q.Get("q")), Newest: before == 0}
 	step := pageSize
@@ -245,7 +246,7 @@ func (c *console) audit(v *visit) (*answer, error) {
 		step = 1000
 	}
 	for looked := 0; len(d.Entries) < pageSize && looked < maxEntries; looked += step {
-		entries, next, err := c.Service.AuditLog(v.Context(), v.p, before, step)
+		entries, next, err := c.Service.Audit.List(v.Context(), v.p, before, step)
 		if err != nil {
 			return nil, err
 		}
@@ -274,7 +275,7 @@ func (c *console) audit(v *visit) (*answer, error) {
 	return a, nil
 }
 
-// mentions reports whether a text stands anywhere in an entry.
+// mentions reports whether any field of an entry contains a text.
 func mentions(e cloud.AuditEntry, text string) bool {
 	text = strings.ToLower(text)
 	for _, field := range []string{e.Who, e.Action, e.Object, e.Detail, e.From} {

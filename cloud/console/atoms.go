@@ -11,35 +11,35 @@ import (
 	"valence/internal/wire"
 )
 
-// atomData is what the page of an atom shows.
+// atomData is the page of an atom.
 type atomData struct {
 	*row
 	Processes  []processRow
 	Rollouts   []atomRollout
 	Records    []*cloud.ExecutionRecord
-	Places     []cloud.Environment // that it can be attached to
+	Places     []cloud.Environment // environments it can be attached to
 	Attachment string
 	Lines      []wire.LogLine
-	Asked      bool // for its log
+	Asked      bool // the log was requested
 }
 
-// processRow is a process that is deployed to an atom, and its trigger.
+// processRow is a process deployed to an atom, with its trigger.
 type processRow struct {
 	cloud.Component
 	Deployed string               // version
-	Listener *cloud.ListenerState // nil: it has no trigger
-	Schedule *cloud.ScheduleState // nil: it has none
+	Listener *cloud.TriggerState  // nil: no trigger
+	Schedule *cloud.ScheduleState // nil: no schedule
 }
 
-// Settled reports whether the trigger is as it is to be.
+// Settled reports whether the trigger is in its desired state.
 func (p processRow) Settled() bool {
 	return p.Listener == nil || p.Listener.State == "" || p.Listener.State == p.Listener.Wanted
 }
 
-// atomRollout is what became of a deployment on one atom.
+// atomRollout is the result of a deployment on one atom.
 type atomRollout struct {
 	*rollout
-	Result *cloud.DeploymentResult // nil: it has told nothing yet
+	Result *cloud.DeploymentResult // nil: not reported yet
 }
 
 func (c *console) atom(v *visit) (*answer, error) {
@@ -51,7 +51,7 @@ func (c *console) atom(v *visit) (*answer, error) {
 }
 
 func (c *console) atomPage(v *visit) (*atomData, error) {
-	x, err := c.Service.Atom(v.Context(), v.p, v.PathValue("id"))
+	x, err := c.Service.Fleet.Atom(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (c *console) atomPage(v *visit) (*atomData, error) {
 	if err := c.atomProcesses(v, d); err != nil {
 		return nil, err
 	}
-	if d.Records, _, err = c.Service.Records(v.Context(), v.p, cloud.RecordFilter{AtomID: x.ID}, cloud.Place{}, 10); err != nil {
+	if d.Records, _, err = c.Service.Executions.Records(v.Context(), v.p, cloud.RecordFilter{AtomID: x.ID}, cloud.Cursor{}, 10); err != nil {
 		return nil, err
 	}
 	if !x.Revoked && v.may("attachment.create") {
@@ -92,15 +92,15 @@ func rolloutsOn(at *place, atom string) []atomRollout {
 }
 
 func (c *console) atomProcesses(v *visit, d *atomData) error {
-	all, err := c.Service.AtomProcesses(v.Context(), v.p, d.ID)
+	all, err := c.Service.Deployments.AtomProcesses(v.Context(), v.p, d.ID)
 	if err != nil {
 		return err
 	}
-	listeners, err := c.Service.Listeners(v.Context(), v.p, d.ID)
+	listeners, err := c.Service.Triggers.States(v.Context(), v.p, d.ID)
 	if err != nil {
 		return err
 	}
-	schedules, err := c.Service.Schedules(v.Context(), v.p, d.ID)
+	schedules, err := c.Service.Triggers.Schedules(v.Context(), v.p, d.ID)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (c *console) atomProcesses(v *visit, d *atomData) error {
 		if i := slices.IndexFunc(schedules, func(s cloud.ScheduleState) bool { return s.ProcessID == x.ID && s.Cron != "" }); i >= 0 {
 			p.Schedule = &schedules[i]
 		}
-		if i := slices.IndexFunc(listeners, func(l cloud.ListenerState) bool { return l.ProcessID == x.ID }); i >= 0 {
+		if i := slices.IndexFunc(listeners, func(l cloud.TriggerState) bool { return l.ProcessID == x.ID }); i >= 0 {
 			p.Listener = &listeners[i]
 		}
 		d.Processes = append(d.Processes, p)
@@ -123,10 +123,10 @@ func (c *console) atomProcesses(v *visit, d *atomData) error {
 
 func here(id string) string { return "/atoms/" + url.PathEscape(id) }
 
-// atomLog asks for the last lines of the log. The audit log has who asked, so
-// it is a form and no link.
+// atomLog requests the last lines of an atom's log. The audit log records the
+// request, so it is a form and not a link.
 func (c *console) atomLog(v *visit) (*answer, error) {
-	lines, err := c.Service.AtomLog(v.Context(), v.p, v.PathValue("id"), 300)
+	lines, err := c.Service.Fleet.AtomLog(v.Context(), v.p, v.PathValue("id"), 300)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (c *console) atomLog(v *visit) (*answer, error) {
 // listener pauses, resumes or restarts triggers of an atom.
 func (c *console) listener(v *visit) (*answer, error) {
 	id, action := v.PathValue("id"), v.PostForm.Get("action")
-	if err := c.Service.ChangeListener(v.Context(), v.p, id, v.PostForm.Get("process"), action); err != nil {
+	if err := c.Service.Triggers.Change(v.Context(), v.p, id, v.PostForm.Get("process"), action); err != nil {
 		return nil, err
 	}
 	verb, _, _ := strings.Cut(action, "_")
@@ -152,7 +152,7 @@ func (c *console) listener(v *visit) (*answer, error) {
 }
 
 func (c *console) renameAtom(v *visit) (*answer, error) {
-	_, err := c.Service.RenameAtom(v.Context(), v.p, v.PathValue("id"), strings.TrimSpace(v.PostForm.Get("name")))
+	_, err := c.Service.Fleet.RenameAtom(v.Context(), v.p, v.PathValue("id"), strings.TrimSpace(v.PostForm.Get("name")))
 	if err != nil {
 		return nil, err
 	}
@@ -160,22 +160,22 @@ func (c *console) renameAtom(v *visit) (*answer, error) {
 }
 
 func (c *console) attach(v *visit) (*answer, error) {
-	_, err := c.Service.AttachAtom(v.Context(), v.p, v.PathValue("id"), v.PostForm.Get("environment"))
+	_, err := c.Service.Fleet.AttachAtom(v.Context(), v.p, v.PathValue("id"), v.PostForm.Get("environment"))
 	if err != nil {
 		return nil, err
 	}
 	return see(here(v.PathValue("id")), "attached")
 }
 
-// confirmation is a page that tells what something means before it is done.
+// confirmation is a page that explains an action before it is carried out.
 type confirmation struct {
 	Crumb, CrumbHref string
-	Name             string // of what it is done to
+	Name             string // of the affected object
 	What             []string
 	Action           string // path of the form
 	Fields           map[string]string
 	Button           string
-	Type             string // what is to be typed, "" for nothing
+	Type             string // text to type, "" for none
 	Danger           bool
 }
 
@@ -183,19 +183,18 @@ func confirm(title string, d *confirmation) (*answer, error) {
 	return &answer{page: "confirm", title: title, data: d}, nil
 }
 
-// typed holds what was typed against what is to be typed before something is
-// done that cannot be taken back.
+// typed checks the text that confirms an irreversible action.
 func typed(v *visit, name string) error {
 	if strings.TrimSpace(v.PostForm.Get("typed")) != strings.TrimSpace(name) {
-		return &cloud.InvalidError{Message: fmt.Sprintf("type the name, %s, to confirm; nothing was done", name)}
+		return &cloud.InvalidError{Message: fmt.Sprintf("to confirm, type the name %s; nothing was changed", name)}
 	}
 	return nil
 }
 
 func (c *console) atomToConfirm(v *visit, what string, action cloud.Action) (*confirmation, error) {
-	x, err := c.Service.Atom(v.Context(), v.p, v.PathValue("id"))
+	x, err := c.Service.Fleet.Atom(v.Context(), v.p, v.PathValue("id"))
 	if err == nil && x.Revoked {
-		err = &cloud.Error{Kind: cloud.ErrConflict, Text: "the atom was revoked already"}
+		err = &cloud.Error{Kind: cloud.ErrConflict, Text: "the atom is already revoked"}
 	}
 	return &confirmation{Crumb: x.Name, CrumbHref: here(x.ID), Name: x.Name, Action: here(x.ID) + "/" + what}, errors.Join(err, v.p.Allow(action))
 }
@@ -206,22 +205,22 @@ func (c *console) askRevoke(v *visit) (*answer, error) {
 		return nil, err
 	}
 	d.What = []string{
-		"From now on, no request of this atom is answered. It cannot come back with its keys; it has to join again.",
-		"What it runs goes on until somebody stops it on its machine: the control plane cannot reach it. To stop it in good order, retire it instead, and revoke it afterwards.",
-		"Requests that it has not taken yet end as errors.",
-		"If the machine was stolen, set the secrets of its environment anew: it has them.",
+		"All requests of this atom are rejected. Its keys stop working; to return, it must join again.",
+		"Its processes keep running until the atom is stopped on its machine: the control plane cannot reach it. For an orderly stop, retire it first and revoke it afterwards.",
+		"Undelivered requests end with an error.",
+		"If the machine was stolen, rotate the secrets of its environment: the machine holds them.",
 	}
 	d.Button, d.Type, d.Danger = "Revoke "+d.Name, d.Name, true
 	return confirm("Revoke "+d.Name+"?", d)
 }
 
 func (c *console) revoke(v *visit) (*answer, error) {
-	x, err := c.Service.Atom(v.Context(), v.p, v.PathValue("id"))
+	x, err := c.Service.Fleet.Atom(v.Context(), v.p, v.PathValue("id"))
 	if err == nil {
 		err = typed(v, x.Name)
 	}
 	if err == nil {
-		err = c.Service.RevokeAtom(v.Context(), v.p, x.ID)
+		err = c.Service.Fleet.RevokeAtom(v.Context(), v.p, x.ID)
 	}
 	if err != nil {
 		return nil, err
@@ -235,15 +234,15 @@ func (c *console) askRetire(v *visit) (*answer, error) {
 		return nil, err
 	}
 	d.What = []string{
-		"The atom leaves its environment, finishes and reports what it has taken on, runs nothing of this control plane any more, and stops asking.",
-		"It does so when it asks next. Revoke it afterwards, so that its keys are good for nothing.",
+		"The atom leaves its environment, finishes and reports its running work, unloads everything deployed by this control plane, and stops polling.",
+		"This happens at its next poll. Revoke it afterwards, so that its keys stop working.",
 	}
 	d.Button, d.Danger = "Retire "+d.Name, true
 	return confirm("Retire "+d.Name+"?", d)
 }
 
 func (c *console) retire(v *visit) (*answer, error) {
-	if err := c.Service.RetireAtom(v.Context(), v.p, v.PathValue("id")); err != nil {
+	if err := c.Service.Fleet.RetireAtom(v.Context(), v.p, v.PathValue("id")); err != nil {
 		return nil, err
 	}
 	return see(here(v.PathValue("id")), "retired")
@@ -254,25 +253,25 @@ func (c *console) askDetach(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.What = []string{"What is deployed to its environment stops on this atom. Attach it to another environment afterwards, or to the same again."}
+	d.What = []string{"Everything deployed to its environment stops on this atom. Afterwards, attach it to another environment or to the same one again."}
 	d.Button, d.Danger = "Detach "+d.Name, true
 	return confirm("Detach "+d.Name+" from its environment?", d)
 }
 
 func (c *console) detach(v *visit) (*answer, error) {
-	x, err := c.Service.Atom(v.Context(), v.p, v.PathValue("id"))
+	x, err := c.Service.Fleet.Atom(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
-	all, err := c.Service.Attachments(v.Context(), v.p)
+	all, err := c.Service.Fleet.Attachments(v.Context(), v.p)
 	if err != nil {
 		return nil, err
 	}
 	i := slices.IndexFunc(all, func(at cloud.Attachment) bool { return at.AtomID == x.ID })
 	if i < 0 {
-		return nil, &cloud.Error{Kind: cloud.ErrConflict, Text: "the atom is in no environment"}
+		return nil, &cloud.Error{Kind: cloud.ErrConflict, Text: "the atom is not attached to an environment"}
 	}
-	if err := c.Service.DetachAtom(v.Context(), v.p, all[i].ID); err != nil {
+	if err := c.Service.Fleet.DetachAtom(v.Context(), v.p, all[i].ID); err != nil {
 		return nil, err
 	}
 	return see(here(x.ID), "detached")

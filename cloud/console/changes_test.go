@@ -11,7 +11,8 @@ import (
 	"valence/cloud"
 )
 
-// What cannot be taken back is done only where its name was typed.
+// TestTypedToConfirm checks that irreversible actions require the name to be
+// typed.
 func TestTypedToConfirm(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Admin])
@@ -20,27 +21,28 @@ func TestTypedToConfirm(t *testing.T) {
 			t.Errorf("%s does not ask: %d %s", path, a.code, a.text)
 		}
 		for _, typed := range []string{"", "yes", strings.ToUpper(name)} {
-			if a := v.do(t, http.MethodPost, path, url.Values{"typed": {typed}}); a.code != http.StatusBadRequest || !strings.Contains(a.text, "nothing was done") {
-				t.Errorf("%s, typed %q: %d", path, typed, a.code)
+			if a := v.do(t, http.MethodPost, path, url.Values{"typed": {typed}}); a.code != http.StatusBadRequest || !strings.Contains(a.text, "nothing was changed") {
+				t.Errorf(`got %s, typed %q: %d, want code 400 and text with "nothing was changed"`, path, typed, a.code)
 			}
 		}
 	}
-	if x, err := o.Atom(t.Context(), o.Admin, "edge-01"); err != nil || x.Revoked {
+	if x, err := o.Fleet.Atom(t.Context(), o.Admin, "edge-01"); err != nil || x.Revoked {
 		t.Errorf("%+v, %v", x, err)
 	}
 }
 
-// A token that the page makes is what the form says, works, and is shown once.
+// TestMakeToken checks that a token created on the page has the form's settings,
+// works, and is shown once.
 func TestMakeToken(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Admin])
 	a := v.do(t, http.MethodPost, "/tokens", url.Values{"name": {"ci"}, "role": {"deployer"}, "environment": {"{empty}"}, "days": {"7"}})
 	secret := regexp.MustCompile(`vt_[A-Za-z0-9_-]+`).FindString(a.text)
-	p, err := o.Authenticate(t.Context(), cloud.DefaultAccount, "ci", secret)
+	p, err := o.Accounts.Authenticate(t.Context(), cloud.DefaultAccount, "ci", secret)
 	if err != nil || p.Role != cloud.Deployer || len(p.Environments) != 1 || p.Environments[0] != o.ids.Replace("{empty}") {
 		t.Errorf("%+v, %v", p, err)
 	}
-	all, err := o.Tokens(t.Context(), o.Admin)
+	all, err := o.Accounts.Tokens(t.Context(), o.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,18 +56,18 @@ func TestMakeToken(t *testing.T) {
 	}
 	for _, form := range []url.Values{{"name": {""}, "role": {"viewer"}, "days": {"1"}}, {"name": {"x"}, "role": {"root"}, "days": {"1"}}, {"name": {"x"}, "role": {"viewer"}, "days": {"soon"}}} {
 		if a := v.do(t, http.MethodPost, "/tokens", form); a.code != http.StatusBadRequest {
-			t.Errorf("%v: %d", form, a.code)
+			t.Errorf("%v: got %d, want 400", form, a.code)
 		}
 	}
 }
 
-// A version goes back, and from one environment to the next, with a page before
-// that says what will change.
+// TestDeploy rolls a version back and promotes it to another environment, each
+// after a page that lists the changes.
 func TestDeploy(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Deployer])
 	first := ""
-	packages, err := o.Packages(t.Context(), o.Admin)
+	packages, err := o.Packages.List(t.Context(), o.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,13 +88,13 @@ func TestDeploy(t *testing.T) {
 	for _, environment := range []string{"{prod}", "{empty}"} {
 		a := v.do(t, http.MethodPost, "/deploy", url.Values{"environment": {environment}, "package": {first}})
 		if a.code != http.StatusSeeOther {
-			t.Fatalf("%d %s", a.code, a.text)
+			t.Fatalf("got %d %s, want 303", a.code, a.text)
 		}
 		if a := v.get(t, a.header.Get("Location")); !strings.Contains(a.text, "shop 1") || !strings.Contains(a.text, `id="done"`) {
-			t.Errorf("%d %s", a.code, a.text)
+			t.Errorf(`got %d %s, want text with "shop 1" and text with id="done"`, a.code, a.text)
 		}
 	}
-	all, err := o.Deployments(t.Context(), o.Admin)
+	all, err := o.Deployments.List(t.Context(), o.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,16 +105,16 @@ func TestDeploy(t *testing.T) {
 		}
 	}
 	if len(active) != 2 || active[o.ids.Replace("{prod}")] != first || active[o.ids.Replace("{empty}")] != first {
-		t.Errorf("%v", active)
+		t.Errorf(`got %v, want len(active) 2, active[o.ids.Replace("{prod}")] %q and active[o.ids.Replace("{empty}")] %q`, active, first, first)
 	}
 }
 
-// What is wrong is on top, and says what to do next.
+// TestWhatIsWrong checks that problems come first and say what to do next.
 func TestWhatIsWrong(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Viewer])
 	a := v.get(t, "/")
-	for _, want := range []string{"loose is in no environment", "never-started has joined and never asked", "valence run --data DIR"} {
+	for _, want := range []string{"loose is not attached to an environment", "never-started has joined but never polled", "valence run --data DIR"} {
 		if !strings.Contains(a.text, want) {
 			t.Errorf("the overview does not say %q: %s", want, a.text)
 		}

@@ -1,9 +1,9 @@
-// Package console is the control plane's web console: pages that are made on
-// the server, without a build step, and a small script that keeps them fresh.
+// Package console is the control plane's web console: pages rendered on the
+// server without a build step, and a small script that refreshes them.
 //
-// Everything that it shows or does goes through cloud.Service, which judges by
-// the role, so that the console can do nothing that the API cannot. What comes
-// from atoms, packages and callers is text, never markup.
+// Everything goes through cloud.Service, which checks the role, so the console
+// can do nothing that the API cannot. Texts from atoms, packages and callers
+// are shown as text, never as markup.
 package console
 
 import (
@@ -19,10 +19,10 @@ import (
 	"valence/cloud"
 )
 
-// Options of a console.
+// Options configure a console.
 type Options struct {
 	Service *cloud.Service
-	Version string // of this program
+	Version string // of the program
 	Log     *slog.Logger
 }
 
@@ -34,13 +34,13 @@ type console struct {
 	fleets fleets
 }
 
-// Bounds of what is sent.
+// Limits of request bodies.
 const (
 	maxForm     = 256 << 10
-	maxDocument = 24 << 20 // a form with a document of 8 MiB, as text
+	maxDocument = 24 << 20 // a form with a document of 8 MiB as text
 )
 
-// New gives the handler of every path that nothing else answers.
+// New returns the handler of every path that no other handler serves.
 func New(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -58,13 +58,13 @@ func New(o Options) http.Handler {
 		mux.Handle(route.method+" "+route.path, c.known(route))
 	}
 	mux.Handle("/", c.known(route{http.MethodGet, "/", "", func(*visit) (*answer, error) {
-		return nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: "there is no such page"}
+		return nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: "no such page"}
 	}}))
 	return c.secured(mux)
 }
 
-// secured keeps pages out of caches and frames, and lets nothing run or load
-// that did not come with the program.
+// secured sets headers that prevent caching and framing, and that let only the
+// program's own files run or load.
 func (c *console) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -80,9 +80,9 @@ func (c *console) secured(next http.Handler) http.Handler {
 	})
 }
 
-// route is one page or one thing that a page can do. Its action, and so its
-// least role, is asked for before it is served; what is served asks again, for
-// the environment that it is about. "" is for everybody who has signed in.
+// route is one page or action of the console. Its action, and so its least role,
+// is checked before it is served. The service checks again with the environment
+// concerned. "" allows everyone who is signed in.
 type route struct {
 	method, path string
 	action       cloud.Action
@@ -147,34 +147,34 @@ func (c *console) routes() []route {
 	}
 }
 
-// visit is one request of somebody known.
+// visit is a request with a session.
 type visit struct {
 	*http.Request
 	p    cloud.Principal
-	csrf string // what a form of this session carries
+	csrf string // token of this session's forms
 }
 
-// may reports whether something is to be offered.
+// may reports whether to offer an action.
 func (v *visit) may(a cloud.Action) bool { return v.p.May(a) }
 
-// answer is a page, or where to go on.
+// answer is a page or a redirect.
 type answer struct {
-	to, done string // a path, and the key in done of what to say there
+	to, done string // path of a redirect, and the key in done of the message shown there
 
-	page   string // name of its template
+	page   string // name of the template
 	title  string
 	data   any
-	every  time.Duration // after which it asks for itself again; 0: never
+	every  time.Duration // refresh interval; 0: never
 	status int
 }
 
 func see(to, done string) (*answer, error) { return &answer{to: to, done: done}, nil }
 
-// known finds out who asks, and answers.
+// known authenticates the session and serves the route.
 func (c *console) known(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secret := sessionSecret(r)
-		p, err := c.Service.Session(r.Context(), secret)
+		p, err := c.Service.Accounts.Session(r.Context(), secret)
 		if errors.Is(err, cloud.ErrUnavailable) {
 			unavailable(w)
 			return
@@ -185,10 +185,10 @@ func (c *console) known(route route) http.Handler {
 		}
 		p.From, _, _ = net.SplitHostPort(r.RemoteAddr)
 		v := &visit{r, p, csrfOf(secret)}
-		// Apart from the account's API: who looks what floods it must get in.
-		if wait, ok := c.Service.Rate("console " + p.TokenID); !ok {
+		// Limited separately, so operators can get in while the API is flooded.
+		if wait, ok := c.Service.Accounts.Admit("console " + p.TokenID); !ok {
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-			c.fail(w, v, &cloud.Error{Kind: cloud.ErrBusy, Text: "this token asks too often; wait a few seconds and load the page again"})
+			c.fail(w, v, &cloud.Error{Kind: cloud.ErrBusy, Text: "too many requests with this token; wait a few seconds and reload the page"})
 			return
 		}
 		if r.Method == http.MethodPost {
@@ -196,7 +196,7 @@ func (c *console) known(route route) http.Handler {
 				c.fail(w, v, err)
 				return
 			}
-			defer c.fleets.forget(p.Account) // what was done is to be seen at once
+			defer c.fleets.forget(p.Account) // show the change at once
 		}
 		var a *answer
 		if route.action != "" {
@@ -213,15 +213,15 @@ func (c *console) known(route route) http.Handler {
 	})
 }
 
-// unavailable answers while it cannot be known who asks.
+// unavailable responds when sessions cannot be checked.
 func unavailable(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "5")
-	http.Error(w, "This control plane does not reach its database. Look at its log; load the page again later.", http.StatusServiceUnavailable)
+	http.Error(w, "The control plane cannot reach its database. Check its log, then reload the page.", http.StatusServiceUnavailable)
 }
 
-// genuine reports whether a form is one of ours, sent by the one who has the
-// session: the browser says that the page it is on is ours, and the form
-// carries what only pages of this session know.
+// genuine checks that a form was sent from one of our pages in the same session.
+// The browser reports the origin, and the form carries a token that only pages
+// of this session contain.
 func (c *console) genuine(w http.ResponseWriter, v *visit, route route) error {
 	limit := int64(maxForm)
 	if route.path == "/execute" {
@@ -229,18 +229,19 @@ func (c *console) genuine(w http.ResponseWriter, v *visit, route route) error {
 	}
 	v.Body = http.MaxBytesReader(w, v.Body, limit)
 	if err := c.origin.Check(v.Request); err != nil {
-		return &cloud.Error{Kind: cloud.ErrForbidden, Text: "this was sent from another site, and nothing was done"}
+		return &cloud.Error{Kind: cloud.ErrForbidden, Text: "the form was sent from another site; nothing was changed"}
 	}
 	if err := v.ParseForm(); err != nil {
-		return &cloud.InvalidError{Message: "the form cannot be read: " + err.Error()}
+		return &cloud.InvalidError{Message: "cannot parse the form: " + err.Error()}
 	}
 	if !equal(v.PostForm.Get("csrf"), v.csrf) {
-		return &cloud.Error{Kind: cloud.ErrForbidden, Text: "this form is not of your session, and nothing was done: load the page again"}
+		return &cloud.Error{Kind: cloud.ErrForbidden, Text: "the form does not belong to your session; nothing was changed: reload the page"}
 	}
 	return nil
 }
 
-// backOf gives the page of this site that a form was on, "" where that is not known.
+// backOf returns the path of the page that held the form, or "" if it is
+// unknown.
 func backOf(r *http.Request) string {
 	from, err := url.Parse(r.Referer())
 	if err != nil || r.Method != http.MethodPost || from.Host != r.Host {
@@ -249,7 +250,7 @@ func backOf(r *http.Request) string {
 	return localPath(from.RequestURI())
 }
 
-// fail shows what an error means to whom it happened to.
+// fail shows an error to the user.
 func (c *console) fail(w http.ResponseWriter, v *visit, err error) {
 	status := http.StatusInternalServerError
 	var invalid *cloud.InvalidError
@@ -262,12 +263,17 @@ func (c *console) fail(w http.ResponseWriter, v *visit, err error) {
 		status = http.StatusNotFound
 	case errors.Is(err, cloud.ErrConflict):
 		status = http.StatusConflict
+	case errors.Is(err, cloud.ErrQuota):
+		status = http.StatusTooManyRequests
 	case errors.Is(err, cloud.ErrBusy), errors.Is(err, cloud.ErrUnavailable):
 		status = http.StatusServiceUnavailable
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "5")
+		}
 	case v.Context().Err() != nil:
-		return // nobody reads an answer
+		return // the client has gone
 	default:
-		c.Log.Error("a page failed", "method", v.Method, "path", v.URL.Path, "error", err)
+		c.Log.Error("cannot serve page", "method", v.Method, "path", v.URL.Path, "error", err)
 	}
 	c.show(w, v, &answer{page: "error", title: http.StatusText(status), status: status, data: map[string]string{"Text": capital(err.Error()), "Back": backOf(v.Request)}})
 }

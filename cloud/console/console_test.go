@@ -16,10 +16,10 @@ import (
 	"valence/internal/wire"
 )
 
-// evil is a text as somebody bad would choose it.
+// evil is a hostile text.
 const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>{{.}}` + "\u202e"
 
-// pages are all that can be asked for.
+// pages returns the path of every page.
 func pages() []string {
 	all := []string{"/atoms/{loose}", "/environments/{empty}", "/nowhere"}
 	for name, e := range endpoints {
@@ -35,14 +35,14 @@ func TestSession(t *testing.T) {
 	v := &visitor{o: o}
 	for _, token := range []string{"", "vt_nothing", o.tokens[cloud.Admin] + "x"} {
 		if a := v.send(t, http.MethodPost, "/signin", url.Values{"token": {token}}); a.code != http.StatusUnauthorized || a.header.Get("Set-Cookie") != "" {
-			t.Errorf("%q: %d %v", token, a.code, a.header)
+			t.Errorf(`%q: got %d %v, want code 401 and Set-Cookie ""`, token, a.code, a.header)
 		}
 	}
 	if a := v.get(t, "/atoms/{atom}"); a.code != http.StatusUnauthorized || !strings.Contains(a.text, `name="token"`) || strings.Contains(a.text, "edge-01") {
 		t.Errorf("nobody is asked to sign in: %d %s", a.code, a.text)
 	}
 
-	token := o.token(t, cloud.Token{Name: "somebody", Role: cloud.Viewer})
+	token := o.Token(t, cloud.Token{Name: "somebody", Role: cloud.Viewer})
 	v = o.signIn(t, token.Secret)
 	if c := v.cookie; !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure || strings.Contains(c.Value, token.Secret) {
 		t.Errorf("the cookie: %+v", c)
@@ -52,19 +52,19 @@ func TestSession(t *testing.T) {
 		t.Errorf("behind a proxy with TLS: %d %s", a.code, c)
 	}
 
-	// Behind such a proxy, a cookie that a neighbouring host has set is no session.
+	// After such a proxy, a cookie set by a neighboring host is not a session.
 	planted := &visitor{o: o, cookie: v.cookie, header: map[string]string{"Host": "cloud.example", "Sec-Fetch-Site": "none"}}
 	if a := planted.get(t, "/"); a.code != http.StatusUnauthorized {
 		t.Errorf("a cookie without TLS, over TLS: %d", a.code)
 	}
 
-	// Signing out ends the session itself, whoever has a copy of the cookie.
+	// Signing out ends the session itself, even for copies of the cookie.
 	second := o.signIn(t, token.Secret)
 	if a := second.send(t, http.MethodPost, "/signout", nil); a.code != http.StatusForbidden {
 		t.Errorf("a forged form signs out: %d", a.code)
 	}
 	if a := second.do(t, http.MethodPost, "/signout", nil); a.code != http.StatusSeeOther || !strings.Contains(a.header.Get("Set-Cookie"), "Max-Age=0") {
-		t.Errorf("%d %v", a.code, a.header)
+		t.Errorf("got %d %v, want code 303 and Set-Cookie with Max-Age=0", a.code, a.header)
 	}
 	if a := second.get(t, "/"); a.code != http.StatusUnauthorized {
 		t.Errorf("after signing out: %d", a.code)
@@ -72,14 +72,14 @@ func TestSession(t *testing.T) {
 	if a := v.get(t, "/"); a.code != http.StatusOK {
 		t.Errorf("another session of the token ended, too: %d", a.code)
 	}
-	if err := o.DeleteToken(t.Context(), o.Admin, token.ID); err != nil {
+	if err := o.Accounts.DeleteToken(t.Context(), o.Admin, token.ID); err != nil {
 		t.Fatal(err)
 	}
 	if a := v.get(t, "/"); a.code != http.StatusUnauthorized {
 		t.Errorf("after the token was revoked: %d", a.code)
 	}
 
-	log, _, err := o.AuditLog(t.Context(), o.Admin, 0, 100)
+	log, _, err := o.Audit.List(t.Context(), o.Admin, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// Sign-in leads back to where one wanted to go, on this site.
+// TestLocalPath checks that sign-in returns to the requested page, on this site
+// only.
 func TestLocalPath(t *testing.T) {
 	for path, want := range map[string]string{
 		"/atoms/x?y=1": "/atoms/x?y=1", "": "/", "//evil.example": "/", `/\evil.example`: "/", "https://evil.example": "/", "/signout": "/", "/a\r\nb": "/", "/\t/evil.example": "/",
@@ -105,8 +106,8 @@ func TestLocalPath(t *testing.T) {
 	}
 }
 
-// A link from another site comes without the cookie: a page of our own sends
-// the browser on, with it.
+// TestLinkFromAnotherSite checks that a link from another site, which comes
+// without the cookie, is followed through a page of our own.
 func TestLinkFromAnotherSite(t *testing.T) {
 	o := open(t)
 	v := &visitor{o: o, header: map[string]string{"Sec-Fetch-Site": "cross-site"}}
@@ -122,7 +123,7 @@ var (
 	foreign      = regexp.MustCompile(`(?i)(?:src|href|action)="(?:https?:)?//`)
 )
 
-// Nothing runs or loads that did not come with the program.
+// TestEveryPageIsStrict checks that only the program's own files run or load.
 func TestEveryPageIsStrict(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Admin])
@@ -133,7 +134,7 @@ func TestEveryPageIsStrict(t *testing.T) {
 	for _, file := range regexp.MustCompile(`/static/[^"]+`).FindAllString(answers["sign in"].text, -1) {
 		a := v.get(t, file)
 		if answers[file] = a; a.code != http.StatusOK || !strings.Contains(a.header.Get("Cache-Control"), "immutable") {
-			t.Errorf("%s: %d %v", file, a.code, a.header)
+			t.Errorf("%s: got %d %v, want code 200 and Cache-Control with immutable", file, a.code, a.header)
 		}
 	}
 	if len(answers) < 20 {
@@ -142,7 +143,7 @@ func TestEveryPageIsStrict(t *testing.T) {
 	for path, a := range answers {
 		for header, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"} {
 			if got := a.header.Get(header); got != want {
-				t.Errorf("%s: %s: %q", path, header, got)
+				t.Errorf("%s: got %s: %q, want %q", path, header, got, want)
 			}
 		}
 		policy := a.header.Get("Content-Security-Policy")
@@ -168,25 +169,25 @@ func TestEveryPageIsStrict(t *testing.T) {
 	}
 }
 
-// What atoms, callers and people of the account have chosen is text, wherever
-// it is shown.
+// TestHostileTexts checks that texts chosen by atoms, callers and users are
+// shown as text everywhere.
 func TestHostileTexts(t *testing.T) {
 	o := open(t)
 	ctx := t.Context()
-	e, err := o.CreateEnvironment(ctx, o.Admin, cloud.Environment{Name: evil})
+	e, err := o.Environments.Create(ctx, o.Admin, cloud.Environment{Name: evil})
 	if err != nil {
 		t.Fatal(err)
 	}
 	bad := cloudtest.Join(t, o.URL, o.InstallToken(t, e.ID), evil)
 	bad.Heartbeat = func(h *wire.Heartbeat) { h.Version, h.Host, h.Health = evil, evil, evil }
 	pack, deployment := o.Deploy(t, e.ID, strings.ReplaceAll(evil, "/", ""), "1", "process: another\nsteps:\n  - log: ${env.SHOP_URL}\n")
-	if err := o.SetExtensions(ctx, o.Admin, e.ID, []cloud.Extension{{Name: "env.SHOP_URL", Set: true, Value: evil}}); err != nil {
+	if err := o.Environments.SetExtensions(ctx, o.Admin, e.ID, []cloud.Extension{{Name: "env.SHOP_URL", Set: true, Value: evil}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bad.Poll(ctx, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	request, err := o.Execute(ctx, o.Admin, cloud.ExecutionRequest{AtomID: bad.ID, ProcessID: pack.Components[0], Props: []byte(encode(map[string]string{evil: evil}))})
+	request, err := o.Executions.Execute(ctx, o.Admin, cloud.ExecutionRequest{AtomID: bad.ID, ProcessID: pack.Components[0], Props: []byte(encode(map[string]string{evil: evil}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,11 +200,11 @@ func TestHostileTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := o.WaitRecord(ctx, o.Admin, request, 0)
+	r, err := o.Executions.WaitRecord(ctx, o.Admin, request, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.token(t, cloud.Token{Name: strings.ReplaceAll(evil, ":", ""), Role: cloud.Viewer, Environments: []string{e.ID}})
+	o.Token(t, cloud.Token{Name: strings.ReplaceAll(evil, ":", ""), Role: cloud.Viewer, Environments: []string{e.ID}})
 	v := o.signIn(t, o.tokens[cloud.Admin])
 	all := append(pages(), "/environments/"+e.ID, "/atoms/"+bad.ID, "/atoms/"+bad.ID+"/revoke", "/deployments/"+deployment.ID, "/executions/"+r.ID, "/requests/"+request, "/execute?atom="+bad.ID,
 		"/environments/"+e.ID+"?field="+url.QueryEscape(evil), "/?q="+url.QueryEscape(evil), "/executions?status="+url.QueryEscape(evil), "/executions?process="+url.QueryEscape(evil),
@@ -219,7 +220,7 @@ func TestHostileTexts(t *testing.T) {
 			shown++
 		}
 		if a.code >= 500 {
-			t.Errorf("%s: %d %s", path, a.code, a.text)
+			t.Errorf("%s: got %d %s, want less than 500", path, a.code, a.text)
 		}
 	}
 	if shown < 12 {
@@ -227,7 +228,8 @@ func TestHostileTexts(t *testing.T) {
 	}
 }
 
-// A page that is as it was costs a line; one that is not is sent.
+// TestFresh checks that an unchanged page costs one line and a changed page is
+// sent.
 func TestFresh(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Viewer])
@@ -240,7 +242,7 @@ func TestFresh(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/atoms/{atom}", "/environments/{prod}", "/executions", "/requests/{request}"} {
 		same := false
-		for range 3 { // between two of them the minute may end
+		for range 3 { // a minute may end between two requests
 			a := live(path, live(path, "").header.Get("ETag"))
 			same = same || a.code == http.StatusNotModified && a.text == ""
 		}
@@ -251,7 +253,7 @@ func TestFresh(t *testing.T) {
 	before := live("/executions", "").header.Get("ETag")
 	o.tell(t, wire.ExecutionReport{Execution: "x2", Process: "relay", Kind: "listener", Status: "failed", Received: time.Now(), Error: "the shop said no"})
 	if a := live("/executions", before); a.code != http.StatusOK || !strings.Contains(a.text, "the shop said no") {
-		t.Errorf("%d %s", a.code, a.text)
+		t.Errorf(`got %d %s, want code 200 and text with "the shop said no"`, a.code, a.text)
 	}
 	v.cookie = nil
 	if a := live("/", ""); a.code != http.StatusUnauthorized || strings.Contains(a.text, "<form") {
@@ -259,48 +261,48 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// Who may see one environment sees no other, and is not offered what concerns
-// the whole account.
+// TestLimitedToAnEnvironment checks that a principal limited to one environment
+// sees no other, and no actions on the whole account.
 func TestLimitedToAnEnvironment(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.limited)
 	for _, path := range []string{"/", "/environments", "/executions", "/execute"} {
 		a := v.get(t, path)
 		if a.code != http.StatusOK || strings.Contains(a.text, "edge-01") || strings.Contains(a.text, ">prod<") {
-			t.Errorf("%s: %d %s", path, a.code, a.text)
+			t.Errorf("%s: got %d %s, want code 200, text without edge-01 and text without >prod<", path, a.code, a.text)
 		}
 		for _, hidden := range []string{`href="/tokens"`, `href="/audit"`, `action="/environments"`} {
 			if strings.Contains(a.text, hidden) {
-				t.Errorf("%s offers %s", path, hidden)
+				t.Errorf("%s: got a page that offers %q, want one without", path, hidden)
 			}
 		}
 	}
-	if found, _, err := o.Records(t.Context(), cloud.Principal{Account: cloud.DefaultAccount, Role: cloud.Viewer, Environments: []string{o.ids.Replace("{prod}"), o.ids.Replace("{empty}")}},
-		cloud.RecordFilter{Environments: []string{o.ids.Replace("{empty}")}}, cloud.Place{}, 10); err != nil || len(found) != 0 {
+	if found, _, err := o.Executions.Records(t.Context(), cloud.Principal{Account: cloud.DefaultAccount, Role: cloud.Viewer, Environments: []string{o.ids.Replace("{prod}"), o.ids.Replace("{empty}")}},
+		cloud.RecordFilter{Environments: []string{o.ids.Replace("{empty}")}}, cloud.Cursor{}, 10); err != nil || len(found) != 0 {
 		t.Errorf("of two environments that one may see, the one that was asked for: %v, %v", found, err)
 	}
 	for _, path := range []string{"/atoms/{atom}", "/environments/{prod}", "/deployments/{deployment}", "/executions/{record}", "/requests/{request}", "/executions/{record}/cancel", "/executions/{failed}/resubmit"} {
 		if a := v.get(t, path); a.code != http.StatusNotFound {
-			t.Errorf("%s: %d", path, a.code)
+			t.Errorf("%s: got %d, want 404", path, a.code)
 		}
 	}
 	for _, path := range []string{"/tokens", "/audit"} {
 		if a := v.get(t, path); a.code != http.StatusForbidden {
-			t.Errorf("%s: %d", path, a.code)
+			t.Errorf("%s: got %d, want 403", path, a.code)
 		}
 	}
 }
 
-// A secret is on no page once it is set.
+// TestSecretsAreNotShown checks that no page shows a stored secret.
 func TestSecretsAreNotShown(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Admin])
 	const secret = "correct horse battery staple"
 	if a := v.do(t, http.MethodPost, "/environments/{prod}/fields", url.Values{"name": {"secret.SHOP_KEY"}, "value": {secret}}); a.code != http.StatusSeeOther || strings.Contains(a.header.Get("Location"), "horse") {
-		t.Fatalf("%d %v", a.code, a.header)
+		t.Fatalf("got %d %v, want code 303 and Location without horse", a.code, a.header)
 	}
-	if a := v.get(t, "/environments/{prod}?field=secret.SHOP_KEY"); !strings.Contains(a.text, "set, and not shown") || !strings.Contains(a.text, "Nothing that is deployed reads it.") {
-		t.Error(a.text)
+	if a := v.get(t, "/environments/{prod}?field=secret.SHOP_KEY"); !strings.Contains(a.text, "set, hidden") || !strings.Contains(a.text, "No deployed package reads it.") {
+		t.Errorf(`got %q, want text with "set, hidden" and text with "No deployed package reads it."`, a.text)
 	}
 	for _, path := range append(pages(), "/environments/{prod}?field=secret.SHOP_KEY") {
 		if strings.Contains(v.get(t, path).text, secret) {
@@ -309,8 +311,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 }
 
-// The command to join is shown once, and is one word for each word of it in a
-// shell, whatever the name is.
+// TestInstallToken checks that the join command is shown once and is safe in a
+// shell for any name.
 func TestInstallToken(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Admin])
@@ -323,44 +325,44 @@ func TestInstallToken(t *testing.T) {
 	}
 	words, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\n' `+strings.TrimPrefix(command, "valence ")).Output()
 	if got := strings.Split(strings.TrimSuffix(string(words), "\n"), "\n"); err != nil || len(got) != 8 || got[5] != evil {
-		t.Errorf("%q, %v", got, err)
+		t.Errorf("got %q, %v, want len(got) 8, %v and no error", got, err, evil)
 	}
 	follow := regexp.MustCompile(`data-from="([^"]+)"`).FindStringSubmatch(a.text)[1]
 	if a := v.get(t, follow); !strings.Contains(a.text, "for the atom to join") || strings.Contains(a.text, token) {
-		t.Errorf("%s", a.text)
+		t.Errorf(`got %s, want text with "for the atom to join" and text without %q`, a.text, token)
 	}
 	joined := cloudtest.Join(t, o.URL, token, "joined")
 	if a := v.get(t, follow); !strings.Contains(a.text, "has joined. It is not running yet") {
-		t.Errorf("%s", a.text)
+		t.Errorf(`got %s, want text with "has joined. It is not running yet"`, a.text)
 	}
 	if _, err := joined.Poll(t.Context(), 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	if a := v.get(t, follow); !strings.Contains(a.text, "in touch") || !strings.Contains(a.text, `data-every="0"`) {
-		t.Errorf("%s", a.text)
+	if a := v.get(t, follow); !strings.Contains(a.text, "is connected") || !strings.Contains(a.text, `data-every="0"`) {
+		t.Errorf(`got %s, want text with "is connected" and text with data-every="0"`, a.text)
 	}
 }
 
-// A form that is sent twice runs once.
+// TestExecuteTwice checks that a form sent twice runs once.
 func TestExecuteTwice(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Operator])
 	form := url.Values{"atom": {"{atom}"}, "process": {"{process}"}, "name": {"id", "", "city"}, "value": {"4711", "", "Köln"}, "document": {`{"a":1}`}, "type": {"application/json"}, "key": {"one"}}
 	first := v.do(t, http.MethodPost, "/execute", form).header.Get("Location")
 	if again := v.do(t, http.MethodPost, "/execute", form).header.Get("Location"); first == "" || again != first {
-		t.Errorf("%q, %q", first, again)
+		t.Errorf("got %q, %q, want first set and again %q", first, again, first)
 	}
 	if a := v.get(t, first); !strings.Contains(html.UnescapeString(a.text), `"city": "Köln"`) || !strings.Contains(a.text, "WAITING") {
-		t.Errorf("%s", a.text)
+		t.Errorf(`got %s, want text with "city": "Köln" and text with WAITING`, a.text)
 	}
 	form.Set("document", `{"a":`)
-	if a := v.do(t, http.MethodPost, "/execute", form); a.code != http.StatusBadRequest || !strings.Contains(a.text, "no JSON") || !strings.Contains(a.text, `value="4711"`) {
-		t.Errorf("%d %s", a.code, a.text)
+	if a := v.do(t, http.MethodPost, "/execute", form); a.code != http.StatusBadRequest || !strings.Contains(a.text, "not valid JSON") || !strings.Contains(a.text, `value="4711"`) {
+		t.Errorf(`got %d %s, want code 400, text with "not valid JSON" and text with value="4711"`, a.code, a.text)
 	}
 }
 
-// The overview of many atoms begins with what is wrong, many of a kind as one,
-// and is one page of a hundred.
+// TestManyAtoms checks that the overview of many atoms starts with the problems,
+// groups those of a kind, and shows one page of a hundred.
 func TestManyAtoms(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := cloudtest.NewFleet(t.Context(), dir, 250); err != nil {
@@ -368,18 +370,18 @@ func TestManyAtoms(t *testing.T) {
 	}
 	o := &office{ids: strings.NewReplacer()}
 	o.Plane = cloudtest.Start(t, cloudtest.Options{Dir: dir, Handler: func(s *cloud.Service) http.Handler { return console.New(console.Options{Service: s}) }})
-	v := o.signIn(t, o.token(t, cloud.Token{Name: "viewer", Role: cloud.Viewer}).Secret)
+	v := o.signIn(t, o.Token(t, cloud.Token{Name: "viewer", Role: cloud.Viewer}).Secret)
 	a := v.get(t, "/")
-	if n := strings.Count(a.text, `<tr id="a-`); n != 100 || !strings.Contains(a.text, "250 atoms have joined and never asked") || strings.Count(a.text, `class="problem `) != 1 {
-		t.Errorf("%d rows: %s", n, a.text)
+	if n := strings.Count(a.text, `<tr id="a-`); n != 100 || !strings.Contains(a.text, "250 atoms have joined but never polled") || strings.Count(a.text, `class="problem `) != 1 {
+		t.Errorf("%d rows: got %s, want 100, text with \"250 atoms have joined but never polled\" and `class=\"problem ` 1", n, a.text)
 	}
 	if !strings.Contains(a.text, "1–100 of 250") || !strings.Contains(a.text, `href="/?page=2"`) {
-		t.Errorf("%s", a.text)
+		t.Errorf(`got %s, want text with "1–100 of 250" and text with href="/?page=2"`, a.text)
 	}
 	if a := v.get(t, "/?page=3"); strings.Count(a.text, `<tr id="a-`) != 50 || !strings.Contains(a.text, `href="/?page=2"`) {
-		t.Errorf("%s", a.text)
+		t.Errorf("got %s, want `<tr id=\"a-` 50 and text with href=\"/?page=2\"", a.text)
 	}
 	if a := v.get(t, "/?q=ATOM-00042"); strings.Count(a.text, `<tr id="a-`) != 1 {
-		t.Errorf("%s", a.text)
+		t.Errorf("got %s, want 1", a.text)
 	}
 }

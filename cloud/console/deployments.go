@@ -8,23 +8,24 @@ import (
 	"valence/cloud"
 )
 
-// deploymentData is what became of one deployment on every atom.
+// deploymentData is the result of a deployment on every atom.
 type deploymentData struct {
 	*rollout
 	Environment cloud.Environment
-	Others      []cloud.Environment // that it can be promoted to
+	Others      []cloud.Environment // environments it can be promoted to
 	State       string
 	Results     []resultRow
 	Pages       pages
+	Listening   listenCount
 }
 
-// resultRow is what became of a deployment on one atom.
+// resultRow is the result of a deployment on one atom.
 type resultRow struct {
 	Atom   cloud.Atom
-	Result *cloud.DeploymentResult // nil: it has told nothing yet
+	Result *cloud.DeploymentResult // nil: not reported yet
 }
 
-// State is what the atom told, in the word that is shown.
+// State returns the reported state as shown.
 func (r resultRow) State() string {
 	if r.Result == nil {
 		return "pending"
@@ -37,20 +38,23 @@ func (r resultRow) order() int {
 }
 
 func (c *console) deployment(v *visit) (*answer, error) {
-	x, err := c.Service.Deployment(v.Context(), v.p, v.PathValue("id"))
+	x, err := c.Service.Deployments.Get(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
 	d := &deploymentData{rollout: &rollout{Deployment: x}, State: v.URL.Query().Get("state")}
-	if d.Package, err = c.Service.Package(v.Context(), v.p, x.PackageID); err != nil {
+	if d.Package, err = c.Service.Packages.Get(v.Context(), v.p, x.PackageID); err != nil {
 		return nil, err
 	}
-	if d.Environment, err = c.Service.Environment(v.Context(), v.p, x.EnvironmentID); err != nil {
+	if d.Environment, err = c.Service.Environments.Get(v.Context(), v.p, x.EnvironmentID); err != nil {
 		return nil, err
 	}
 	f, err := c.fleet(v)
 	if err != nil {
 		return nil, err
+	}
+	if at := f.places[x.EnvironmentID]; at != nil && x.Active {
+		d.Listening = c.listening(v, at.Atoms)[d.Package.Project]
 	}
 	d.Others = slices.DeleteFunc(slices.Clone(f.environments), func(e cloud.Environment) bool { return e.ID == x.EnvironmentID })
 	told := map[string]*cloud.DeploymentResult{}
@@ -87,15 +91,15 @@ func (o *rollout) count(state string) {
 	}
 }
 
-// askDeploy shows what a deployment would change before it is made. It is how
-// one goes back to an older version, and how one is promoted.
+// askDeploy lists the changes of a deployment before it is made. It serves
+// rollback and promotion.
 func (c *console) askDeploy(v *visit) (*answer, error) {
 	q := v.URL.Query()
-	e, err := c.Service.Environment(v.Context(), v.p, q.Get("environment"))
+	e, err := c.Service.Environments.Get(v.Context(), v.p, q.Get("environment"))
 	if err != nil {
 		return nil, err
 	}
-	x, err := c.Service.Package(v.Context(), v.p, q.Get("package"))
+	x, err := c.Service.Packages.Get(v.Context(), v.p, q.Get("package"))
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +111,10 @@ func (c *console) askDeploy(v *visit) (*answer, error) {
 	if at == nil {
 		at = &place{Environment: e}
 	}
-	what := []string{fmt.Sprintf("%s %s, packed %s by %s, goes to %s.", x.Project, x.Version, x.Created.UTC().Format("2006-01-02 15:04 UTC"), x.By,
+	what := []string{fmt.Sprintf("%s %s, packed %s by %s, will be deployed to %s.", x.Project, x.Version, x.Created.UTC().Format("2006-01-02 15:04 UTC"), x.By,
 		plural(len(at.Atoms), "atom", "atoms"))}
 	if at.Online < len(at.Atoms) {
-		what = append(what, plural(len(at.Atoms)-at.Online, "atom is", "atoms are")+" away, and takes it when it is back.")
+		what = append(what, plural(len(at.Atoms)-at.Online, "atom is", "atoms are")+" offline and will receive it after reconnecting.")
 	}
 	signed := len(x.Statement) > 0
 	for _, o := range at.Deployments {
@@ -118,18 +122,18 @@ func (c *console) askDeploy(v *visit) (*answer, error) {
 			continue
 		}
 		if o.PackageID == x.ID {
-			what = append(what, "It is the version that is deployed there now.")
+			what = append(what, "This version is already deployed there.")
 		} else {
-			what = append(what, fmt.Sprintf("It replaces %s, which was deployed %s by %s. What runs ends on the version it started with.",
+			what = append(what, fmt.Sprintf("It replaces %s, which was deployed %s by %s. Running executions finish on the version they started with.",
 				o.Package.Version, o.Created.UTC().Format("2006-01-02 15:04 UTC"), o.By))
 		}
 		signed = signed || len(o.Statement) > 0
 	}
 	if signed {
-		what = append(what, "Versions were signed by a publisher. An atom that asks for signatures takes only what is signed for this environment with a higher serial, which the console cannot do: "+
-			"use valence deploy with --sign for those.")
+		what = append(what, "Earlier versions were signed by a publisher. Atoms that require signatures accept only versions signed for this environment with a higher serial number, which the console cannot create: "+
+			"use valence deploy --sign instead.")
 	}
-	what = append(what, "An atom where it does not start goes on with the version it has, and says so.")
+	what = append(what, "An atom on which it cannot start keeps its current version and reports the failure.")
 	return confirm("Deploy "+x.Project+" "+x.Version+" to "+e.Name+"?", &confirmation{
 		Crumb: e.Name, CrumbHref: environmentPath(e.ID) + "#deployments", Name: e.Name, What: what, Action: "/deploy",
 		Fields: map[string]string{"environment": e.ID, "package": x.ID}, Button: "Deploy to " + e.Name, Danger: e.Classification == cloud.Production,
@@ -137,7 +141,7 @@ func (c *console) askDeploy(v *visit) (*answer, error) {
 }
 
 func (c *console) deploy(v *visit) (*answer, error) {
-	d, err := c.Service.Deploy(v.Context(), v.p, cloud.Deployment{EnvironmentID: v.PostForm.Get("environment"), PackageID: v.PostForm.Get("package"),
+	d, err := c.Service.Deployments.Deploy(v.Context(), v.p, cloud.Deployment{EnvironmentID: v.PostForm.Get("environment"), PackageID: v.PostForm.Get("package"),
 		ListenerStatus: v.PostForm.Get("listeners"), Notes: v.PostForm.Get("notes")})
 	if err != nil {
 		return nil, err
@@ -146,37 +150,37 @@ func (c *console) deploy(v *visit) (*answer, error) {
 }
 
 func (c *console) askUndeploy(v *visit) (*answer, error) {
-	d, err := c.Service.Deployment(v.Context(), v.p, v.PathValue("id"))
+	d, err := c.Service.Deployments.Get(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
-	x, err := c.Service.Package(v.Context(), v.p, d.PackageID)
+	x, err := c.Service.Packages.Get(v.Context(), v.p, d.PackageID)
 	if err != nil {
 		return nil, err
 	}
-	e, err := c.Service.Environment(v.Context(), v.p, d.EnvironmentID)
+	e, err := c.Service.Environments.Get(v.Context(), v.p, d.EnvironmentID)
 	if err != nil {
 		return nil, err
 	}
 	path := "/deployments/" + url.PathEscape(d.ID)
-	return confirm("Take "+x.Project+" out of "+e.Name+"?", &confirmation{
+	return confirm("Remove "+x.Project+" from "+e.Name+"?", &confirmation{
 		Crumb: e.Name, CrumbHref: path, Name: x.Project, Action: path + "/undeploy",
-		What:   []string{"Its listeners and schedules stop on every atom of the environment. What runs ends. The package stays and can be deployed again."},
+		What:   []string{"Its listeners and schedules stop on every atom of the environment. Running executions finish. The package remains and can be deployed again."},
 		Button: "Take " + x.Project + " out", Type: x.Project, Danger: true,
 	})
 }
 
 func (c *console) undeploy(v *visit) (*answer, error) {
-	d, err := c.Service.Deployment(v.Context(), v.p, v.PathValue("id"))
+	d, err := c.Service.Deployments.Get(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
-	x, err := c.Service.Package(v.Context(), v.p, d.PackageID)
+	x, err := c.Service.Packages.Get(v.Context(), v.p, d.PackageID)
 	if err == nil {
 		err = typed(v, x.Project)
 	}
 	if err == nil {
-		err = c.Service.Undeploy(v.Context(), v.p, d.ID)
+		err = c.Service.Deployments.Undeploy(v.Context(), v.p, d.ID)
 	}
 	if err != nil {
 		return nil, err

@@ -15,24 +15,24 @@ import (
 	"valence/cloud"
 )
 
-// executeData is the form that has a process executed.
+// executeData is the form for an execution request.
 type executeData struct {
-	Atoms     []*row // that are offered to choose from
+	Atoms     []*row // offered atoms
 	Atom      *cloud.Atom
-	Text      string // what was written for the atom
+	Text      string // text entered for the atom
 	Processes []cloud.Component
 	Process   string // id
 	Props     []prop
 	Document  string
 	Type      string
 	Types     []string
-	Key       string // so that a form that is sent twice runs once
+	Key       string // idempotency key of the form
 	Problem   string
 }
 
 type prop struct{ Name, Value string }
 
-// maxAtoms is how many are offered to choose from.
+// maxAtoms is the number of atoms offered.
 const maxAtoms = 200
 
 var documentTypes = []string{"application/json", "application/xml", "text/csv", "text/plain"}
@@ -40,8 +40,8 @@ var documentTypes = []string{"application/json", "application/xml", "text/csv", 
 func (c *console) executePage(v *visit) (*answer, error) {
 	q := v.URL.Query()
 	d := &executeData{Text: strings.TrimSpace(q.Get("atom")), Process: q.Get("process")}
-	if id := q.Get("request"); id != "" { // with the properties of an earlier one
-		r, err := c.Service.Request(v.Context(), v.p, id)
+	if id := q.Get("request"); id != "" { // copy the properties of an earlier request
+		r, err := c.Service.Executions.ExecutionRequest(v.Context(), v.p, id)
 		if err != nil {
 			return nil, err
 		}
@@ -50,7 +50,7 @@ func (c *console) executePage(v *visit) (*answer, error) {
 	return c.executeForm(v, d)
 }
 
-// propsOf gives the properties of a request as the form has them: texts.
+// propsOf returns the properties of a request as form fields.
 func propsOf(object json.RawMessage) []prop {
 	var all map[string]json.RawMessage
 	if len(object) == 0 || json.Unmarshal(object, &all) != nil {
@@ -77,16 +77,16 @@ func (c *console) executeForm(v *visit, d *executeData) (*answer, error) {
 		a.status = http.StatusBadRequest
 	}
 	if d.Text != "" {
-		x, err := c.Service.Atom(v.Context(), v.p, d.Text)
+		x, err := c.Service.Fleet.Atom(v.Context(), v.p, d.Text)
 		switch {
 		case err == nil && !x.Revoked:
 			d.Atom = &x
-			d.Processes, err = c.Service.AtomProcesses(v.Context(), v.p, x.ID)
+			d.Processes, err = c.Service.Deployments.AtomProcesses(v.Context(), v.p, x.ID)
 			return a, err
 		case err != nil && !errors.Is(err, cloud.ErrNotFound):
 			return nil, err
 		}
-		d.Problem = "There is no atom " + cut(100, d.Text) + "."
+		d.Problem = "No such atom: " + cut(100, d.Text) + "."
 	}
 	f, err := c.fleet(v)
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *console) executeForm(v *visit, d *executeData) (*answer, error) {
 	return a, nil
 }
 
-// execute asks for an execution, and goes on to where it can be followed.
+// execute sends an execution request and redirects to its record.
 func (c *console) execute(v *visit) (*answer, error) {
 	d := &executeData{Text: v.PostForm.Get("atom"), Process: v.PostForm.Get("process"), Document: lines(v.PostForm.Get("document")), Type: v.PostForm.Get("type"), Key: v.PostForm.Get("key")}
 	names, values := v.PostForm["name"], v.PostForm["value"]
@@ -112,7 +112,7 @@ func (c *console) execute(v *visit) (*answer, error) {
 			continue
 		}
 		if _, twice := props[name]; twice || name == "" {
-			d.Problem = "Each property has a name, and each name is there once."
+			d.Problem = "Each property needs a name, and names must be unique."
 		}
 		props[name] = values[i]
 	}
@@ -120,7 +120,7 @@ func (c *console) execute(v *visit) (*answer, error) {
 	if d.Document != "" {
 		r.Document, r.DocumentType = []byte(d.Document), d.Type
 		if d.Type == documentTypes[0] && !json.Valid(r.Document) {
-			d.Problem = "The document is no JSON. Correct it, or choose what it is."
+			d.Problem = "The document is not valid JSON. Correct it, or choose another type."
 		}
 	}
 	if d.Problem != "" {
@@ -132,9 +132,9 @@ func (c *console) execute(v *visit) (*answer, error) {
 			return nil, err
 		}
 	}
-	id, err := c.Service.Execute(v.Context(), v.p, r)
+	id, err := c.Service.Executions.Execute(v.Context(), v.p, r)
 	var invalid *cloud.InvalidError
-	if errors.As(err, &invalid) || errors.Is(err, cloud.ErrBusy) {
+	if errors.As(err, &invalid) || errors.Is(err, cloud.ErrBusy) || errors.Is(err, cloud.ErrQuota) {
 		d.Problem = capital(err.Error())
 		return c.executeForm(v, d)
 	}
@@ -144,15 +144,14 @@ func (c *console) execute(v *visit) (*answer, error) {
 	return see("/requests/"+url.PathEscape(id), "")
 }
 
-// lines gives a text as it was written: browsers send every line's end as two
-// characters.
+// lines restores line ends: browsers send each one as two characters.
 func lines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
-// escapes are characters that are stored as escapes, so that JSON can be part
-// of a page of others.
+// escapes lists characters that the store escapes so that JSON can be embedded
+// in a page.
 var escapes = map[string]byte{`\u003c`: '<', `\u003e`: '>', `\u0026`: '&'}
 
-// readable indents JSON, and shows it as it came; what is none stays as it is.
+// readable indents JSON. Other text is returned unchanged.
 func readable(text []byte) string {
 	var indented bytes.Buffer
 	if json.Indent(&indented, text, "", "  ") != nil {
@@ -169,7 +168,7 @@ func readable(text []byte) string {
 			plain, i = append(plain, c), i+5
 			continue
 		}
-		plain = append(plain, all[i], all[i+1]) // valid JSON goes on behind a backslash
+		plain = append(plain, all[i], all[i+1]) // valid JSON continues after a backslash
 		i++
 	}
 	return string(plain)

@@ -19,23 +19,23 @@ type executionsData struct {
 	Environments []cloud.Environment
 	Processes    []cloud.Component
 	Records      []*cloud.ExecutionRecord
-	Older        string // link to those before
-	Newest       bool   // nothing newer is left out
+	Older        string // link to older records
+	Newest       bool   // the page starts with the newest record
 	Problem      string
 }
 
-// recordForm is what is looked for, as it was written.
+// recordForm is the search form as entered.
 type recordForm struct{ Status, Process, Atom, Environment, From, To, ID string }
 
-// any reports whether something is looked for.
+// Any reports whether the form filters records.
 func (f recordForm) Any() bool { return f != recordForm{} }
 
 var statuses = []string{cloud.Failed, cloud.CompleteWarn, cloud.Complete, cloud.InProcess, cloud.Enqueued, cloud.Started, cloud.Aborted, cloud.Discarded}
 
-// Bounds of looking for records.
+// Limits of the record search.
 const (
 	recordsPage  = 50
-	maxProcesses = 500 // that are offered to choose from
+	maxProcesses = 500 // offered processes
 	maxLook      = 10 * time.Second
 )
 
@@ -44,10 +44,10 @@ func (c *console) executions(v *visit) (*answer, error) {
 	get := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	d := &executionsData{Statuses: statuses, Filter: recordForm{get("status"), get("process"), get("atom"), get("environment"), get("from"), get("to"), get("id")}}
 	var err error
-	if d.Environments, err = c.Service.Environments(v.Context(), v.p); err != nil {
+	if d.Environments, err = c.Service.Environments.List(v.Context(), v.p); err != nil {
 		return nil, err
 	}
-	if d.Processes, err = c.Service.Components(v.Context(), v.p); err != nil {
+	if d.Processes, err = c.Service.Packages.Components(v.Context(), v.p); err != nil {
 		return nil, err
 	}
 	d.Newest = !q.Has("before")
@@ -61,24 +61,24 @@ func (c *console) executions(v *visit) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var after cloud.Place
+	var after cloud.Cursor
 	if before := q.Get("before"); before != "" {
 		if _, err := fmt.Sscanf(before, "%d.%d", &after.Time, &after.Seq); err != nil {
-			return nil, &cloud.InvalidError{Field: "before", Message: "is no place in the list"}
+			return nil, &cloud.InvalidError{Field: "before", Message: "is not a valid position in the list"}
 		}
 	}
 	ctx, cancel := context.WithTimeout(v.Context(), maxLook)
 	defer cancel()
-	found, next, err := c.Service.Records(ctx, v.p, want, after, recordsPage)
+	found, next, err := c.Service.Executions.Records(ctx, v.p, want, after, recordsPage)
 	if err != nil && v.Context().Err() == nil && ctx.Err() != nil {
-		d.Problem = "This takes too long. Say from when to when, or look for less at once."
+		d.Problem = "The search took too long. Narrow the time range or the filter."
 		return a, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	d.Records = found
-	if next != (cloud.Place{}) {
+	if next != (cloud.Cursor{}) {
 		q.Set("before", fmt.Sprintf("%d.%d", next.Time, next.Seq))
 		q.Del("done")
 		d.Older = "/executions?" + q.Encode()
@@ -89,13 +89,13 @@ func (c *console) executions(v *visit) (*answer, error) {
 	return a, nil
 }
 
-// recordFilter understands what was written.
+// recordFilter parses the search form.
 func (c *console) recordFilter(v *visit, d *executionsData) (cloud.RecordFilter, error) {
 	f := d.Filter
 	want := cloud.RecordFilter{}
 	if f.Status != "" {
 		if !slices.Contains(statuses, f.Status) {
-			return want, &cloud.InvalidError{Field: "status", Message: "there is no such status"}
+			return want, &cloud.InvalidError{Field: "status", Message: "no such status"}
 		}
 		want.Status = f.Status
 	}
@@ -106,17 +106,17 @@ func (c *console) recordFilter(v *visit, d *executionsData) (cloud.RecordFilter,
 		want.ID = f.ID
 	}
 	if f.Atom != "" {
-		x, err := c.Service.Atom(v.Context(), v.p, f.Atom)
+		x, err := c.Service.Fleet.Atom(v.Context(), v.p, f.Atom)
 		if err != nil {
 			return want, err
 		}
 		want.AtomID, d.Filter.Atom = x.ID, x.Name
 		if x.Revoked {
-			d.Filter.Atom = x.ID // its name may be another's now
+			d.Filter.Atom = x.ID // the name may belong to another atom now
 		}
 	}
 	if f.Environment != "" {
-		x, err := c.Service.Environment(v.Context(), v.p, f.Environment)
+		x, err := c.Service.Environments.Get(v.Context(), v.p, f.Environment)
 		if err != nil {
 			return want, err
 		}
@@ -133,8 +133,8 @@ func (c *console) recordFilter(v *visit, d *executionsData) (cloud.RecordFilter,
 	return want, err
 }
 
-// processID finds a process by its id, its name, or its name and project as
-// the page offers them.
+// processID finds a process by id, by name, or by name and project as the page
+// offers them.
 func processID(all []cloud.Component, text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -145,18 +145,18 @@ func processID(all []cloud.Component, text string) (string, error) {
 		case x.ID == text || x.Name+" · "+x.Project == text:
 			return x.ID, nil
 		case x.Name == text && found != "":
-			return "", &cloud.InvalidError{Field: "process", Message: "several projects have a process of this name: choose one of those that are offered"}
+			return "", &cloud.InvalidError{Field: "process", Message: "several projects have a process with this name: choose one from the list"}
 		case x.Name == text:
 			found = x.ID
 		}
 	}
 	if found == "" {
-		return "", &cloud.InvalidError{Field: "process", Message: "there is no process " + cut(100, text)}
+		return "", &cloud.InvalidError{Field: "process", Message: "no such process: " + cut(100, text)}
 	}
 	return found, nil
 }
 
-// minute reads what a browser sends of a field for a time, which is in UTC here.
+// minute parses a browser's date and time field as UTC.
 func minute(field, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -166,36 +166,36 @@ func minute(field, text string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, &cloud.InvalidError{Field: field, Message: "write a time in UTC, such as 2026-01-02T15:04"}
+	return time.Time{}, &cloud.InvalidError{Field: field, Message: "must be a time in UTC such as 2026-01-02T15:04"}
 }
 
-// executionData is one execution, or a request that has not become one yet.
+// executionData is an execution, or a request that has not started one yet.
 type executionData struct {
-	Record      *cloud.ExecutionRecord  // nil: the atom has told nothing yet
-	Request     *cloud.ExecutionRequest // nil: nobody asked for it
+	Record      *cloud.ExecutionRecord  // nil: the atom has not reported yet
+	Request     *cloud.ExecutionRequest // nil: started without a request
 	Environment string                  // name
-	Atom        *cloud.Atom             // nil: it is gone
+	Atom        *cloud.Atom             // nil: removed
 	Document    string
 	Props       string
-	Original    string // path of the execution that it repeats
+	Original    string // path of the resubmitted execution
 }
 
-// Again reports whether it may be resubmitted from here.
+// Again reports whether the execution can be resubmitted here.
 func (d *executionData) Again() bool {
-	return d.Record != nil && d.Record.Status == cloud.Failed && d.Record.HasRun() && d.Atom != nil && !d.Atom.Revoked && !d.Atom.Retired
+	return d.Record != nil && d.Record.Status == cloud.Failed && d.Record.HasRun() && d.Record.ResubmittedAs == "" && d.Atom != nil && !d.Atom.Revoked && !d.Atom.Retired
 }
 
-// Over reports whether nothing more will happen.
+// Over reports whether the execution has ended.
 func (d *executionData) Over() bool { return d.Record != nil && d.Record.Ended() }
 
 func (c *console) execution(v *visit) (*answer, error) {
-	r, err := c.Service.Record(v.Context(), v.p, v.PathValue("id"))
+	r, err := c.Service.Executions.Record(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
 	d := &executionData{Record: r}
 	if r.RequestID != "" {
-		d.Request, err = c.Service.Request(v.Context(), v.p, r.RequestID)
+		d.Request, err = c.Service.Executions.ExecutionRequest(v.Context(), v.p, r.RequestID)
 		if err != nil && !errors.Is(err, cloud.ErrNotFound) {
 			return nil, err
 		}
@@ -203,26 +203,26 @@ func (c *console) execution(v *visit) (*answer, error) {
 	return c.executionPage(v, d, r.AtomID, r.ProcessName)
 }
 
-// request follows what somebody asked an atom for.
+// request shows the state of an execution request.
 func (c *console) request(v *visit) (*answer, error) {
-	x, err := c.Service.Request(v.Context(), v.p, v.PathValue("id"))
+	x, err := c.Service.Executions.ExecutionRequest(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
 	d := &executionData{Request: x}
-	if d.Record, err = c.Service.WaitRecord(v.Context(), v.p, x.ID, 0); err != nil {
+	if d.Record, err = c.Service.Executions.WaitRecord(v.Context(), v.p, x.ID, 0); err != nil {
 		return nil, err
 	}
 	return c.executionPage(v, d, x.AtomID, x.ProcessName)
 }
 
 func (c *console) executionPage(v *visit, d *executionData, atom, process string) (*answer, error) {
-	if x, err := c.Service.Atom(v.Context(), v.p, atom); err == nil {
+	if x, err := c.Service.Fleet.Atom(v.Context(), v.p, atom); err == nil {
 		d.Atom = &x
 	}
 	if d.Record != nil {
 		d.Environment, d.Document = d.Record.EnvironmentID, readable(d.Record.Document)
-		if e, err := c.Service.Environment(v.Context(), v.p, d.Record.EnvironmentID); err == nil {
+		if e, err := c.Service.Environments.Get(v.Context(), v.p, d.Record.EnvironmentID); err == nil {
 			d.Environment = e.Name
 		}
 		if strings.HasPrefix(d.Record.OriginalID, "execution-") {
@@ -249,22 +249,22 @@ func (c *console) askCancel(v *visit) (*answer, error) {
 	var err error
 	if strings.HasPrefix(id, "executionrecord-") {
 		back = "/requests/" + url.PathEscape(id)
-		_, err = c.Service.Request(v.Context(), v.p, id)
+		_, err = c.Service.Executions.ExecutionRequest(v.Context(), v.p, id)
 	} else {
-		_, err = c.Service.Record(v.Context(), v.p, id)
+		_, err = c.Service.Executions.Record(v.Context(), v.p, id)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return confirm("Cancel this execution?", &confirmation{
 		Crumb: "Execution", CrumbHref: back, Action: "/executions/" + url.PathEscape(id) + "/cancel",
-		What: []string{"The atom is asked to cancel it as soon as it asks next. A call that is on its way may still have its effect; what has ended stays as it is."}, Button: "Cancel it", Danger: true,
+		What: []string{"The atom receives the cancellation at its next poll. A call in flight may still take effect; completed steps are not undone."}, Button: "Cancel it", Danger: true,
 	})
 }
 
 func (c *console) cancel(v *visit) (*answer, error) {
 	id := v.PathValue("id")
-	if err := c.Service.CancelExecution(v.Context(), v.p, id); err != nil {
+	if err := c.Service.Executions.Cancel(v.Context(), v.p, id); err != nil {
 		return nil, err
 	}
 	if strings.HasPrefix(id, "executionrecord-") {
@@ -273,27 +273,27 @@ func (c *console) cancel(v *visit) (*answer, error) {
 	return see("/executions/"+url.PathEscape(id), "cancelled")
 }
 
-// askResubmit has it confirmed, with a choice of where it begins.
+// askResubmit asks for confirmation and for the starting point.
 func (c *console) askResubmit(v *visit) (*answer, error) {
-	x, err := c.Service.Record(v.Context(), v.p, v.PathValue("id"))
+	x, err := c.Service.Executions.Record(v.Context(), v.p, v.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
 	from := v.URL.Query().Get("from")
 	d := &confirmation{
 		Crumb: "Execution", CrumbHref: "/executions/" + url.PathEscape(x.ID), Action: "/executions/" + url.PathEscape(x.ID) + "/resubmit", Fields: map[string]string{"from": from},
-		What:   []string{"The atom is asked to run it again from the start, with its own message, on the version that is deployed now. Calls that were made carry the same idempotency key as before."},
+		What:   []string{"The atom runs it again from the start, with the same message, on the version deployed now. Repeated calls carry the same idempotency keys."},
 		Button: "Resubmit it",
 	}
 	if from == cloud.FromFailedStep {
-		d.What[0] = "The atom is asked to go on where it failed, on the version that is deployed now. What had been done is not done again."
+		d.What[0] = "The atom continues at the failed step, on the version deployed now. Completed steps are not repeated."
 	}
-	d.What = append(d.What, "It is an execution of its own. One failure is never run twice.")
+	d.What = append(d.What, "The resubmission is a new execution. A failed execution can be resubmitted only once.")
 	return confirm("Resubmit this execution?", d)
 }
 
 func (c *console) resubmit(v *visit) (*answer, error) {
-	request, err := c.Service.ResubmitExecution(v.Context(), v.p, v.PathValue("id"), v.PostForm.Get("from"))
+	request, err := c.Service.Executions.Resubmit(v.Context(), v.p, v.PathValue("id"), v.PostForm.Get("from"))
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ func Routes() map[string]cloud.Action {
 	return all
 }
 
-// LocalPath gives where somebody goes after signing in.
+// LocalPath returns the path that sign-in redirects to.
 func LocalPath(path string) string { return localPath(path) }
 
 // Quoted writes a text for a shell.

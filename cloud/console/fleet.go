@@ -13,27 +13,27 @@ import (
 	"valence/cloud"
 )
 
-// fleet is how everything of an account stands, as somebody may see it.
+// fleet is the state of an account as one principal may see it.
 type fleet struct {
 	made         time.Time
-	until        time.Time // it serves so long
+	until        time.Time // when the cached state expires
 	rows         []*row
 	byAtom       map[string]*row
 	environments []cloud.Environment
 	places       map[string]*place
-	problems     []*problem // the worst first, those of a kind together
+	problems     []*problem // worst first, problems of a kind grouped
 	online       int
 	troubled     int
 }
 
-// row is an atom and what is wrong with it.
+// row is an atom with its problems.
 type row struct {
 	cloud.Atom
 	Environment *cloud.Environment // nil: none
 	Troubles    []*problem
 }
 
-// Worst is how bad it is.
+// Worst returns the worst severity.
 func (r *row) Worst() int {
 	worst := 0
 	for _, p := range r.Troubles {
@@ -42,10 +42,10 @@ func (r *row) Worst() int {
 	return worst
 }
 
-// Changing reports whether an atom is on its way to what it is to be like.
+// Changing reports whether an atom is converging to its desired state.
 func (r *row) Changing() bool { return r.Status == cloud.Online && r.Applied != r.Generation }
 
-// place is an environment with what is in it.
+// place is an environment with its atoms and deployments.
 type place struct {
 	cloud.Environment
 	Atoms       []*row
@@ -53,7 +53,7 @@ type place struct {
 	Deployments []*rollout
 }
 
-// rollout is an active deployment and what became of it.
+// rollout is an active deployment with its results.
 type rollout struct {
 	cloud.Deployment
 	Package cloud.Package
@@ -65,13 +65,13 @@ type rollout struct {
 	told map[string]cloud.DeploymentResult // by atom
 }
 
-// The severities of problems.
+// Severities of problems.
 const (
 	warning = 1
 	bad     = 2
 )
 
-// problem is something wrong, and what to do next.
+// problem is one problem with the next action.
 type problem struct {
 	Kind     string
 	Severity int
@@ -79,11 +79,11 @@ type problem struct {
 	Detail   string
 	Since    time.Time
 	Next     string
-	Href     string // where more of it is
-	Link     string // what that is called
+	Href     string // page with details
+	Link     string // label of Href
 }
 
-// fleets keeps what was found out for a moment, so that many open consoles cost
+// fleets caches fleet states for a moment, so that many open consoles cost
 // little more than one.
 type fleets struct {
 	mu  sync.Mutex
@@ -91,24 +91,24 @@ type fleets struct {
 }
 
 type fleetSlot struct {
-	mu    sync.Mutex // held while it is made: others wait for the same
+	mu    sync.Mutex // held while the state is computed: others wait for it
 	fleet *fleet
 
 	told  map[string]map[string]cloud.DeploymentResult // by deployment and atom
-	until time.Time                                    // told serves so long
+	until time.Time                                    // when told expires
 }
 
-// How long what was found out serves: at least fleetLives, and longer where it
-// costs much, so that at most a twentieth of the time goes into it. What atoms
-// told of deployments is counted apart: of ten projects on ten thousand atoms
-// it is much to read, and must not keep back who is OFFLINE.
+// Cache times: at least fleetLives, and longer if computing is expensive, so
+// that it uses at most a twentieth of the time. Deployment results are cached
+// separately: reading them for many atoms is expensive and must not delay the
+// OFFLINE status.
 const (
 	fleetLives = time.Second
 	fleetShare = 20
 	maxFleets  = 100
 )
 
-// slot finds the place of all who see the same.
+// slot returns the cache slot shared by principals with the same rights.
 func (f *fleets) slot(p cloud.Principal) *fleetSlot {
 	key := p.Account + "\n" + strings.Join(p.Environments, "\n")
 	f.mu.Lock()
@@ -124,7 +124,7 @@ func (f *fleets) slot(p cloud.Principal) *fleetSlot {
 	return s
 }
 
-// forget has the next one look anew.
+// forget invalidates the cached states of an account.
 func (f *fleets) forget(account string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,7 +135,7 @@ func (f *fleets) forget(account string) {
 	}
 }
 
-// fleet gives how everything stands, as of a moment ago.
+// fleet returns the state of the account, at most a moment old.
 func (c *console) fleet(v *visit) (*fleet, error) {
 	slot := c.fleets.slot(v.p)
 	slot.mu.Lock()
@@ -154,17 +154,17 @@ func (c *console) fleet(v *visit) (*fleet, error) {
 	return f, nil
 }
 
-// survey looks at everything.
+// survey computes the state of the account.
 func (c *console) survey(ctx context.Context, p cloud.Principal, slot *fleetSlot) (*fleet, error) {
 	f := &fleet{byAtom: map[string]*row{}, places: map[string]*place{}}
-	atoms, err := c.Service.Atoms(ctx, p)
+	atoms, err := c.Service.Fleet.Atoms(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	if f.environments, err = c.Service.Environments(ctx, p); err != nil {
+	if f.environments, err = c.Service.Environments.List(ctx, p); err != nil {
 		return nil, err
 	}
-	attached, err := c.Service.Attachments(ctx, p)
+	attached, err := c.Service.Fleet.Attachments(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -197,15 +197,15 @@ func (c *console) survey(ctx context.Context, p cloud.Principal, slot *fleetSlot
 	}
 	f.sum()
 	if err := c.Service.Ready(); err != nil {
-		f.problems = append([]*problem{{Kind: "store", Severity: bad, Title: "The control plane's store takes no writes",
-			Detail: err.Error(), Next: "Look at the disk of its data folder and at its log. What atoms run goes on; nothing can be changed or asked for until this is mended."}}, f.problems...)
+		f.problems = append([]*problem{{Kind: "store", Severity: bad, Title: "The control plane cannot write to its store",
+			Detail: err.Error(), Next: "Check the disk of its data folder and its log. Atoms keep running, but nothing can be changed or requested until this is fixed."}}, f.problems...)
 	}
 	return f, nil
 }
 
-// rollouts looks at what became of what is deployed.
+// rollouts computes the results of the active deployments.
 func (c *console) rollouts(ctx context.Context, p cloud.Principal, f *fleet, slot *fleetSlot) error {
-	all, err := c.Service.Deployments(ctx, p)
+	all, err := c.Service.Deployments.List(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (c *console) rollouts(ctx context.Context, p cloud.Principal, f *fleet, slo
 		if !d.Active || at == nil {
 			continue
 		}
-		x, err := c.Service.Package(ctx, p, d.PackageID)
+		x, err := c.Service.Packages.Get(ctx, p, d.PackageID)
 		if err != nil {
 			return err
 		}
@@ -241,9 +241,9 @@ func (c *console) rollouts(ctx context.Context, p cloud.Principal, f *fleet, slo
 	return nil
 }
 
-// told reads what atoms told of a deployment.
+// told reads the reported results of a deployment.
 func (c *console) told(ctx context.Context, p cloud.Principal, deployment string) (map[string]cloud.DeploymentResult, error) {
-	d, err := c.Service.Deployment(ctx, p, deployment)
+	d, err := c.Service.Deployments.Get(ctx, p, deployment)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +254,8 @@ func (c *console) told(ctx context.Context, p cloud.Principal, deployment string
 	return all, nil
 }
 
-// judge counts what became of a deployment, and has the atoms where it did not
+// judge counts the results of a deployment and adds problems for the atoms where
+// it failed.
 // become what it was to be say so.
 func (o *rollout) judge(at *place) {
 	for _, a := range at.Atoms {
@@ -266,7 +267,7 @@ func (o *rollout) judge(at *place) {
 			o.Fine++
 		case r.State == "rolled_back":
 			o.Back++
-			a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "went back from %s %s by itself"))
+			a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "rolled %s %s back"))
 		default:
 			o.Failed++
 			a.Troubles = append(a.Troubles, refusedVersion(o, at, a, r, "could not start %s %s"))
@@ -279,27 +280,27 @@ func refusedVersion(o *rollout, at *place, a *row, r cloud.DeploymentResult, wha
 	return &problem{
 		Kind: "rollout " + o.ID, Severity: bad, Since: r.At, Detail: r.Detail,
 		Title: a.Name + " " + fmt.Sprintf(what, o.Package.Project, o.Package.Version),
-		Next:  "What ran of it before goes on. Set what it is missing, deploy one that is mended, or go back to the one before.",
+		Next:  "The previous version keeps running. Set the missing values, deploy a fixed version, or roll back.",
 		Href:  "/environments/" + url.PathEscape(at.ID) + "#deployments", Link: "deployments of " + at.Name,
 	}
 }
 
-// When numbers of an atom are worth a word.
+// Thresholds of an atom's warnings.
 const (
-	manyWaiting = 1_000  // messages: from 10,000 on requests are refused
+	manyWaiting = 1_000  // messages; from 10,000 on requests are rejected
 	manyBacklog = 10_000 // executions
 	slowChange  = 2 * time.Minute
 )
 
-// explained takes out what an atom says of its health where that is about a
-// project whose deployment tells it, and more.
+// explained removes the health problem of a project if its deployment reports it
+// in more detail.
 func (r *row) explained(project string) {
 	if health := r.Heartbeat.Health; strings.HasPrefix(health, project+": ") && !strings.Contains(health, "\n") {
 		r.Troubles = slices.DeleteFunc(r.Troubles, func(p *problem) bool { return p.Kind == "health" })
 	}
 }
 
-// troubles finds what is wrong with an atom by what it told of itself.
+// troubles returns the problems that an atom's heartbeat shows.
 func troubles(r *row) []*problem {
 	var all []*problem
 	here := "/atoms/" + url.PathEscape(r.ID)
@@ -314,31 +315,35 @@ func troubles(r *row) []*problem {
 	}
 	switch {
 	case r.Status != cloud.Online && r.LastSeen.IsZero():
-		add("silent", warning, "has joined and never asked", waits, "Start it on its machine: valence run --data DIR, with the folder of valence join.").Since = r.Enrolled
+		add("silent", warning, "has joined but never polled", waits, "Start it on its machine: valence run --data DIR, with the data folder used for valence join.").Since = r.Enrolled
 	case r.Status != cloud.Online:
-		add("offline", bad, "is OFFLINE", waits, "See that valence run is running on "+orMachine(r.Host)+" and can reach this address outwards. "+
-			"If it runs, it works on with what it has. If it is gone for good, revoke it.").Since = r.LastSeen
+		add("offline", bad, "is OFFLINE", waits, "Check that valence run is running on "+orMachine(r.Host)+" and can reach this address. "+
+			"If it runs, it keeps working with its current deployments. If it is gone for good, revoke it.").Since = r.LastSeen
 	case r.Heartbeat.Health != "" && r.Heartbeat.Health != "ok":
-		add("health", bad, "says that it is not well", r.Heartbeat.Health, "Read its log here, or on "+orMachine(r.Host)+".")
+		add("health", bad, "reports a health problem", r.Heartbeat.Health, "Read its log here or on "+orMachine(r.Host)+".")
 	}
 	if r.Status == cloud.Online && r.Applied != r.Generation {
 		if at := time.UnixMilli(r.Generation); time.Since(at) > slowChange {
-			add("changing", warning, "has not taken what is wanted of it", "", "Look at the results of its deployments, and at its log.").Since = at
+			add("changing", warning, "has not reached its desired state", "", "Check the results of its deployments and its log.").Since = at
 		}
 	}
 	if r.Environment == nil {
-		add("nowhere", warning, "is in no environment", "Nothing is deployed to it.", "Attach it to one, or revoke it if it was retired.")
+		add("nowhere", warning, "is not attached to an environment", "Nothing is deployed to it.", "Attach it to an environment, or revoke it if it was retired.")
 	}
 	if r.Heartbeat.Failed > 0 {
 		p := add("failed", warning, "has "+plural(int(r.Heartbeat.Failed), "failed execution", "failed executions"), "",
-			"See why here. On its machine, valence failed lists them by cause and resubmits them.")
+			"Open them here. On its machine, valence failed groups them by cause and resubmits them.")
 		p.Href, p.Link = "/executions?status=ERROR&atom="+url.QueryEscape(r.ID), "failed executions"
 	}
+	if r.Heartbeat.Dropped > 0 {
+		add("dropped", warning, "has dropped "+plural(int(r.Heartbeat.Dropped), "execution report", "execution reports"), "Those executions are recorded on the atom only.",
+			"It ran more executions than it could report, or was cut off for too long. On its machine, valence executions lists all of them.")
+	}
 	if r.Waiting >= manyWaiting && r.Status == cloud.Online {
-		add("waiting", warning, "takes requests slower than they come", waits, "From 10,000 on, further ones are refused.")
+		add("waiting", warning, "processes requests more slowly than they arrive", waits, "Beyond 10,000 waiting requests, new ones are rejected.")
 	}
 	if r.Heartbeat.Backlog >= manyBacklog {
-		add("backlog", warning, "has a backlog of "+number(r.Heartbeat.Backlog), "", "It works slower than work comes. Look which process is behind, and whether the system it calls is slow.")
+		add("backlog", warning, "has a backlog of "+number(r.Heartbeat.Backlog), "", "Work arrives faster than it is processed. Check which process lags and whether the system it calls is slow.")
 	}
 	return all
 }
@@ -350,22 +355,22 @@ func orMachine(host string) string {
 	return host
 }
 
-// groupFrom is from how many problems of a kind on they are shown as one.
+// groupFrom is the number of problems of a kind that are grouped.
 const groupFrom = 4
 
-// ofKind names many problems of a kind.
+// ofKind names groups of problems.
 var ofKind = map[string]struct{ title, link, state string }{
-	"offline":  {"%s atoms are OFFLINE", "all that are OFFLINE", "offline"},
-	"silent":   {"%s atoms have joined and never asked", "all of them", "trouble"},
-	"health":   {"%s atoms say that they are not well", "all of them", "trouble"},
-	"changing": {"%s atoms have not taken what is wanted of them", "all of them", "changing"},
-	"nowhere":  {"%s atoms are in no environment", "all of them", "trouble"},
+	"offline":  {"%s atoms are OFFLINE", "all OFFLINE atoms", "offline"},
+	"silent":   {"%s atoms have joined but never polled", "all of them", "trouble"},
+	"health":   {"%s atoms report a health problem", "all of them", "trouble"},
+	"changing": {"%s atoms have not reached their desired state", "all of them", "changing"},
+	"nowhere":  {"%s atoms are not attached to an environment", "all of them", "trouble"},
 	"failed":   {"%s atoms have failed executions", "all failed executions", ""},
-	"waiting":  {"%s atoms take requests slower than they come", "all of them", "trouble"},
+	"waiting":  {"%s atoms process requests more slowly than they arrive", "all of them", "trouble"},
 	"backlog":  {"%s atoms have a large backlog", "all of them", "trouble"},
 }
 
-// sum puts together what is wrong: the worst first, many of a kind as one.
+// sum sorts the problems, worst first, and groups those of a kind.
 func (f *fleet) sum() {
 	by := map[string][]*problem{}
 	var kinds []string
@@ -390,7 +395,7 @@ func (f *fleet) sum() {
 	slices.SortStableFunc(f.problems, func(a, b *problem) int { return b.Severity - a.Severity })
 }
 
-// together makes one problem of many of a kind.
+// together combines many problems of a kind into one.
 func together(all []*problem) *problem {
 	first := *all[0]
 	var names []string
@@ -400,12 +405,12 @@ func together(all []*problem) *problem {
 	first.Detail = strings.Join(names, "; ") + fmt.Sprintf("; and %s more.", number(len(all)-len(names)))
 	for _, p := range all {
 		if p.Since.After(first.Since) {
-			first.Since = p.Since // the last one
+			first.Since = p.Since // the latest one
 		}
 	}
 	kind, known := ofKind[first.Kind]
 	if !known {
-		first.Title = number(len(all)) + " atoms did not take a version that is deployed to them"
+		first.Title = number(len(all)) + " atoms rejected a deployed version"
 		return &first
 	}
 	first.Title, first.Link = fmt.Sprintf(kind.title, number(len(all))), kind.link

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -10,25 +11,25 @@ import (
 	"valence/cloud"
 )
 
-// listenersData is how the triggers of many atoms stand.
+// listenersData is the state of the triggers of many atoms.
 type listenersData struct {
 	Environments               []cloud.Environment
-	Environment, Process, Mode string // what is looked for
+	Environment, Process, Mode string // filter
 	Names                      []string
 	Rows                       []listenerRow
 	Pages                      pages
 	Back                       string
 	Running, Paused, Differ    int
-	Untold                     int // the atom has not told how they stand
+	Untold                     int // atoms that have not reported them
 }
 
 // listenerRow is the trigger of a process on an atom.
 type listenerRow struct {
 	Atom *row
-	cloud.ListenerState
+	cloud.TriggerState
 }
 
-// Settled reports whether it is as it is to be, as far as the atom has told.
+// Settled reports whether the reported state equals the desired one.
 func (r listenerRow) Settled() bool { return r.State == "" || r.State == r.Wanted }
 
 func (c *console) listeners(v *visit) (*answer, error) {
@@ -45,9 +46,9 @@ func (c *console) listeners(v *visit) (*answer, error) {
 		if d.Environment != "" && (r.Environment == nil || r.Environment.ID != d.Environment) {
 			continue
 		}
-		told, err := c.Service.Listeners(v.Context(), v.p, r.ID)
+		told, err := c.Service.Triggers.States(v.Context(), v.p, r.ID)
 		if err != nil {
-			continue // it went since
+			continue // removed meanwhile
 		}
 		for _, l := range told {
 			x := listenerRow{r, l}
@@ -71,7 +72,8 @@ func (c *console) listeners(v *visit) (*answer, error) {
 	return &answer{page: "listeners", title: "Listeners", data: d, every: max(liveEvery, fleetShare*time.Since(begin))}, nil
 }
 
-// order has those first that are not as they are to be, then those that are paused.
+// order returns the sort key: triggers that differ from their desired state
+// first, then paused ones.
 func (r listenerRow) order() int {
 	switch {
 	case !r.Settled():
@@ -100,23 +102,66 @@ func (d *listenersData) wants(r listenerRow) bool {
 	case "running":
 		return r.State == cloud.Running && r.Settled()
 	case "paused":
-		return r.Settled() && r.Wanted == cloud.Paused // also where the atom has not told
+		return r.Settled() && r.Wanted == cloud.Paused // also if the atom has not reported yet
 	case "differs":
 		return !r.Settled()
 	}
 	return true
 }
 
-// verbs are what can be done to listeners, in words.
-var verbs = map[string]struct{ title, what string }{
-	"pause":   {"Pause", "It starts no execution until it is resumed: callers are refused, schedules leave their times out. What runs goes on."},
-	"resume":  {"Resume", "It starts executions again."},
-	"restart": {"Restart", "It is stopped and started again. What runs goes on."},
+// listenCount counts the triggers of a project on the atoms of an environment.
+type listenCount struct{ Running, Paused int }
+
+// Total returns the number of triggers.
+func (n listenCount) Total() int { return n.Running + n.Paused }
+
+// Status returns RUNNING or PAUSED if all are, and "" if they differ or there
+// are none.
+func (n listenCount) Status() string {
+	switch {
+	case n.Total() == 0:
+		return ""
+	case n.Paused == 0:
+		return cloud.Running
+	case n.Running == 0:
+		return cloud.Paused
+	}
+	return ""
 }
 
-// atomsWith lists the atoms of an environment where a process has a trigger.
+// listening counts triggers by project, as their atoms last reported them.
+// Triggers that were not reported yet are in their desired state.
+func (c *console) listening(v *visit, atoms []*row) map[string]listenCount {
+	all := map[string]listenCount{}
+	for _, r := range atoms {
+		told, err := c.Service.Triggers.States(v.Context(), v.p, r.ID)
+		if err != nil {
+			continue // removed meanwhile
+		}
+		for _, l := range told {
+			n := all[l.Project]
+			if cmp.Or(l.State, l.Wanted) == cloud.Paused {
+				n.Paused++
+			} else {
+				n.Running++
+			}
+			all[l.Project] = n
+		}
+	}
+	return all
+}
+
+// verbs describes the actions on listeners.
+var verbs = map[string]struct{ title, what string }{
+	"pause":   {"Pause", "It starts no executions until it is resumed: callers are rejected and schedules skip their times. Running executions continue."},
+	"resume":  {"Resume", "It starts executions again."},
+	"restart": {"Restart", "It is stopped and started again. Running executions continue."},
+}
+
+// atomsWith returns the atoms of an environment on which a process has a
+// trigger.
 func (c *console) atomsWith(v *visit, environment, process string) (e cloud.Environment, ids map[string]string, err error) {
-	if e, err = c.Service.Environment(v.Context(), v.p, environment); err != nil {
+	if e, err = c.Service.Environments.Get(v.Context(), v.p, environment); err != nil {
 		return e, nil, err
 	}
 	f, err := c.fleet(v)
@@ -126,9 +171,9 @@ func (c *console) atomsWith(v *visit, environment, process string) (e cloud.Envi
 	ids = map[string]string{}
 	if at := f.places[e.ID]; at != nil {
 		for _, r := range at.Atoms {
-			told, err := c.Service.Listeners(v.Context(), v.p, r.ID)
+			told, err := c.Service.Triggers.States(v.Context(), v.p, r.ID)
 			if err != nil {
-				continue // it went since
+				continue // removed meanwhile
 			}
 			for _, l := range told {
 				if l.ProcessName == process {
@@ -138,17 +183,17 @@ func (c *console) atomsWith(v *visit, environment, process string) (e cloud.Envi
 		}
 	}
 	if len(ids) == 0 {
-		return e, nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: fmt.Sprintf("no atom of %s has a listener of %q", e.Name, cut(100, process))}
+		return e, nil, &cloud.Error{Kind: cloud.ErrNotFound, Text: fmt.Sprintf("no atom of %s has a listener for %q", e.Name, cut(100, process))}
 	}
 	return e, ids, nil
 }
 
-// askListeners shows how many atoms something would be done to.
+// askListeners shows the number of affected atoms.
 func (c *console) askListeners(v *visit) (*answer, error) {
 	q := v.URL.Query()
 	verb, known := verbs[q.Get("action")]
 	if !known {
-		return nil, &cloud.InvalidError{Field: "action", Message: "is pause, resume or restart"}
+		return nil, &cloud.InvalidError{Field: "action", Message: "must be pause, resume or restart"}
 	}
 	process := q.Get("process")
 	e, ids, err := c.atomsWith(v, q.Get("environment"), process)
@@ -158,24 +203,24 @@ func (c *console) askListeners(v *visit) (*answer, error) {
 	title := fmt.Sprintf("%s %s on %s of %s", verb.title, cut(80, process), plural(len(ids), "atom", "atoms"), e.Name)
 	return confirm(title+"?", &confirmation{
 		Crumb: "Listeners", CrumbHref: "/listeners?environment=" + url.QueryEscape(e.ID), Action: "/listeners",
-		What:   []string{verb.what, "An atom that is away does so when it is back."},
+		What:   []string{verb.what, "Offline atoms do so after reconnecting."},
 		Fields: map[string]string{"environment": e.ID, "process": process, "action": q.Get("action")}, Button: verb.title, Danger: q.Get("action") == "pause",
 	})
 }
 
-// changeListeners does something to the trigger of a process on every atom of
-// an environment. Where it breaks off, the same again does the rest.
+// changeListeners changes the trigger of a process on every atom of an
+// environment. If it is interrupted, repeating it completes the rest.
 func (c *console) changeListeners(v *visit) (*answer, error) {
 	action := v.PostForm.Get("action")
 	if _, known := verbs[action]; !known {
-		return nil, &cloud.InvalidError{Field: "action", Message: "is pause, resume or restart"}
+		return nil, &cloud.InvalidError{Field: "action", Message: "must be pause, resume or restart"}
 	}
 	e, ids, err := c.atomsWith(v, v.PostForm.Get("environment"), v.PostForm.Get("process"))
 	if err != nil {
 		return nil, err
 	}
 	for atom, process := range ids {
-		if err := c.Service.ChangeListener(v.Context(), v.p, atom, process, action); err != nil {
+		if err := c.Service.Triggers.Change(v.Context(), v.p, atom, process, action); err != nil {
 			return nil, err
 		}
 	}

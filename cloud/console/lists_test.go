@@ -14,7 +14,8 @@ import (
 	"valence/internal/wire"
 )
 
-// Records are looked for on the server, and a list goes on where a page ends.
+// TestRecords checks that the server filters records and that a list continues
+// on the next page.
 func TestRecords(t *testing.T) {
 	o := open(t)
 	begin := time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC)
@@ -39,8 +40,8 @@ func TestRecords(t *testing.T) {
 		n, path = rows(path)
 		total += n
 	}
-	if total != 122 { // and the one that is under way, and the one that failed
-		t.Errorf("%d records", total)
+	if total != 122 { // plus the running one and the failed one
+		t.Errorf("got %d records, want 122", total)
 	}
 	for path, want := range map[string]int{
 		"/executions?status=ERROR":                                 13,
@@ -58,43 +59,45 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// What is paused on all atoms of an environment is paused on each.
+// TestListenersOfAnEnvironment checks that pausing a process in an environment
+// pauses it on each atom.
 func TestListenersOfAnEnvironment(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Operator])
 	if a := v.get(t, "/listeners/change?environment={prod}&process=relay&action=pause"); !strings.Contains(a.text, "on 2 atoms of prod") {
-		t.Errorf("%d %s", a.code, a.text)
+		t.Errorf(`got %d %s, want text with "on 2 atoms of prod"`, a.code, a.text)
 	}
 	for action, want := range map[string]string{"pause": cloud.Paused, "resume": cloud.Running} {
 		a := v.do(t, http.MethodPost, "/listeners", url.Values{"environment": {"{prod}"}, "process": {"relay"}, "action": {action}})
 		if a.code != http.StatusSeeOther {
-			t.Fatalf("%d %s", a.code, a.text)
+			t.Fatalf("got %d %s, want 303", a.code, a.text)
 		}
 		for _, atom := range []string{"edge-01", "never-started"} {
-			all, err := o.Listeners(t.Context(), o.Admin, atom)
+			all, err := o.Triggers.States(t.Context(), o.Admin, atom)
 			if err != nil || len(all) != 1 || all[0].Wanted != want {
-				t.Errorf("%s, %s: %+v, %v", action, atom, all, err)
+				t.Errorf("got %s, %s: %+v, %v, want len(all) 1, Wanted %q and no error", action, atom, all, err, want)
 			}
 		}
 		if a := v.get(t, a.header.Get("Location")); a.code != http.StatusOK || !strings.Contains(a.text, `id="done"`) {
-			t.Errorf("%d %s", a.code, a.text)
+			t.Errorf(`got %d %s, want code 200 and text with id="done"`, a.code, a.text)
 		}
 	}
 	if a := v.do(t, http.MethodPost, "/listeners", url.Values{"environment": {"{prod}"}, "process": {"none"}, "action": {"pause"}}); a.code != http.StatusNotFound {
-		t.Errorf("%d %s", a.code, a.text)
+		t.Errorf("got %d %s, want 404", a.code, a.text)
 	}
 	a := v.do(t, http.MethodPost, "/atoms/{atom}/listener", url.Values{"action": {"restart"}, "process": {"{process}"}, "back": {"/listeners?state=paused"}})
 	if to := a.header.Get("Location"); to != "/listeners?state=paused&done=restart" {
-		t.Errorf("%d, to %s", a.code, to)
+		t.Errorf("got %d, to %s, want /listeners?state=paused&done=restart", a.code, to)
 	}
 }
 
-// The audit log is looked through, and goes on where a page ends.
+// TestAudit checks that the audit log can be searched and continues on the next
+// page.
 func TestAudit(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Admin])
 	for n := range 130 {
-		if err := o.SetExtensions(t.Context(), o.Admin, "prod", []cloud.Extension{{Name: fmt.Sprintf("env.V%d", n), Set: true, Value: "x"}}); err != nil {
+		if err := o.Environments.SetExtensions(t.Context(), o.Admin, "prod", []cloud.Extension{{Name: fmt.Sprintf("env.V%d", n), Set: true, Value: "x"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,7 +107,7 @@ func TestAudit(t *testing.T) {
 			a := v.get(t, last)
 			n := strings.Count(a.text, `<tr id="l-`)
 			if n > 100 || a.code != http.StatusOK {
-				t.Fatalf("%s: %d, %d entries", last, a.code, n)
+				t.Fatalf("%s: got %d, %d entries, want at most 100 and code 200", last, a.code, n)
 			}
 			older := regexp.MustCompile(`rel="next" href="([^"]+)"`).FindStringSubmatch(a.text)
 			if total += n - 1; older == nil {
@@ -119,26 +122,26 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestResubmit: a failed execution is run again after it was confirmed, once,
-// and what becomes of it is followed.
+// TestResubmit checks that a failed execution is resubmitted once, after
+// confirmation, and then followed.
 func TestResubmit(t *testing.T) {
 	o := open(t)
 	v := o.signIn(t, o.tokens[cloud.Operator])
 	if a := v.get(t, "/executions/{record}"); strings.Contains(a.text, "/resubmit") {
-		t.Error("what is under way is offered to be resubmitted")
+		t.Error("got a resubmit form for a running execution, want none")
 	}
-	if a := v.get(t, "/executions/{failed}/resubmit?from=failed_step"); a.code != http.StatusOK || !strings.Contains(a.text, "go on where it failed") || !strings.Contains(a.text, `name="from" value="failed_step"`) {
-		t.Errorf("%d %s", a.code, a.text)
+	if a := v.get(t, "/executions/{failed}/resubmit?from=failed_step"); a.code != http.StatusOK || !strings.Contains(a.text, "continues at the failed step") || !strings.Contains(a.text, `name="from" value="failed_step"`) {
+		t.Errorf(`got %d %s, want code 200, text with "continues at the failed step" and text with name="from" value="failed_step"`, a.code, a.text)
 	}
 	a := v.do(t, http.MethodPost, "/executions/{failed}/resubmit", url.Values{"from": {"failed_step"}})
 	if a.code != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), "/requests/executionrecord-") {
-		t.Fatalf("%d %v %s", a.code, a.header, a.text)
+		t.Fatalf("got %d %v %s, want code 303 and Location beginning with /requests/executionrecord-", a.code, a.header, a.text)
 	}
 	page := v.get(t, a.header.Get("Location")).text
 	if !strings.Contains(page, o.ids.Replace("/executions/{failed}")) || strings.Contains(page, "Execute again") {
 		t.Errorf("%s", page)
 	}
-	if a := v.do(t, http.MethodPost, "/executions/{failed}/resubmit", nil); a.code != http.StatusConflict || !strings.Contains(a.text, "has not taken it yet") {
-		t.Errorf("%d %s", a.code, a.text)
+	if a := v.do(t, http.MethodPost, "/executions/{failed}/resubmit", nil); a.code != http.StatusConflict || !strings.Contains(a.text, "has not accepted it yet") {
+		t.Errorf(`got %d %s, want code 409 and text with "has not accepted it yet"`, a.code, a.text)
 	}
 }

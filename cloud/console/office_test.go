@@ -16,20 +16,20 @@ import (
 	"valence/internal/wire"
 )
 
-// office is a control plane with something of everything, and a token of every
-// role.
+// office is a control plane with at least one object of every kind and a token
+// for every role.
 type office struct {
 	*cloudtest.Plane
 	tokens  map[cloud.Role]string
-	other   string // an admin's of another account
-	limited string // an admin's who may see the environment other alone
+	other   string // an administrator of another account
+	limited string // an administrator limited to the environment other
 	ids     *strings.Replacer
 	atom    *cloudtest.Atom
 }
 
 func open(t *testing.T) *office {
 	t.Helper()
-	o := &office{tokens: map[cloud.Role]string{}}
+	o := &office{}
 	o.Plane = cloudtest.Start(t, cloudtest.Options{Handler: func(s *cloud.Service) http.Handler {
 		return console.New(console.Options{Service: s, Version: "test"})
 	}})
@@ -40,19 +40,14 @@ func open(t *testing.T) *office {
 	cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "never-started")
 	o.Deploy(t, prod.ID, "shop", "1", "process: relay\nlisten: { path: /relay, method: POST, auth: none }\nsteps:\n  - log: ${env.SHOP_URL}\n")
 	pack, deployment := o.Deploy(t, prod.ID, "shop", "2", "process: relay\nlisten: { path: /relay, method: POST, auth: none }\nsteps:\n  - log: ${env.SHOP_URL}, again\n")
-	if err := o.SetExtensions(t.Context(), o.Admin, prod.ID, []cloud.Extension{{Name: "env.CITY", Set: true, Value: "Wien"}}); err != nil {
+	if err := o.Environments.SetExtensions(t.Context(), o.Admin, prod.ID, []cloud.Extension{{Name: "env.CITY", Set: true, Value: "Wien"}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range cloud.Roles() {
-		o.tokens[r] = o.token(t, cloud.Token{Name: string(r), Role: r}).Secret
-	}
-	o.limited = o.token(t, cloud.Token{Name: "limited", Role: cloud.Admin, Environments: []string{other.ID}}).Secret
-	spare := o.token(t, cloud.Token{Name: "spare", Role: cloud.Viewer})
-	install, err := o.CreateInstallToken(t.Context(), o.Admin, "prod", 0)
+	o.tokens, o.other = o.RoleTokens(t), o.OtherAccount(t)
+	o.limited = o.Token(t, cloud.Token{Name: "limited", Role: cloud.Admin, Environments: []string{other.ID}}).Secret
+	spare := o.Token(t, cloud.Token{Name: "spare", Role: cloud.Viewer})
+	install, err := o.Fleet.CreateInstallToken(t.Context(), o.Admin, "prod", 0)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if o.other, err = o.CreateAccount(t.Context(), o.Admin, "other"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := o.atom.Poll(t.Context(), 0, 0); err != nil {
@@ -60,25 +55,25 @@ func open(t *testing.T) *office {
 	}
 	request, record := o.ask(t, pack.Components[0])
 	o.tell(t, wire.ExecutionReport{Execution: "x0", Process: "relay", Kind: "listener", Status: "failed", Error: "it broke", Received: time.Now(), Ended: time.Now()})
-	found, _, err := o.Records(t.Context(), o.Admin, cloud.RecordFilter{Status: cloud.Failed}, cloud.Place{}, 1)
+	found, _, err := o.Executions.Records(t.Context(), o.Admin, cloud.RecordFilter{Status: cloud.Failed}, cloud.Cursor{}, 1)
 	if err != nil || len(found) != 1 {
-		t.Fatalf("%v, %v", found, err)
+		t.Fatalf("got %v, %v, want len(found) 1 and no error", found, err)
 	}
 	o.ids = strings.NewReplacer("{atom}", o.atom.ID, "{loose}", loose.ID, "{prod}", prod.ID, "{empty}", empty.ID, "{deployment}", deployment.ID, "{package}", pack.ID,
 		"{process}", pack.Components[0], "{spare}", spare.ID, "{install}", install.ID, "{request}", request, "{record}", record, "{failed}", found[0].ID)
 	return o
 }
 
-// ask has an execution asked for, and the atom tell that it is under way.
+// ask requests an execution and has the atom report that it is running.
 func (o *office) ask(t *testing.T, process string) (request, record string) {
 	t.Helper()
 	ctx := t.Context()
-	request, err := o.Execute(ctx, o.Admin, cloud.ExecutionRequest{AtomID: o.atom.ID, ProcessID: process})
+	request, err := o.Executions.Execute(ctx, o.Admin, cloud.ExecutionRequest{AtomID: o.atom.ID, ProcessID: process})
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.tell(t, wire.ExecutionReport{Execution: "x1", Request: request, Process: "relay", Kind: "manual", Status: "running", Received: time.Now()})
-	r, err := o.WaitRecord(ctx, o.Admin, request, 0)
+	r, err := o.Executions.WaitRecord(ctx, o.Admin, request, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,16 +87,7 @@ func (o *office) tell(t *testing.T, all ...wire.ExecutionReport) {
 	}
 }
 
-func (o *office) token(t *testing.T, x cloud.Token) cloud.Token {
-	t.Helper()
-	x, err := o.CreateToken(t.Context(), o.Admin, x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x
-}
-
-// answer is what a page was answered with.
+// answer is a response.
 type answer struct {
 	code   int
 	text   string
@@ -113,7 +99,7 @@ type visitor struct {
 	o      *office
 	cookie *http.Cookie // nil: none
 	csrf   string
-	header map[string]string // of every request
+	header map[string]string // added to every request
 }
 
 var csrfField = regexp.MustCompile(`name="csrf" value="([^"]+)"`)
@@ -124,11 +110,11 @@ func (o *office) signIn(t *testing.T, token string) *visitor {
 	v := &visitor{o: o}
 	a := v.send(t, http.MethodPost, "/signin", url.Values{"token": {token}})
 	if a.code != http.StatusSeeOther {
-		t.Fatalf("signing in: %d %s", a.code, a.text)
+		t.Fatalf("signing in: got %d %s, want 303", a.code, a.text)
 	}
 	cookies := (&http.Response{Header: a.header}).Cookies()
 	if len(cookies) != 1 {
-		t.Fatalf("%v", a.header)
+		t.Fatalf("got %v, want 1", a.header)
 	}
 	v.cookie = cookies[0]
 	found := csrfField.FindStringSubmatch(v.send(t, http.MethodGet, "/", nil).text)
@@ -139,7 +125,7 @@ func (o *office) signIn(t *testing.T, token string) *visitor {
 	return v
 }
 
-// send makes a request, as it is.
+// send sends a request unchanged.
 func (v *visitor) send(t *testing.T, method, path string, form url.Values) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, v.o.URL+path, strings.NewReader(form.Encode()))
@@ -170,8 +156,7 @@ func (v *visitor) send(t *testing.T, method, path string, form url.Values) answe
 	return answer{resp.StatusCode, string(text), resp.Header}
 }
 
-// do sends a request as the pages of this session do: a form with what shows
-// that it is of this session.
+// do sends a request as this session's pages do, with the form token.
 func (v *visitor) do(t *testing.T, method, path string, form url.Values) answer {
 	t.Helper()
 	filled := url.Values{"csrf": {v.csrf}}

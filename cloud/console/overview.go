@@ -11,26 +11,26 @@ import (
 	"valence/cloud"
 )
 
-// How often pages ask whether there is something new, while somebody looks.
+// Refresh intervals of visible pages.
 const (
 	liveEvery = 5 * time.Second
 	soonEvery = time.Second
 )
 
-// pageSize is how many rows a page shows.
+// pageSize is the number of rows per page.
 const pageSize = 100
 
-// maxProblems is how many the overview shows.
+// maxProblems is the number of problems on the overview.
 const maxProblems = 20
 
-// overviewData is what the first page shows.
+// overviewData is the overview page.
 type overviewData struct {
 	Total, Online, Offline, Troubled int
 	Environments                     []cloud.Environment
 	Problems                         []*problem
-	More                             int // problems that are not shown
+	More                             int // problems not shown
 	Rows                             []*row
-	Found                            int // rows that the filter finds
+	Found                            int // matching rows
 	Text, State, Place               string
 	Pages                            pages
 	Failures                         []*cloud.ExecutionRecord
@@ -39,15 +39,15 @@ type overviewData struct {
 // Filtered reports whether a filter is set.
 func (d *overviewData) Filtered() bool { return d.Text != "" || d.State != "" || d.Place != "" }
 
-// pages are the links to further pages of a list that has numbers.
+// pages holds the links between numbered pages.
 type pages struct {
 	From, To, Of   int
-	Before, Behind string // "" where there is none
+	Before, Behind string // "" if there is none
 }
 
-// cutPage chooses one page of a list.
+// cutPage returns one page of a list.
 func cutPage[T any](all []T, at *url.URL) ([]T, pages) {
-	page, _ := strconv.Atoi(at.Query().Get("page")) // what is none is the first
+	page, _ := strconv.Atoi(at.Query().Get("page")) // an invalid number means the first page
 	page = min(max(page, 1), max(1, (len(all)+pageSize-1)/pageSize))
 	from, to := (page-1)*pageSize, min(page*pageSize, len(all))
 	link := func(n int) string {
@@ -66,7 +66,7 @@ func cutPage[T any](all []T, at *url.URL) ([]T, pages) {
 	return all[from:to], p
 }
 
-// overview is the first page: what is wrong, then every atom.
+// overview serves the first page: problems, then every atom.
 func (c *console) overview(v *visit) (*answer, error) {
 	f, err := c.fleet(v)
 	if err != nil {
@@ -89,7 +89,7 @@ func (c *console) overview(v *visit) (*answer, error) {
 	d.Found = len(found)
 	d.Rows, d.Pages = cutPage(found, v.URL)
 	if !d.Filtered() && d.Pages.Before == "" && v.may("execution.read") {
-		if d.Failures, _, err = c.Service.Records(v.Context(), v.p, cloud.RecordFilter{Status: cloud.Failed, From: time.Now().Add(-24 * time.Hour)}, cloud.Place{}, 5); err != nil {
+		if d.Failures, _, err = c.Service.Executions.Records(v.Context(), v.p, cloud.RecordFilter{Status: cloud.Failed, From: time.Now().Add(-24 * time.Hour)}, cloud.Cursor{}, 5); err != nil {
 			return nil, err
 		}
 	}
@@ -100,7 +100,7 @@ func (c *console) overview(v *visit) (*answer, error) {
 	return &answer{page: "overview", title: title, data: d, every: liveEvery}, nil
 }
 
-// wants reports whether an atom is one that is looked for.
+// wants reports whether an atom matches the filter.
 func (d *overviewData) wants(r *row, text string) bool {
 	if text != "" && !strings.Contains(strings.ToLower(r.Name), text) && !strings.Contains(strings.ToLower(r.Host), text) && !strings.HasPrefix(r.ID, text) &&
 		!strings.HasPrefix(strings.ToLower(r.Version), text) {

@@ -26,9 +26,8 @@ var pageFiles embed.FS
 //go:embed assets/*
 var assetFiles embed.FS
 
-// assets are the style, the script and the icon, under a path that holds the
-// hash of all of them: browsers keep them for good, and get new ones with a
-// new program.
+// assets holds the style sheet, the script and the icon. Their path contains a
+// hash of all of them, so browsers cache them until the program changes.
 type assets struct {
 	hash  string
 	files map[string][]byte
@@ -47,7 +46,7 @@ func readAssets() assets {
 		return err
 	})
 	if err != nil {
-		panic(err) // they are part of the program
+		panic(err) // embedded in the program
 	}
 	a.hash = hex.EncodeToString(sum.Sum(nil)[:8])
 	return a
@@ -70,16 +69,16 @@ func (c *console) static(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(content)
 }
 
-// pageTemplate is one page within the frame that all share.
+// pageTemplate is one page within the shared frame.
 type pageTemplate struct{ t *template.Template }
 
-// parsePages reads every page. The frame and the parts are in files whose
-// names begin with an underscore.
+// parsePages parses every page. Files of the frame and of shared parts begin
+// with an underscore.
 func parsePages() map[string]*pageTemplate {
 	shared := template.Must(template.New("").Funcs(functions).ParseFS(pageFiles, "pages/_*.html"))
 	names, err := fs.Glob(pageFiles, "pages/[a-z]*.html")
 	if err != nil {
-		panic(err) // the pattern is right
+		panic(err) // the pattern is valid
 	}
 	all := map[string]*pageTemplate{}
 	for _, name := range names {
@@ -89,14 +88,14 @@ func parsePages() map[string]*pageTemplate {
 	return all
 }
 
-// shell is what every page is made of.
+// shell is the data shared by all pages.
 type shell struct {
 	Title   string
 	Path    string // of this page, with its query
 	Version string
-	Done    string // what was done just now
+	Done    string // message about the last action
 	Problem string
-	P       cloud.Principal // "" where nobody has signed in
+	P       cloud.Principal // "" without a session
 	CSRF    string
 	Every   int64 // milliseconds
 	Now     time.Time
@@ -104,31 +103,32 @@ type shell struct {
 	assets  assets
 }
 
-// Asset gives the path of a file that belongs to the console.
+// Asset returns the path of one of the console's files.
 func (s *shell) Asset(file string) string { return s.assets.path(file) }
 
-// May reports whether the role allows an action: what it does not is not shown.
+// May reports whether the role allows an action. Pages hide the actions that it
+// does not allow.
 func (s *shell) May(action string) bool { return s.P.May(cloud.Action(action)) }
 
-// MakesAccounts reports whether it is one who may make accounts.
+// MakesAccounts reports whether the principal may create accounts.
 func (s *shell) MakesAccounts() bool { return makesAccounts(s.P) }
 
-// At marks the place in the navigation.
+// At reports whether the page belongs to a section of the navigation.
 func (s *shell) At(prefix string) bool {
 	p, _, _ := strings.Cut(s.Path, "?")
 	return p == prefix || prefix != "/" && strings.HasPrefix(p, prefix+"/")
 }
 
-// Ago gives a time and when the page was made, for the template of a time.
+// Ago pairs a time with the time of the page, for templates.
 func (s *shell) Ago(t time.Time) moment { return moment{t.UTC(), s.Now} }
 
-// moment is a time as pages show it: in UTC, and how long ago.
+// moment is a time as pages show it: in UTC, and relative to now.
 type moment struct{ At, now time.Time }
 
-// ISO is for programs, UTC for people.
+// ISO returns the time in RFC 3339 format.
 func (m moment) ISO() string { return m.At.Format("2006-01-02T15:04:05Z") }
 
-// UTC gives the date only where it is another than today.
+// UTC returns the time for people, with the date unless it is today.
 func (m moment) UTC() string {
 	if m.At.Format(time.DateOnly) == m.now.UTC().Format(time.DateOnly) {
 		return m.At.Format("15:04:05 UTC")
@@ -136,7 +136,7 @@ func (m moment) UTC() string {
 	return m.At.Format("2006-01-02 15:04 UTC")
 }
 
-// Ago tells how long ago it was, or how long until it is.
+// Ago returns the distance from now in words.
 func (m moment) Ago() string {
 	d := m.now.Sub(m.At)
 	if d < 0 && d > -time.Minute || d >= 0 && d < time.Minute {
@@ -149,7 +149,7 @@ func (m moment) Ago() string {
 	return text + " ago"
 }
 
-// span gives a duration in its largest unit.
+// span returns a duration in its largest unit.
 func span(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
@@ -192,15 +192,15 @@ var functions = template.FuncMap{
 	},
 }
 
-// starts says in words what began an execution.
+// starts describes the triggers of executions.
 var starts = map[string]string{
-	"exec_manual": "a request", "exec_listener": "its listener", "exec_sched": "its schedule", "retry_manual": "a resubmission", "exec_handoff": "another process",
+	"exec_manual": "a request", "exec_listener": "its listener", "exec_sched": "its schedule", "retry_manual": "a resubmission", "sub_process": "another process",
 }
 
-// triggers says in words what starts a process.
+// triggers describes the triggers of processes.
 var triggers = map[string]string{"listen": "web service", "schedule": "schedule", "subscribe": "subscription"}
 
-// cut shortens a text that may be of any length to so many characters.
+// cut shortens a text to n characters.
 func cut(n int, text string) string {
 	if utf8.RuneCountInString(text) <= n {
 		return text
@@ -209,7 +209,7 @@ func cut(n int, text string) string {
 	return strings.TrimRightFunc(string(r[:n]), unicode.IsSpace) + "…"
 }
 
-// number writes a number with its thousands apart.
+// number formats a number with thousands separators.
 func number(v any) string {
 	text := fmt.Sprint(v)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
@@ -234,15 +234,14 @@ func capital(s string) string {
 	return s
 }
 
-// done are the texts that a page may begin with after something was done: the
-// address only holds which.
+// done holds the messages shown after an action. The URL contains only the key.
 var done = map[string]string{
-	"pause": "Paused. The atom does so when it asks next, usually within a second.", "resume": "Resumed. The atom does so when it asks next, usually within a second.",
-	"restart": "The atom restarts it when it asks next.", "renamed": "Renamed.", "attached": "Attached. What is deployed to the environment comes to the atom now.",
-	"detached": "Detached.", "revoked": "Revoked: no request of the atom is answered any more.", "retired": "The atom retires when it asks next. Revoke it afterwards.",
-	"made": "Made.", "policy": "The policy is changed. Atoms take it when they ask next.", "set": "Set. Atoms take it when they ask next.", "removed": "Removed.", "deleted": "Deleted.",
-	"deployed": "Deployed. What becomes of it on each atom is shown here.", "undeployed": "Taken out.", "cancelled": "The atom is asked to cancel it.", "resubmitted": "The atom is asked to run it again. What becomes of it is shown here.",
-	"token-revoked": "Revoked: the token is good for nothing any more.",
+	"pause": "Paused. The atom follows at its next poll, usually within a second.", "resume": "Resumed. The atom follows at its next poll, usually within a second.",
+	"restart": "The atom restarts it at its next poll.", "renamed": "Renamed.", "attached": "Attached. The atom is loading the environment's deployments.",
+	"detached": "Detached.", "revoked": "Revoked. Requests of the atom are rejected.", "retired": "The atom retires at its next poll. Revoke it afterwards.",
+	"made": "Created.", "policy": "Policy changed. Atoms apply it at their next poll.", "set": "Saved. Atoms apply it at their next poll.", "removed": "Removed.", "deleted": "Deleted.",
+	"deployed": "Deployed. The result on each atom appears here.", "undeployed": "Removed.", "cancelled": "Cancellation requested.", "resubmitted": "Resubmission requested. Its progress appears here.",
+	"token-revoked": "Revoked. The token no longer works.",
 }
 
 // show writes an answer.
@@ -258,7 +257,8 @@ func (c *console) show(w http.ResponseWriter, v *visit, a *answer) {
 		http.Redirect(w, v.Request, to, http.StatusSeeOther)
 		return
 	}
-	// To the minute, so that a page of which only the clock is another is the same.
+	// Rounded to the minute, so that pages that differ only in the clock are
+	// equal.
 	s := &shell{Title: a.title, Path: v.URL.RequestURI(), Version: c.Version, P: v.p, CSRF: v.csrf, Every: a.every.Milliseconds(),
 		Now: time.Now().UTC().Truncate(time.Minute), Data: a.data, assets: c.assets}
 	if v.Method == http.MethodGet {
@@ -287,22 +287,22 @@ func (c *console) show(w http.ResponseWriter, v *visit, a *answer) {
 func write(w http.ResponseWriter, status int, b []byte) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(b) // an error means that the browser is gone
+	_, _ = w.Write(b) // an error means that the client has gone
 }
 
-// render writes a page of nobody.
+// render writes a page without a session.
 func (c *console) render(w http.ResponseWriter, status int, page string, s *shell) {
 	if b, ok := c.make(w, page, s); ok {
 		write(w, status, b)
 	}
 }
 
-// make makes a page whole before anything of it is sent.
+// make renders a complete page before anything is sent.
 func (c *console) make(w http.ResponseWriter, page string, s *shell) ([]byte, bool) {
 	var b bytes.Buffer
 	if err := c.pages[page].t.ExecuteTemplate(&b, page+".html", s); err != nil {
-		c.Log.Error("a page cannot be made", "page", page, "error", err)
-		http.Error(w, "This page cannot be made; the log of the control plane tells why.", http.StatusInternalServerError)
+		c.Log.Error("cannot render page", "page", page, "error", err)
+		http.Error(w, "The page cannot be rendered; see the log of the control plane.", http.StatusInternalServerError)
 		return nil, false
 	}
 	return b.Bytes(), true

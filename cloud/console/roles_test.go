@@ -13,16 +13,16 @@ import (
 	"valence/cloud/console"
 )
 
-// endpoint is one page, or one thing that pages do, as it is asked for with
-// every role. Pages change nothing, so one control plane serves all of them.
+// endpoint is one page or action, requested with every role. Pages change
+// nothing, so one control plane serves all of them.
 type endpoint struct {
 	path  string
 	form  url.Values
 	least cloud.Role
 }
 
-// endpoints has every one by its method and path: a new one without a rule here
-// fails TestEveryEndpointWithEveryRole.
+// endpoints lists every one by method and path. TestEveryEndpointWithEveryRole
+// fails for a route that is missing here.
 var endpoints = map[string]endpoint{
 	"GET /{$}":                        {"/", nil, cloud.Viewer},
 	"GET /atoms/{id}":                 {"/atoms/{atom}", nil, cloud.Viewer},
@@ -73,15 +73,15 @@ var endpoints = map[string]endpoint{
 	"GET /audit":                      {"/audit", nil, cloud.Admin},
 }
 
-// elsewhere are what an atom has to answer, and here there is none in touch.
+// elsewhere lists endpoints that need a connected atom, which this test lacks.
 var elsewhere = map[string]int{"POST /atoms/{id}/log": http.StatusConflict}
 
-// TestEveryEndpointWithEveryRole asks for all there is with every role, with no
-// session, and with one of another account; a form that shows not that it is
-// of the session is refused for everybody.
+// TestEveryEndpointWithEveryRole requests every endpoint with every role,
+// without a session, and with a session of another account. A form without the
+// session's token is rejected for everyone.
 func TestEveryEndpointWithEveryRole(t *testing.T) {
 	routes := console.Routes()
-	cloudtest.Ruled(t, routes, endpoints)
+	cloudtest.CheckRules(t, routes, endpoints)
 	shared := open(t)
 	for name := range routes {
 		e := endpoints[name]
@@ -92,7 +92,7 @@ func TestEveryEndpointWithEveryRole(t *testing.T) {
 				o = open(t)
 			}
 			if a := (&visitor{o: o}).do(t, method, e.path, e.form); a.code != http.StatusUnauthorized {
-				t.Errorf("nobody: %d %s", a.code, a.text)
+				t.Errorf("nobody: got %d %s, want 401", a.code, a.text)
 			}
 			other := o.signIn(t, o.other).do(t, method, e.path, e.form)
 			if regexp.MustCompile(`edge-01|prod`).MatchString(strings.ReplaceAll(other.text, e.path, "")) && other.code < 300 {
@@ -104,25 +104,16 @@ func TestEveryEndpointWithEveryRole(t *testing.T) {
 			if method != http.MethodGet {
 				forged(t, o, e)
 			}
-			done := false
-			for _, role := range cloud.Roles() {
-				allowed := slices.Index(cloud.Roles(), role) >= slices.Index(cloud.Roles(), e.least)
+			ok := func(status int) bool { return status < 400 || status == elsewhere[name] }
+			cloudtest.EveryRole(t, e.least, ok, func(role cloud.Role) (int, string) {
 				a := o.signIn(t, o.tokens[role]).do(t, method, e.path, e.form)
-				switch {
-				case !allowed && a.code != http.StatusForbidden:
-					t.Errorf("%s: %d, want 403: %s", role, a.code, a.text)
-				case allowed && !done && a.code >= 400 && a.code != elsewhere[name]:
-					t.Errorf("%s: %d: %s", role, a.code, a.text)
-				case allowed && (a.code == http.StatusForbidden || a.code == http.StatusUnauthorized):
-					t.Errorf("%s: %d: %s", role, a.code, a.text)
-				}
-				done = done || allowed
-			}
+				return a.code, a.text
+			})
 		})
 	}
 }
 
-// forged sends a form that is not of the session, with every right.
+// forged sends a form without the session's token, as an administrator.
 func forged(t *testing.T, o *office, e endpoint) {
 	t.Helper()
 	v := o.signIn(t, o.tokens[cloud.Admin])
@@ -130,7 +121,7 @@ func forged(t *testing.T, o *office, e endpoint) {
 	for name, value := range map[string]string{"nothing": "", "another session's": o.signIn(t, o.tokens[cloud.Admin]).csrf} {
 		v.csrf = value
 		if a := v.do(t, http.MethodPost, e.path, e.form); a.code != http.StatusForbidden {
-			t.Errorf("a form with %s: %d %s", name, a.code, a.text)
+			t.Errorf("a form with %s: got %d %s, want 403", name, a.code, a.text)
 		}
 	}
 	v.csrf = own
@@ -147,8 +138,8 @@ var (
 	pageLink   = regexp.MustCompile(`href="(/[^"#?]*)`)
 )
 
-// TestNothingIsOfferedThatIsRefused: of every page that a role sees, every form
-// and every link leads to what the role may do.
+// TestNothingIsOfferedThatIsRefused checks that every form and link on the pages
+// of a role leads to an allowed action.
 func TestNothingIsOfferedThatIsRefused(t *testing.T) {
 	o := open(t)
 	actions := console.Routes()
@@ -176,7 +167,7 @@ func TestNothingIsOfferedThatIsRefused(t *testing.T) {
 			if name == "POST /signout" || strings.HasPrefix(name, "GET /static/") {
 				continue
 			}
-			least, _ := cloud.Least(action)
+			least, _ := cloud.MinimumRole(action)
 			if !known || slices.Index(cloud.Roles(), role) < slices.Index(cloud.Roles(), least) {
 				t.Errorf("%s is offered %s, which takes %q", role, name, least)
 			}
@@ -189,7 +180,7 @@ func TestNothingIsOfferedThatIsRefused(t *testing.T) {
 	}
 }
 
-// pattern gives the route of a path.
+// pattern returns the route of a path.
 func pattern(path string) string {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	switch path {

@@ -17,29 +17,30 @@ import (
 	"valence/internal/wire"
 )
 
-// TestSlowEnrolmentsHoldNobodyUp: anybody may begin to enrol, and send nothing more.
-func TestSlowEnrolmentsHoldNobodyUp(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+// TestSlowEnrollmentsDelayNoOne: incomplete enrollments do not delay other
+// requests.
+func TestSlowEnrollmentsDelayNoOne(t *testing.T) {
+	s := startPlane(t, cloudtest.Options{})
 	for range 4 * runtime.GOMAXPROCS(0) {
 		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", wire.PathEnrol)
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", wire.PathEnroll)
 	}
-	time.Sleep(50 * time.Millisecond) // what they sent is there
+	time.Sleep(50 * time.Millisecond) // waits until the server has read the sent part
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	if _, err := s.atom.Poll(ctx, s.generation, 0); err != nil {
-		t.Errorf("an atom waits for those who do not send: %v", err)
+		t.Errorf("a poll was delayed by incomplete enrollments: %v", err)
 	}
 }
 
-// TestCutRequests: a request that did not come whole is no bad one: its atom is
-// to send it again.
-func TestCutRequests(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+// TestIncompleteRequests: an incomplete request is answered so that the atom sends it
+// again.
+func TestIncompleteRequests(t *testing.T) {
+	s := startPlane(t, cloudtest.Options{})
 	for body, want := range map[string]string{
 		strings.Repeat("x", 100):      "HTTP/1.1 408 ",
 		strings.Repeat("x", 64<<10+1): "HTTP/1.1 413 ",
@@ -49,7 +50,7 @@ func TestCutRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n%s", wire.PathEnrol, body)
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n%s", wire.PathEnroll, body)
 		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
@@ -61,9 +62,9 @@ func TestCutRequests(t *testing.T) {
 	}
 }
 
-// TestOneTokenManyKeys: of those who bring one token at the same time, one gets in.
+// TestOneTokenManyKeys: of concurrent enrollments with one token, one succeeds.
 func TestOneTokenManyKeys(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+	s := startPlane(t, cloudtest.Options{})
 	token := s.InstallToken(t, "prod")
 	var all sync.WaitGroup
 	var in atomic.Int64
@@ -71,49 +72,49 @@ func TestOneTokenManyKeys(t *testing.T) {
 		all.Go(func() {
 			a := cloudtest.NewAtom(s.URL)
 			defer a.Client.CloseIdleConnections()
-			if _, err := a.Enrol(t.Context(), token, fmt.Sprint("edge-1", i)); err == nil {
+			if _, err := a.Enroll(t.Context(), token, fmt.Sprint("edge-1", i)); err == nil {
 				in.Add(1)
 			}
 		})
 	}
 	all.Wait()
 	if n := in.Load(); n != 1 {
-		t.Errorf("%d atoms came in with one token", n)
+		t.Errorf("got %d atoms enrolled with one token, want 1", n)
 	}
 }
 
-// TestOfOthers: an atom gets no package, request or result that is not its own,
-// whether it is of another environment or of another account.
-func TestOfOthers(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+// TestOtherAtomsHaveNoAccess: an atom gets no package, request or result of another
+// environment or account.
+func TestOtherAtomsHaveNoAccess(t *testing.T) {
+	s := startPlane(t, cloudtest.Options{})
 	ctx := t.Context()
 	s.Environment(t, "test")
-	token, err := s.CreateAccount(ctx, s.Admin, "acme")
+	token, err := s.Accounts.Create(ctx, s.Admin, "acme")
 	if err != nil {
 		t.Fatal(err)
 	}
-	boss, err := s.Authenticate(ctx, "acme", "admin", token)
+	boss, err := s.Accounts.Authenticate(ctx, "acme", "admin", token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := s.CreateEnvironment(ctx, boss, cloud.Environment{Name: "prod"})
+	there, err := s.Environments.Create(ctx, boss, cloud.Environment{Name: "prod"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	install, err := s.CreateInstallToken(ctx, boss, there.ID, 0)
+	install, err := s.Fleet.CreateInstallToken(ctx, boss, there.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request := s.execute(t, "")
 	mine, err := s.atom.Poll(ctx, s.generation, 0)
-	if err != nil || len(mine.Messages) != 1 {
-		t.Fatal(mine, err)
+	if err != nil || len(mine.Instructions) != 1 {
+		t.Fatalf("got %+v %v, want len(mine.Instructions) 1 and no error", mine, err)
 	}
 	for name, other := range map[string]*cloudtest.Atom{
 		"another environment": cloudtest.Join(t, s.URL, s.InstallToken(t, "test"), "edge-02"),
 		"another account":     cloudtest.Join(t, s.URL, install.Token, "edge-01"),
 	} {
-		if _, err := other.Poll(ctx, 0, 0, mine.Messages[0].ID); err != nil { // acknowledges what is not its own
+		if _, err := other.Poll(ctx, 0, 0, mine.Instructions[0].ID); err != nil { // acknowledges another atom's instruction
 			t.Fatal(err)
 		}
 		_, err := other.Call(ctx, http.MethodGet, wire.PathPackages+s.pack.SHA256, nil)
@@ -126,48 +127,48 @@ func TestOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r, err := s.WaitRecord(ctx, s.Admin, request, 0); r != nil || err != nil {
+	if r, err := s.Executions.WaitRecord(ctx, s.Admin, request, 0); r != nil || err != nil {
 		t.Errorf("another atom's report ended the request: %+v, %v", r, err)
 	}
-	all, err := s.Deployments(ctx, s.Admin)
+	all, err := s.Deployments.List(ctx, s.Admin)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range all {
-		if x, err := s.Deployment(ctx, s.Admin, d.ID); err != nil || len(x.Results) != 0 {
+		if x, err := s.Deployments.Get(ctx, s.Admin, d.ID); err != nil || len(x.Results) != 0 {
 			t.Errorf("another atom's result of a deployment: %+v, %v", x.Results, err)
 		}
 	}
-	if a, err := s.Atom(ctx, s.Admin, s.atom.ID); err != nil || a.Waiting != 1 {
-		t.Errorf("%d messages wait, %v: another atom acknowledged it", a.Waiting, err)
+	if a, err := s.Fleet.Atom(ctx, s.Admin, s.atom.ID); err != nil || a.Waiting != 1 {
+		t.Errorf("got %d undelivered instructions, %v: another atom acknowledged one", a.Waiting, err)
 	}
 }
 
-// TestOneAtomAsksTooMuch: an atom that has been taken over gets no more than its
-// share, and others get theirs.
-func TestOneAtomAsksTooMuch(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+// TestOneAtomCannotStarveOthers: a compromised atom gets no more than its share of
+// requests.
+func TestOneAtomCannotStarveOthers(t *testing.T) {
+	s := startPlane(t, cloudtest.Options{})
 	ctx := t.Context()
 	other := cloudtest.Join(t, s.URL, s.InstallToken(t, "prod"), "edge-02")
 	large := make([]byte, 16<<20)
-	archive, err := wire.Pack([]wire.PackFile{{Name: "p.yaml", Content: []byte(shop)}, {Name: "large.bin", Content: large}})
+	archive, err := wire.Pack([]wire.PackageFile{{Name: "p.yaml", Content: []byte(shop)}, {Name: "large.bin", Content: large}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, err := s.CreatePackage(ctx, s.Admin, cloud.Upload{Archive: archive, Project: "shop", Version: "large"})
+	x, err := s.Packages.Create(ctx, s.Admin, cloud.Upload{Archive: archive, Project: "shop", Version: "large"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Service.Deploy(ctx, s.Admin, cloud.Deployment{PackageID: x.ID, EnvironmentID: s.environment.ID}); err != nil {
+	if _, err := s.Service.Deployments.Deploy(ctx, s.Admin, cloud.Deployment{PackageID: x.ID, EnvironmentID: s.environment.ID}); err != nil {
 		t.Fatal(err)
 	}
 	codes := map[int]int{}
 	for range 20 {
-		req, err := s.atom.Request(ctx, http.MethodGet, wire.PathPackages+x.SHA256, nil)
+		req, err := s.atom.SignedRequest(ctx, http.MethodGet, wire.PathPackages+x.SHA256, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := s.atom.Client.Do(req) // and the body is not read
+		resp, err := s.atom.Client.Do(req) // the body is not read
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +176,7 @@ func TestOneAtomAsksTooMuch(t *testing.T) {
 		codes[resp.StatusCode]++
 	}
 	if codes[200] != 8 || codes[503] != 12 {
-		t.Errorf("answers: %v", codes)
+		t.Errorf("answers: got %v, want codes[200] 8 and codes[503] 12", codes)
 	}
 	if _, err := other.Poll(ctx, 0, 0); err != nil {
 		t.Errorf("another atom: %v", err)

@@ -1,6 +1,6 @@
-// Package gate is what atoms ask a control plane: enrolment, polls, reports
-// and packages. It makes sure of who asks and that nothing is asked twice by a
-// replay; what is answered is for package cloud to say.
+// Package gate serves the requests of atoms to a control plane: enrollment,
+// polls, reports and packages. It verifies signatures and rejects replays.
+// Package cloud decides the response.
 package gate
 
 import (
@@ -30,31 +30,35 @@ import (
 type Options struct {
 	Log     *slog.Logger
 	Metrics *metrics.Cloud
-	// Hold is how long a poll is held at most; 0 is 30 s.
+	// Hold is the longest a poll is held; 0 is 30 s.
 	Hold time.Duration
-	// Queue is how many requests may wait to be judged before others are sent
-	// away; 0 is 20,000: waiting costs no more than a poll that is held.
+	// Queue is the number of requests that may wait for verification before
+	// others are refused; 0 is 20,000. Waiting costs no more than a held poll.
 	Queue int
 }
 
-// Gate answers the requests of atoms. Its server is to call Link and Unlink,
-// so that it notices when an atom is gone.
+// Gate serves the requests of atoms. Its server must call Link and Unlink, so
+// that the gate notices lost connections.
 type Gate struct {
 	o       Options
-	service *cloud.Service
 	log     *slog.Logger
 	mux     *http.ServeMux
-	epoch   string // of this start: counters of before mean nothing
-	judges  judges
-	peers   peers
-	links   sync.Map // net.Conn to *link
-	held    atomic.Int64
+	atoms   identities
+	mail    mailboxes
+	records reports
+	cluster cluster
+
+	epoch    string // identifies this start: counters of earlier epochs are void
+	verifier verifyLimiter
+	peers    peers
+	links    sync.Map // net.Conn to *link
+	held     atomic.Int64
 
 	closing chan struct{}
 	closed  sync.Once
 }
 
-// New makes a gate.
+// New returns a gate for a control plane.
 func New(s *cloud.Service, o Options) *Gate {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -68,59 +72,62 @@ func New(s *cloud.Service, o Options) *Gate {
 	var b [18]byte
 	rand.Read(b[:]) // never fails: crypto/rand
 	g := &Gate{
-		o: o, service: s, log: o.Log, mux: http.NewServeMux(), epoch: base64.RawURLEncoding.EncodeToString(b[:]),
-		judges: judges{slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), queue: int64(o.Queue)}, closing: make(chan struct{}),
+		o: o, log: o.Log, mux: http.NewServeMux(), atoms: s.AtomAPI, mail: s.AtomAPI, records: s.AtomAPI, cluster: s.Cluster,
+		epoch:    base64.RawURLEncoding.EncodeToString(b[:]),
+		verifier: verifyLimiter{slots: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), queue: int64(o.Queue)}, closing: make(chan struct{}),
 	}
-	s.SetDoor(door{g})
-	g.mux.HandleFunc("POST "+wire.PathEnrol, g.enrol)
-	g.mux.HandleFunc("POST "+wire.PathPoll, g.signed(maxPoll, g.poll))
-	g.mux.HandleFunc("POST "+wire.PathReports, g.signed(maxReports, g.reports))
-	g.mux.HandleFunc("GET "+wire.PathPackages+"{sha}", g.signed(0, g.pack))
+	g.peers.exists = func(atom string) bool { _, known := g.atoms.Peer(atom); return known }
+	s.Cluster.SetPresence(presence{g})
+	g.mux.HandleFunc("POST "+wire.PathEnroll, g.enroll)
+	g.mux.HandleFunc("POST "+wire.PathPoll, g.authenticated(maxPoll, g.poll))
+	g.mux.HandleFunc("POST "+wire.PathReports, g.authenticated(maxReports, g.reports))
+	g.mux.HandleFunc("GET "+wire.PathPackages+"{sha}", g.authenticated(0, g.servePackage))
 	return g
 }
 
-// Close ends the polls that are held, and has later ones answered at once.
+// Close ends held polls. Later polls return at once.
 func (g *Gate) Close() { g.closed.Do(func() { close(g.closing) }) }
 
-// Bounds of requests, in bytes.
+// Limits of requests, in bytes.
 const (
 	maxEnrol    = 64 << 10
 	maxPoll     = 1 << 20
 	maxInstance = 200
-	maxReports  = 8 << 20 // an atom sends a batch of one, or its log
+	maxReports  = 8 << 20 // a batch of records, or a log
 	readTime    = 30 * time.Second
 	writeTime   = time.Minute
 )
 
-// ServeHTTP answers a request of an atom.
+// ServeHTTP serves a request of an atom.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	g.mux.ServeHTTP(w, r)
 }
 
-// link is a connection to the gate.
+// link is a client connection.
 type link struct {
-	down chan struct{}
-	// carries is the atom that something was handed out to on this connection,
-	// which has asked nothing on it since: it may not have arrived.
-	carries atomic.Pointer[string]
+	closing chan struct{}
+	// unconfirmed is the atom that received instructions on this connection and has
+	// not sent a request on it since. They may be lost.
+	unconfirmed atomic.Pointer[string]
 }
 
-// carry notes that something is handed out to an atom; "": the last thing arrived.
-func (l *link) carry(atom string) {
+// setUnconfirmed records that instructions were sent to an atom; "" means that they
+// arrived.
+func (l *link) setUnconfirmed(atom string) {
 	switch {
 	case l == nil:
 	case atom == "":
-		l.carries.Store(nil)
+		l.unconfirmed.Store(nil)
 	default:
-		l.carries.Store(&atom)
+		l.unconfirmed.Store(&atom)
 	}
 }
 
-func (l *link) broken() bool {
+func (l *link) closed() bool {
 	select {
-	case <-l.down:
+	case <-l.closing:
 		return true
 	default:
 		return false
@@ -129,14 +136,14 @@ func (l *link) broken() bool {
 
 type linkKey struct{}
 
-// Link is for http.Server.ConnContext.
+// Link is a callback for http.Server.ConnContext.
 func (g *Gate) Link(ctx context.Context, c net.Conn) context.Context {
-	l := &link{down: make(chan struct{})}
+	l := &link{closing: make(chan struct{})}
 	g.links.Store(c, l)
 	return context.WithValue(ctx, linkKey{}, l)
 }
 
-// Unlink is for http.Server.ConnState.
+// Unlink is a callback for http.Server.ConnState.
 func (g *Gate) Unlink(c net.Conn, s http.ConnState) {
 	if s != http.StateClosed && s != http.StateHijacked {
 		return
@@ -146,15 +153,15 @@ func (g *Gate) Unlink(c net.Conn, s http.ConnState) {
 		return
 	}
 	l := x.(*link)
-	close(l.down)
-	if atom := l.carries.Load(); atom != nil {
-		g.service.Returned(*atom)
-		g.service.Wake(*atom)
+	close(l.closing)
+	if atom := l.unconfirmed.Load(); atom != nil {
+		g.mail.Requeue(*atom)
+		g.mail.Wake(*atom)
 	}
 }
 
-// refuse answers with a refusal.
-func refuse(w http.ResponseWriter, status int, r wire.Refusal) {
+// refuse writes an error response.
+func refuse(w http.ResponseWriter, status int, r wire.ErrorResponse) {
 	body, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // a struct of strings
@@ -165,78 +172,60 @@ func refuse(w http.ResponseWriter, status int, r wire.Refusal) {
 	w.Write(body) //nolint:errcheck // the atom is gone: it asks again
 }
 
-// The codes of refusals, beside those of package cloud.
-const (
-	codeUnsigned   = "unsigned"
-	codeUnknown    = "unknown_atom"
-	codeSignature  = "bad_signature"
-	codeReplayed   = "replayed"
-	codeRevoked    = "revoked"
-	codeEpoch      = "wrong_epoch"
-	codeOverloaded = "overloaded"
-	codeInvalid    = "invalid"
-	codeNotFound   = "not_found"
-	codeConflict   = "conflict"
-	codeAltered    = "package_altered"
-	codeInternal   = "unavailable"
-	codeBroken     = "incomplete"
-)
-
-// fail answers with what an error means to an atom.
+// fail writes the error response for an error of package cloud.
 func (g *Gate) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *cloud.RefusedError
 	var invalid *cloud.InvalidError
 	switch {
 	case errors.As(err, &refused):
-		refuse(w, http.StatusUnauthorized, wire.Refusal{Code: refused.Code, Error: refused.Text})
+		refuse(w, http.StatusUnauthorized, wire.ErrorResponse{Code: refused.Code, Error: refused.Text})
 	case errors.As(err, &invalid):
-		refuse(w, http.StatusBadRequest, wire.Refusal{Code: codeInvalid, Error: err.Error()})
+		refuse(w, http.StatusBadRequest, wire.ErrorResponse{Code: wire.CodeInvalid, Error: err.Error()})
 	case errors.Is(err, cloud.ErrNotFound):
-		refuse(w, http.StatusNotFound, wire.Refusal{Code: codeNotFound, Error: err.Error()})
+		refuse(w, http.StatusNotFound, wire.ErrorResponse{Code: wire.CodeNotFound, Error: err.Error()})
 	case errors.Is(err, cloud.ErrConflict):
-		refuse(w, http.StatusConflict, wire.Refusal{Code: codeConflict, Error: err.Error()})
+		refuse(w, http.StatusConflict, wire.ErrorResponse{Code: wire.CodeConflict, Error: err.Error()})
 	case errors.Is(err, cloud.ErrAltered):
-		refuse(w, http.StatusInternalServerError, wire.Refusal{Code: codeAltered, Error: "the package was altered in the control plane's store; it has to be uploaded again"})
+		refuse(w, http.StatusInternalServerError, wire.ErrorResponse{Code: wire.CodePackageAltered, Error: "the package is damaged in the control plane's store; upload it again"})
 	case r.Context().Err() != nil:
-		// The atom is gone: nobody reads an answer.
+		// The atom has disconnected.
 	default:
 		level := slog.LevelError
-		if g.service.Vouch() != nil { // said once for all; another control plane may be able to answer
+		if g.cluster.CheckFresh() != nil { // logged once elsewhere; another control plane may respond
 			level = slog.LevelDebug
 			w.Header().Set("Connection", "close")
 		}
-		g.log.Log(r.Context(), level, "a request of an atom failed", "path", r.URL.Path, "error", err)
+		g.log.Log(r.Context(), level, "request of an atom failed", "path", r.URL.Path, "error", err)
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(5)))
-		refuse(w, http.StatusServiceUnavailable, wire.Refusal{Code: codeInternal, Error: "the control plane cannot store or read now; ask again"})
+		refuse(w, http.StatusServiceUnavailable, wire.ErrorResponse{Code: wire.CodeUnavailable, Error: "the store is unavailable; retry later"})
 	}
 }
 
-// read reads the body of a request, which may take its time but not for ever.
-func read(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	// A server without deadlines is one for tests.
+// readBody reads the body of a request within a limit of size and time.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	// An error means that the server has no deadlines, as in tests.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTime))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, err
 }
 
-// unreadable answers a request whose body did not come whole, which may come
-// whole the next time, or which is too large.
-func unreadable(w http.ResponseWriter, err error) {
-	status, code := http.StatusRequestTimeout, codeBroken
+// refuseBody responds to a body that is too large or incomplete.
+func refuseBody(w http.ResponseWriter, err error) {
+	status, code := http.StatusRequestTimeout, wire.CodeIncomplete
 	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		status, code = http.StatusRequestEntityTooLarge, codeInvalid
+		status, code = http.StatusRequestEntityTooLarge, wire.CodeInvalid
 	}
 	w.Header().Set("Connection", "close")
-	refuse(w, status, wire.Refusal{Code: code, Error: "the request cannot be read: " + err.Error()})
+	refuse(w, status, wire.ErrorResponse{Code: code, Error: "cannot read the request: " + err.Error()})
 }
 
-// answer writes JSON, and reports whether it went out whole as far as can be
-// known here.
-func answer(w http.ResponseWriter, v any) error {
+// respond writes JSON. It returns an error if the response was not sent
+// completely, as far as this side can know.
+func respond(w http.ResponseWriter, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("write an answer: %w", err)
+		return fmt.Errorf("encode the response: %w", err)
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
@@ -246,8 +235,8 @@ func answer(w http.ResponseWriter, v any) error {
 	return errors.Join(err, control.Flush())
 }
 
-// from gives the address of who asks.
-func from(r *http.Request) string {
+// remoteAddr returns the client's IP address.
+func remoteAddr(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return strings.TrimSpace(r.RemoteAddr)
@@ -255,35 +244,35 @@ func from(r *http.Request) string {
 	return host
 }
 
-func (g *Gate) enrol(w http.ResponseWriter, r *http.Request) {
-	// It is read before it takes a turn: whoever sends slowly, and anybody may
-	// send this, must not hold up others.
-	body, err := read(w, r, maxEnrol)
+func (g *Gate) enroll(w http.ResponseWriter, r *http.Request) {
+	// The body is read before a slot is taken, so that slow unauthenticated
+	// clients do not block others.
+	body, err := readBody(w, r, maxEnrol)
 	if err != nil {
-		unreadable(w, err)
+		refuseBody(w, err)
 		return
 	}
-	release, ok := g.judges.enter(r.Context(), false)
+	release, ok := g.verifier.enter(r.Context(), false)
 	if !ok {
-		g.overloaded(w, cloud.Peer{}, r)
+		g.refuseOverloaded(w, cloud.Peer{}, r)
 		return
 	}
 	defer release()
-	var e wire.Enrol
+	var e wire.EnrollRequest
 	if err := json.Unmarshal(body, &e); err != nil {
-		refuse(w, http.StatusBadRequest, wire.Refusal{Code: codeInvalid, Error: "the enrolment cannot be read: " + err.Error()})
+		refuse(w, http.StatusBadRequest, wire.ErrorResponse{Code: wire.CodeInvalid, Error: "invalid enrollment: " + err.Error()})
 		return
 	}
-	enrolled, err := g.service.Enrol(r.Context(), e, from(r))
+	enrolled, err := g.atoms.Enroll(r.Context(), e, remoteAddr(r))
 	if err != nil {
 		var refused *cloud.RefusedError
-		if errors.As(err, &refused) && refused.Code == cloud.CodeUnknownToken {
-			g.service.Refused(r.Context(), cloud.Peer{}, refused.Code, from(r))
+		if errors.As(err, &refused) && refused.Code == wire.CodeUnknownToken {
+			g.atoms.RecordRefusal(r.Context(), cloud.Peer{}, refused.Code, remoteAddr(r))
 		}
 		g.fail(w, r, err)
 		return
 	}
-	if err := answer(w, enrolled); err != nil {
-		g.log.Warn("an enrolment was not answered whole", "error", err)
+	if err := respond(w, enrolled); err != nil {
+		g.log.Warn("cannot send the response to an enrollment", "error", err)
 	}
 }

@@ -17,9 +17,9 @@ steps:
   - log: ${props.recordId}
 `
 
-// station is a control plane with one atom in one environment that has a
-// project, and knows its generation.
-type station struct {
+// fixture is a control plane with one atom, environment and deployed project,
+// at a known generation.
+type fixture struct {
 	*cloudtest.Plane
 	atom        *cloudtest.Atom
 	environment cloud.Environment
@@ -27,9 +27,9 @@ type station struct {
 	generation  int64
 }
 
-func begin(t *testing.T, o cloudtest.Options) *station {
+func startPlane(t *testing.T, o cloudtest.Options) *fixture {
 	t.Helper()
-	s := &station{Plane: cloudtest.Start(t, o)}
+	s := &fixture{Plane: cloudtest.Start(t, o)}
 	s.environment = s.Environment(t, "prod")
 	s.atom = cloudtest.Join(t, s.URL, s.InstallToken(t, "prod"), "edge-01")
 	s.pack, _ = s.Deploy(t, s.environment.ID, "shop", "1", shop)
@@ -38,26 +38,26 @@ func begin(t *testing.T, o cloudtest.Options) *station {
 }
 
 // settle polls until the atom has the newest generation.
-func (s *station) settle(t *testing.T) *wire.Desired {
+func (s *fixture) settle(t *testing.T) *wire.Desired {
 	t.Helper()
 	polled, err := s.atom.Poll(t.Context(), s.generation, 0)
 	if err != nil || polled.Desired == nil {
-		t.Fatalf("%+v, %v", polled, err)
+		t.Fatalf("got %+v, %v, want Desired set and no error", polled, err)
 	}
 	s.generation = polled.Desired.Generation
 	return polled.Desired
 }
 
-func (s *station) execute(t *testing.T, key string) string {
+func (s *fixture) execute(t *testing.T, key string) string {
 	t.Helper()
-	id, err := s.Execute(t.Context(), s.Admin, cloud.ExecutionRequest{AtomID: s.atom.ID, ProcessName: "relay", Props: json.RawMessage(`{"recordId":"4711"}`), IdempotencyKey: key})
+	id, err := s.Executions.Execute(t.Context(), s.Admin, cloud.ExecutionRequest{AtomID: s.atom.ID, ProcessName: "relay", Props: json.RawMessage(`{"recordId":"4711"}`), IdempotencyKey: key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return id
 }
 
-// refused holds an error against the refusal that it is to be.
+// refused checks the status and code of a refusal.
 func refused(t *testing.T, err error, status int, code string) {
 	t.Helper()
 	var r *cloudtest.Refused
@@ -66,10 +66,10 @@ func refused(t *testing.T, err error, status int, code string) {
 	}
 }
 
-// audited reports whether the account's log has a refusal.
-func (s *station) audited(t *testing.T, code string) bool {
+// audited reports whether the audit log has a refusal.
+func (s *fixture) audited(t *testing.T, code string) bool {
 	t.Helper()
-	entries, _, err := s.AuditLog(t.Context(), s.Admin, 0, 100)
+	entries, _, err := s.Audit.List(t.Context(), s.Admin, 0, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +82,8 @@ func (s *station) audited(t *testing.T, code string) bool {
 }
 
 func TestExecuteReachesAWaitingAtom(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
-	got := make(chan *wire.Polled, 1)
+	s := startPlane(t, cloudtest.Options{})
+	got := make(chan *wire.PollResponse, 1)
 	go func() {
 		polled, err := s.atom.Poll(t.Context(), s.generation, 30)
 		if err != nil {
@@ -91,8 +91,8 @@ func TestExecuteReachesAWaitingAtom(t *testing.T) {
 		}
 		got <- polled
 	}()
-	for s.Gate.Held() == 0 {
-		time.Sleep(time.Millisecond)
+	for s.Gate.HeldPolls() == 0 {
+		time.Sleep(time.Millisecond) // a real server receives the poll
 	}
 	start := time.Now()
 	id := s.execute(t, "")
@@ -100,20 +100,20 @@ func TestExecuteReachesAWaitingAtom(t *testing.T) {
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("it took %v", took)
 	}
-	if len(polled.Messages) != 1 || polled.Messages[0].Execute.Request != id || polled.Messages[0].Execute.Process != "relay" {
-		t.Fatalf("%+v", polled)
+	if len(polled.Instructions) != 1 || polled.Instructions[0].Execute.Request != id || polled.Instructions[0].Execute.Process != "relay" {
+		t.Fatalf("got %+v, want len(polled.Instructions) 1, Request %q and Process relay", polled, id)
 	}
 }
 
 func TestRefusals(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+	s := startPlane(t, cloudtest.Options{})
 	ctx := t.Context()
 	body := []byte(`{"instance":"x","wait":0,"generation":0}`)
 	other := cloudtest.Join(t, s.URL, s.InstallToken(t, "prod"), "edge-02")
 	other.Epoch = s.atom.Epoch
 
 	t.Run("a replay", func(t *testing.T) {
-		req, err := s.atom.Request(ctx, http.MethodPost, wire.PathPoll, body)
+		req, err := s.atom.SignedRequest(ctx, http.MethodPost, wire.PathPoll, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func TestRefusals(t *testing.T) {
 	t.Run("an old epoch", func(t *testing.T) {
 		old := *other
 		old.Epoch = "of yesterday"
-		req, err := old.Request(ctx, http.MethodPost, wire.PathPoll, body)
+		req, err := old.SignedRequest(ctx, http.MethodPost, wire.PathPoll, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func TestRefusals(t *testing.T) {
 		refused(t, err, 401, "wrong_epoch")
 	})
 	t.Run("revoked", func(t *testing.T) {
-		if err := s.RevokeAtom(ctx, s.Admin, other.ID); err != nil {
+		if err := s.Fleet.RevokeAtom(ctx, s.Admin, other.ID); err != nil {
 			t.Fatal(err)
 		}
 		_, err := other.Poll(ctx, 0, 0)
@@ -170,31 +170,31 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestInstallTokens(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+	s := startPlane(t, cloudtest.Options{})
 	ctx := t.Context()
 	token := s.InstallToken(t, "prod")
 	a := cloudtest.NewAtom(s.URL)
-	first, err := a.Enrol(ctx, token, "edge-02")
+	first, err := a.Enroll(ctx, token, "edge-02")
 	if err != nil || first.Environment != "prod" {
-		t.Fatalf("%+v, %v", first, err)
+		t.Fatalf("got %+v, %v, want Environment prod and no error", first, err)
 	}
-	again, err := a.Enrol(ctx, token, "edge-02") // its answer was lost
+	again, err := a.Enroll(ctx, token, "edge-02") // its response was lost
 	if err != nil || again.Atom != first.Atom {
 		t.Errorf("the same enrolment again: %+v, %v", again, err)
 	}
-	_, err = cloudtest.NewAtom(s.URL).Enrol(ctx, token, "edge-03")
-	refused(t, err, 401, cloud.CodeUsedToken)
-	if !s.audited(t, cloud.CodeUsedToken) {
-		t.Error("that a token was used twice is not in the audit log")
+	_, err = cloudtest.NewAtom(s.URL).Enroll(ctx, token, "edge-03")
+	refused(t, err, 401, wire.CodeUsedToken)
+	if !s.audited(t, wire.CodeUsedToken) {
+		t.Error("the repeated use of a token is not in the audit log")
 	}
-	_, err = cloudtest.NewAtom(s.URL).Enrol(ctx, "vi_nothing", "edge-03")
-	refused(t, err, 401, cloud.CodeUnknownToken)
+	_, err = cloudtest.NewAtom(s.URL).Enroll(ctx, "vi_nothing", "edge-03")
+	refused(t, err, 401, wire.CodeUnknownToken)
 	next := s.InstallToken(t, "prod")
-	_, err = cloudtest.NewAtom(s.URL).Enrol(ctx, next, "edge-02")
+	_, err = cloudtest.NewAtom(s.URL).Enroll(ctx, next, "edge-02")
 	refused(t, err, 409, "conflict")
 	forged := cloudtest.NewAtom(s.URL)
 	forged.Key = cloudtest.NewAtom(s.URL).Key
-	if _, err = forged.Enrol(ctx, next, "edge-03"); err != nil { // neither of these used it up
+	if _, err = forged.Enroll(ctx, next, "edge-03"); err != nil { // neither attempt used it up
 		t.Error(err)
 	}
 }

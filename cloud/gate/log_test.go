@@ -9,25 +9,25 @@ import (
 	"valence/internal/wire"
 )
 
-// TestOnlyWhoWasAskedAnswers: another atom, of this account or another one,
-// cannot answer the question for a log.
-func TestOnlyWhoWasAskedAnswers(t *testing.T) {
-	s := begin(t, cloudtest.Options{})
+// TestOtherAtomsCannotAnswerLogRequest: another atom, of any account, cannot answer a log
+// request.
+func TestOtherAtomsCannotAnswerLogRequest(t *testing.T) {
+	s := startPlane(t, cloudtest.Options{})
 	other := cloudtest.Join(t, s.URL, s.InstallToken(t, "prod"), "edge-02")
 	got := make(chan []wire.LogLine, 1)
 	go func() {
-		lines, err := s.AtomLog(t.Context(), s.Admin, s.atom.ID, 2)
+		lines, err := s.Fleet.AtomLog(t.Context(), s.Admin, s.atom.ID, 2)
 		if err != nil {
 			t.Error(err)
 		}
 		got <- lines
 	}()
 	polled, err := s.atom.Poll(t.Context(), s.generation, 20)
-	if err != nil || len(polled.Messages) != 1 || polled.Messages[0].Kind != wire.KindLogs {
-		t.Fatalf("%+v, %v", polled, err)
+	if err != nil || len(polled.Instructions) != 1 || polled.Instructions[0].Kind != wire.KindLogs {
+		t.Fatalf("got %+v, %v, want len(polled.Instructions) 1, Kind logs and no error", polled, err)
 	}
 	line := func(text string) wire.LogLine { return wire.LogLine{At: time.Now(), Level: "INFO", Text: text} }
-	question := polled.Messages[0].ID
+	question := polled.Instructions[0].ID
 	if err := other.Report(t.Context(), wire.Reports{LogsFor: question, Logs: []wire.LogLine{line("forged")}}); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestOnlyWhoWasAskedAnswers(t *testing.T) {
 	if lines := <-got; len(lines) != 2 || lines[0].Text != "a\ufffd[2J" || lines[1].Text != "b" {
 		t.Errorf("%+v", lines)
 	}
-	if _, err := s.AtomLog(t.Context(), cloud.Principal{Account: "another", User: "x", Role: cloud.Admin}, s.atom.ID, 2); err == nil {
+	if _, err := s.Fleet.AtomLog(t.Context(), cloud.Principal{Account: "another", User: "x", Role: cloud.Admin}, s.atom.ID, 2); err == nil {
 		t.Error("another account is answered")
 	}
 }

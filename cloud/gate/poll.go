@@ -9,15 +9,15 @@ import (
 	"valence/internal/wire"
 )
 
-// poll answers what there is for an atom, or waits for it.
+// poll returns the instructions and desired state of an atom, or waits for them.
 func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body []byte) {
-	var q wire.Poll
+	var q wire.PollRequest
 	if err := json.Unmarshal(body, &q); err != nil || q.Instance == "" || len(q.Instance) > maxInstance || q.Wait < 0 {
-		refuse(w, http.StatusBadRequest, wire.Refusal{Code: codeInvalid, Error: "the poll cannot be read, or has no instance"})
+		refuse(w, http.StatusBadRequest, wire.ErrorResponse{Code: wire.CodeInvalid, Error: "invalid poll"})
 		return
 	}
 	l, _ := r.Context().Value(linkKey{}).(*link)
-	l.carry("")
+	l.setUnconfirmed("")
 	state := g.peers.of(p.ID)
 	ok, err := g.claim(r, state, p.ID, q.Instance)
 	if err != nil {
@@ -27,31 +27,31 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 	var replaced chan struct{}
 	var changed bool
 	if ok {
-		replaced, changed, ok = state.begin(q.Instance, l)
+		replaced, changed, ok = state.startPoll(q.Instance, l)
 	}
 	if !ok {
 		g.o.Metrics.Poll("fenced")
-		g.service.Refused(r.Context(), p, "fenced", from(r))
-		if err := answer(w, &wire.Polled{Fenced: true}); err != nil {
-			g.log.Debug("a fenced atom was not told", "atom", p.ID, "error", err)
+		g.atoms.RecordRefusal(r.Context(), p, wire.CodeFenced, remoteAddr(r))
+		if err := respond(w, &wire.PollResponse{Fenced: true}); err != nil {
+			g.log.Debug("cannot send the response to a fenced atom", "atom", p.ID, "error", err)
 		}
 		return
 	}
 	gone := false
-	defer func() { state.end(q.Instance, replaced, gone) }()
+	defer func() { state.endPoll(q.Instance, replaced, gone) }()
 	if changed {
-		g.service.Returned(p.ID) // what the run before was given, this one may not have
+		g.mail.Requeue(p.ID) // this instance may not have what the one before received
 	}
-	known := g.service.Heard(p.ID, q.Heartbeat, q.Generation)
-	if err := g.service.Acknowledge(r.Context(), p.ID, q.Ack); err != nil {
+	known := g.records.RecordHeartbeat(p.ID, q.Heartbeat, q.Generation)
+	if err := g.mail.Acknowledge(r.Context(), p.ID, q.Ack); err != nil {
 		g.fail(w, r, err)
 		return
 	}
-	if err := g.service.Ahead(r.Context(), p.ID, q.Generation); err != nil {
+	if err := g.records.RaiseGeneration(r.Context(), p.ID, q.Generation); err != nil {
 		g.fail(w, r, err)
 		return
 	}
-	if !known { // it may tell at once, and with what it is given
+	if !known { // so that it sends its triggers at once
 		q.Wait = 0
 	}
 	polled, err := g.wait(r, p.ID, &q, replaced)
@@ -59,49 +59,49 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 		g.fail(w, r, err)
 		return
 	}
-	polled.Tell = !known
+	polled.SendTriggers = !known
 	if gone = r.Context().Err() != nil; gone {
-		g.service.Returned(p.ID)
+		g.mail.Requeue(p.ID)
 		return
 	}
 	outcome := "idle"
-	if len(polled.Messages) > 0 || polled.Desired != nil {
+	if len(polled.Instructions) > 0 || polled.Desired != nil {
 		outcome = "answered"
 	}
-	if current, known := g.service.Peer(p.ID); !known || current.Revoked { // while it was held
-		g.denied(w, r, p, codeRevoked, denials[codeRevoked])
+	if current, known := g.atoms.Peer(p.ID); !known || current.Revoked { // revoked while the poll was held
+		g.deny(w, r, p, wire.CodeRevoked, denials[wire.CodeRevoked])
 		return
 	}
 	g.o.Metrics.Poll(outcome)
-	if len(polled.Messages) > 0 {
-		l.carry(p.ID)
+	if len(polled.Instructions) > 0 {
+		l.setUnconfirmed(p.ID)
 	}
-	if err := answer(w, polled); err != nil {
+	if err := respond(w, polled); err != nil {
 		gone = true
-		g.service.Returned(p.ID)
+		g.mail.Requeue(p.ID)
 	}
 }
 
-// wait gives what there is, as soon as there is something, or nothing when
+// wait returns as soon as there is something for the atom, or with nothing when
 // the time is over.
-func (g *Gate) wait(r *http.Request, atom string, q *wire.Poll, replaced <-chan struct{}) (*wire.Polled, error) {
+func (g *Gate) wait(r *http.Request, atom string, q *wire.PollRequest, replaced <-chan struct{}) (*wire.PollResponse, error) {
 	g.held.Add(1)
 	defer g.held.Add(-1)
 	g.o.Metrics.Hold(1)
 	defer g.o.Metrics.Hold(-1)
 	until := time.Now().Add(min(time.Duration(q.Wait)*time.Second, g.o.Hold))
-	ring := g.service.Ring(atom)
+	ring := g.mail.Notify(atom)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		polled, due, err := g.service.Next(r.Context(), atom, q.Generation)
-		if err != nil || len(polled.Messages) > 0 || polled.Desired != nil {
+		polled, due, err := g.mail.Next(r.Context(), atom, q.Generation)
+		if err != nil || len(polled.Instructions) > 0 || polled.Desired != nil {
 			return polled, err
 		}
-		if p, known := g.service.Peer(atom); !known || p.Revoked {
+		if p, known := g.atoms.Peer(atom); !known || p.Revoked {
 			return polled, nil
 		}
-		if err := g.service.Vouch(); err != nil {
+		if err := g.cluster.CheckFresh(); err != nil {
 			return nil, err
 		}
 		left := time.Until(until)
@@ -115,8 +115,8 @@ func (g *Gate) wait(r *http.Request, atom string, q *wire.Poll, replaced <-chan 
 		select {
 		case <-ring:
 			select {
-			case <-replaced: // it was for the one that took this one's place
-				g.service.Wake(atom)
+			case <-replaced: // the token was for the poll that replaced this one
+				g.mail.Wake(atom)
 				return polled, nil
 			default:
 			}
@@ -131,13 +131,13 @@ func (g *Gate) wait(r *http.Request, atom string, q *wire.Poll, replaced <-chan 
 	}
 }
 
-// liveness is how long a run of an atom is taken to live on after its last
-// poll, where its connection does not tell.
+// liveness is how long an instance counts as alive after its last poll if its
+// connection has not closed.
 const liveness = 15 * time.Second
 
-// begin makes a poll the one of its atom: one that is held is let go. It gives
-// false for another run than the one that is served while that one lives.
-func (x *peer) begin(instance string, l *link) (replaced chan struct{}, changed, ok bool) {
+// startPoll makes a poll the held one of its atom and ends the one before. It
+// returns false if another instance is alive.
+func (x *peer) startPoll(instance string, l *link) (replaced chan struct{}, changed, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.instance != "" && x.instance != instance && x.alive() {
@@ -152,24 +152,24 @@ func (x *peer) begin(instance string, l *link) (replaced chan struct{}, changed,
 	return x.held, changed, true
 }
 
-// serves reports whether a run of the atom is the one that is served.
+// serves reports whether an instance of the atom is the served one.
 func (x *peer) serves(instance string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.instance == instance
 }
 
-// alive reports whether the run that is served still is there.
+// alive reports whether the served instance is still alive.
 func (x *peer) alive() bool {
-	if x.link != nil && x.link.broken() {
+	if x.link != nil && x.link.closed() {
 		return false
 	}
 	return x.held != nil || time.Since(x.polled) < liveness
 }
 
-// end ends a poll. One whose atom hung up is the end of that run, as far as is
-// known: it or another may come.
-func (x *peer) end(instance string, held chan struct{}, gone bool) {
+// endPoll ends a poll. If the atom disconnected, the instance no longer counts
+// as alive.
+func (x *peer) endPoll(instance string, held chan struct{}, gone bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.held != held {
@@ -181,40 +181,40 @@ func (x *peer) end(instance string, held chan struct{}, gone bool) {
 	}
 }
 
-// reports takes what an atom reports. It is taken from every run of an atom:
-// what it tells did happen.
+// reports stores the reports of an atom. Fenced instances may report too: their
+// executions did happen.
 func (g *Gate) reports(w http.ResponseWriter, r *http.Request, p cloud.Peer, body []byte) {
 	var reports wire.Reports
 	if err := json.Unmarshal(body, &reports); err != nil {
-		refuse(w, http.StatusBadRequest, wire.Refusal{Code: codeInvalid, Error: "the reports cannot be read: " + err.Error()})
+		refuse(w, http.StatusBadRequest, wire.ErrorResponse{Code: wire.CodeInvalid, Error: "invalid reports: " + err.Error()})
 		return
 	}
-	if err := g.service.Report(r.Context(), p.ID, reports); err != nil {
+	if err := g.records.StoreReports(r.Context(), p.ID, reports); err != nil {
 		g.fail(w, r, err)
 		return
 	}
 	if h := reports.Heartbeat; h != nil && g.peers.of(p.ID).serves(reports.Instance) {
-		g.service.Heard(p.ID, *h, reports.Generation)
+		g.records.RecordHeartbeat(p.ID, *h, reports.Generation)
 	}
-	if err := answer(w, struct{}{}); err != nil {
-		g.log.Debug("reports were stored and not answered", "atom", p.ID, "error", err)
+	if err := respond(w, struct{}{}); err != nil {
+		g.log.Debug("cannot send the response to reports", "atom", p.ID, "error", err)
 	}
 }
 
-// pack gives the archive of a package, or a part of it.
-func (g *Gate) pack(w http.ResponseWriter, r *http.Request, p cloud.Peer, _ []byte) {
+// servePackage serves an archive or a range of it.
+func (g *Gate) servePackage(w http.ResponseWriter, r *http.Request, p cloud.Peer, _ []byte) {
 	sha := r.PathValue("sha")
-	archive, err := g.service.AtomPackage(r.Context(), p.ID, sha)
+	archive, err := g.records.OpenPackage(r.Context(), p.ID, sha)
 	if err != nil {
 		g.fail(w, r, err)
 		return
 	}
 	defer archive.Close()
-	w.Header().Set("Content-Type", wire.PackType)
+	w.Header().Set("Content-Type", wire.PackageMediaType)
 	w.Header().Set("ETag", `"`+sha+`"`)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(10 * time.Minute))
 	http.ServeContent(w, r, "", time.Time{}, archive)
 }
 
-// Held counts the polls that are held now.
-func (g *Gate) Held() int { return int(g.held.Load()) }
+// HeldPolls returns the number of held polls.
+func (g *Gate) HeldPolls() int { return int(g.held.Load()) }

@@ -23,18 +23,18 @@ type deploymentView struct {
 
 type resultView struct {
 	Atom   string    `json:"atom"`           // id
-	Name   string    `json:"name,omitempty"` // of the atom, while it is there
-	State  string    `json:"state"`          // active, failed, rolled_back
+	Name   string    `json:"name,omitempty"` // of the atom, while it exists
+	State  string    `json:"state"`          // a state of wire.DeploymentReport
 	Detail string    `json:"detail,omitempty"`
 	At     time.Time `json:"at"`
 }
 
 func (a *api) deploymentView(c *call, d cloud.Deployment) (deploymentView, error) {
-	x, err := a.service.Package(c.Context(), c.p, d.PackageID)
+	x, err := a.service.Packages.Get(c.Context(), c.p, d.PackageID)
 	v := deploymentView{d.ID, a.environmentName(c, d.EnvironmentID), d.PackageID, x.Project, x.Version, x.SHA256, d.Notes, d.By, d.Created, d.Active, d.ListenerStatus, []resultView{}}
 	for _, r := range d.Results {
 		name := ""
-		if atom, err := a.service.Atom(c.Context(), c.p, r.AtomID); err == nil {
+		if atom, err := a.service.Fleet.Atom(c.Context(), c.p, r.AtomID); err == nil {
 			name = atom.Name
 		}
 		v.Results = append(v.Results, resultView{r.AtomID, name, r.State, r.Detail, r.At})
@@ -42,9 +42,9 @@ func (a *api) deploymentView(c *call, d cloud.Deployment) (deploymentView, error
 	return v, err
 }
 
-// deployments lists deployments, each with what became of it on each atom.
+// deployments lists deployments with their results on each atom.
 func (a *api) deployments(c *call) (any, error) {
-	all, err := a.service.Deployments(c.Context(), c.p)
+	all, err := a.service.Deployments.List(c.Context(), c.p)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (a *api) deployments(c *call) (any, error) {
 		if c.FormValue("active") == "true" && !d.Active {
 			continue
 		}
-		if d, err = a.service.Deployment(c.Context(), c.p, d.ID); err != nil {
+		if d, err = a.service.Deployments.Get(c.Context(), c.p, d.ID); err != nil {
 			return nil, err
 		}
 		v, err := a.deploymentView(c, d)
@@ -66,16 +66,16 @@ func (a *api) deployments(c *call) (any, error) {
 }
 
 func (a *api) deployment(c *call) (any, error) {
-	d, err := a.service.Deployment(c.Context(), c.p, c.vars["id"])
+	d, err := a.service.Deployments.Get(c.Context(), c.p, c.vars["id"])
 	if err != nil {
 		return nil, err
 	}
 	return a.deploymentView(c, d)
 }
 
-// undeploy takes a deployment out of its environment.
+// undeploy deactivates a deployment.
 func (a *api) undeploy(c *call) (any, error) {
-	return nil, a.service.Undeploy(c.Context(), c.p, c.vars["id"])
+	return nil, a.service.Deployments.Undeploy(c.Context(), c.p, c.vars["id"])
 }
 
 // attach puts an atom into an environment.
@@ -84,23 +84,23 @@ func (a *api) attach(c *call) (any, error) {
 	if err := c.read(&in); err != nil {
 		return nil, err
 	}
-	_, err := a.service.AttachAtom(c.Context(), c.p, c.vars["id"], in.Environment)
+	_, err := a.service.Fleet.AttachAtom(c.Context(), c.p, c.vars["id"], in.Environment)
 	return nil, err
 }
 
-// detach takes an atom out of its environment. One that is in none stays so.
+// detach removes an atom from its environment, if it has one.
 func (a *api) detach(c *call) (any, error) {
-	x, err := a.service.Atom(c.Context(), c.p, c.vars["id"])
+	x, err := a.service.Fleet.Atom(c.Context(), c.p, c.vars["id"])
 	if err != nil {
 		return nil, err
 	}
-	all, err := a.service.Attachments(c.Context(), c.p)
+	all, err := a.service.Fleet.Attachments(c.Context(), c.p)
 	if err != nil {
 		return nil, err
 	}
 	for _, at := range all {
 		if at.AtomID == x.ID {
-			return nil, a.service.DetachAtom(c.Context(), c.p, at.ID)
+			return nil, a.service.Fleet.DetachAtom(c.Context(), c.p, at.ID)
 		}
 	}
 	return nil, nil

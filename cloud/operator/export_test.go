@@ -2,7 +2,7 @@ package operator
 
 import "valence/cloud"
 
-// Routes lists every endpoint there is, by method and path.
+// Routes returns the action of every endpoint, by method and path.
 func Routes() map[string]cloud.Action {
 	all := map[string]cloud.Action{}
 	for _, r := range (&api{}).routes() {

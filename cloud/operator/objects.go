@@ -10,16 +10,37 @@ import (
 )
 
 type accountView struct {
-	Name    string    `json:"name"`
-	Created time.Time `json:"created"`
-	Token   string    `json:"token,omitempty"` // of its first admin, this once
+	Name    string      `json:"name"`
+	Created time.Time   `json:"created"`
+	Token   string      `json:"token,omitempty"` // of its first admin; only on creation
+	Quotas  []quotaView `json:"quotas,omitempty"`
+}
+
+// quotaView is the usage of one quota.
+type quotaView struct {
+	Quota string `json:"quota"`
+	Used  int64  `json:"used"`
+	Limit int64  `json:"limit"` // 0: unlimited
+}
+
+func quotaViews(u cloud.Usage, q cloud.Quotas) []quotaView {
+	return []quotaView{
+		{"packages", int64(u.Packages), int64(q.Packages)},
+		{"package_bytes", u.PackageBytes, q.PackageBytes},
+		{"atoms", int64(u.Atoms), int64(q.Atoms)},
+		{"waiting_requests", int64(u.Waiting), int64(q.Waiting)},
+	}
 }
 
 func (a *api) accounts(c *call) (any, error) {
-	all, err := a.service.Accounts(c.Context(), c.p)
+	all, err := a.service.Accounts.List(c.Context(), c.p)
 	views := []accountView{}
 	for _, x := range all {
-		views = append(views, accountView{Name: x.ID, Created: x.Created})
+		used, err := a.service.Accounts.Usage(c.Context(), c.p, x.ID)
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, accountView{Name: x.ID, Created: x.Created, Quotas: quotaViews(used, a.service.Accounts.Quotas())})
 	}
 	return map[string]any{"accounts": views}, err
 }
@@ -29,8 +50,8 @@ func (a *api) createAccount(c *call) (any, error) {
 	if err := c.read(&in); err != nil {
 		return nil, err
 	}
-	token, err := a.service.CreateAccount(c.Context(), c.p, in.Name)
-	return accountView{in.Name, time.Now().UTC(), token}, err
+	token, err := a.service.Accounts.Create(c.Context(), c.p, in.Name)
+	return accountView{Name: in.Name, Created: time.Now().UTC(), Token: token}, err
 }
 
 type tokenView struct {
@@ -41,7 +62,7 @@ type tokenView struct {
 	Created      time.Time  `json:"created"`
 	Expires      time.Time  `json:"expires,omitzero"`
 	By           string     `json:"by,omitempty"`
-	Token        string     `json:"token,omitempty"` // this once
+	Token        string     `json:"token,omitempty"` // only on creation
 }
 
 func (a *api) tokenView(c *call, t cloud.Token) tokenView {
@@ -52,16 +73,17 @@ func (a *api) tokenView(c *call, t cloud.Token) tokenView {
 	return v
 }
 
-// environmentName gives the name of an environment, or its id if it is gone.
+// environmentName returns the name of an environment, or its id if it was
+// deleted.
 func (a *api) environmentName(c *call, id string) string {
-	if e, err := a.service.Environment(c.Context(), c.p, id); err == nil {
+	if e, err := a.service.Environments.Get(c.Context(), c.p, id); err == nil {
 		return e.Name
 	}
 	return id
 }
 
 func (a *api) tokens(c *call) (any, error) {
-	all, err := a.service.Tokens(c.Context(), c.p)
+	all, err := a.service.Accounts.Tokens(c.Context(), c.p)
 	views := []tokenView{}
 	for _, t := range all {
 		views = append(views, a.tokenView(c, t))
@@ -79,12 +101,12 @@ func (a *api) createToken(c *call) (any, error) {
 	if err := c.read(&in); err != nil {
 		return nil, err
 	}
-	t, err := a.service.CreateToken(c.Context(), c.p, cloud.Token{Name: in.Name, Role: in.Role, Environments: in.Environments, Expires: in.Expires})
+	t, err := a.service.Accounts.CreateToken(c.Context(), c.p, cloud.Token{Name: in.Name, Role: in.Role, Environments: in.Environments, Expires: in.Expires})
 	return a.tokenView(c, t), err
 }
 
 func (a *api) deleteToken(c *call) (any, error) {
-	return nil, a.service.DeleteToken(c.Context(), c.p, c.vars["id"])
+	return nil, a.service.Accounts.DeleteToken(c.Context(), c.p, c.vars["id"])
 }
 
 func (a *api) createInstallToken(c *call) (any, error) {
@@ -95,7 +117,7 @@ func (a *api) createInstallToken(c *call) (any, error) {
 	if err := c.read(&in); err != nil {
 		return nil, err
 	}
-	t, err := a.service.CreateInstallToken(c.Context(), c.p, in.Environment, time.Duration(in.Minutes)*time.Minute)
+	t, err := a.service.Fleet.CreateInstallToken(c.Context(), c.p, in.Environment, time.Duration(in.Minutes)*time.Minute)
 	return map[string]any{"id": t.ID, "token": t.Token, "expires": t.Expires}, err
 }
 
@@ -111,14 +133,14 @@ type atomView struct {
 	Revoked     bool           `json:"revoked,omitempty"`
 	Retired     bool           `json:"retired,omitempty"`
 	PurgeDays   int            `json:"purge_days,omitempty"`
-	Generation  int64          `json:"generation"` // that it is to have
-	Applied     int64          `json:"applied"`    // that it has
-	Waiting     int            `json:"waiting"`    // messages
+	Generation  int64          `json:"generation"` // of its desired state
+	Applied     int64          `json:"applied"`    // in effect
+	Waiting     int            `json:"waiting"`    // undelivered messages
 	Heartbeat   wire.Heartbeat `json:"heartbeat"`
 }
 
 func (a *api) atomViews(c *call, atoms []cloud.Atom) ([]atomView, error) {
-	attached, err := a.service.Attachments(c.Context(), c.p)
+	attached, err := a.service.Fleet.Attachments(c.Context(), c.p)
 	where := map[string]string{}
 	for _, at := range attached {
 		where[at.AtomID] = a.environmentName(c, at.EnvironmentID)
@@ -131,7 +153,7 @@ func (a *api) atomViews(c *call, atoms []cloud.Atom) ([]atomView, error) {
 }
 
 func (a *api) atoms(c *call) (any, error) {
-	all, err := a.service.Atoms(c.Context(), c.p)
+	all, err := a.service.Fleet.Atoms(c.Context(), c.p)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +162,7 @@ func (a *api) atoms(c *call) (any, error) {
 }
 
 func (a *api) atom(c *call) (any, error) {
-	x, err := a.service.Atom(c.Context(), c.p, c.vars["id"])
+	x, err := a.service.Fleet.Atom(c.Context(), c.p, c.vars["id"])
 	if err != nil {
 		return nil, err
 	}
@@ -148,14 +170,14 @@ func (a *api) atom(c *call) (any, error) {
 	return views[0], err
 }
 
-// changeAtom changes the fields that are sent.
+// changeAtom changes the fields that are present.
 func (a *api) changeAtom(c *call) (any, error) {
 	var in struct {
 		PurgeDays *int `json:"purge_days"`
 	}
 	err := c.read(&in)
 	if err == nil && in.PurgeDays != nil {
-		_, err = a.service.SetPurge(c.Context(), c.p, c.vars["id"], *in.PurgeDays)
+		_, err = a.service.Fleet.SetPurge(c.Context(), c.p, c.vars["id"], *in.PurgeDays)
 	}
 	if err != nil {
 		return nil, err
@@ -164,19 +186,19 @@ func (a *api) changeAtom(c *call) (any, error) {
 }
 
 func (a *api) revoke(c *call) (any, error) {
-	return nil, a.service.RevokeAtom(c.Context(), c.p, c.vars["id"])
+	return nil, a.service.Fleet.RevokeAtom(c.Context(), c.p, c.vars["id"])
 }
 
-// atomLog gives the last lines of an atom's log, as it answers now.
+// atomLog returns the last lines of an atom's log, read now.
 func (a *api) atomLog(c *call) (any, error) {
 	lines := 200
 	if text := c.URL.Query().Get("lines"); text != "" {
 		var err error
 		if lines, err = strconv.Atoi(text); err != nil {
-			return nil, &cloud.InvalidError{Field: "lines", Message: "lines takes a number from 1 to 1000"}
+			return nil, &cloud.InvalidError{Field: "lines", Message: "must be 1 to 1000"}
 		}
 	}
-	found, err := a.service.AtomLog(c.Context(), c.p, c.vars["id"], lines)
+	found, err := a.service.Fleet.AtomLog(c.Context(), c.p, c.vars["id"], lines)
 	if err != nil {
 		return nil, err
 	}
@@ -191,11 +213,11 @@ type listenerView struct {
 	ID      string `json:"id"`
 	Kind    string `json:"kind,omitempty"`
 	Wanted  string `json:"wanted"`
-	State   string `json:"state,omitempty"` // as the atom told last
+	State   string `json:"state,omitempty"` // as last reported
 }
 
 func (a *api) listeners(c *call) (any, error) {
-	all, err := a.service.Listeners(c.Context(), c.p, c.vars["id"])
+	all, err := a.service.Triggers.States(c.Context(), c.p, c.vars["id"])
 	views := []listenerView{}
 	for _, l := range all {
 		views = append(views, listenerView{l.ProcessName, l.ProcessID, l.Kind, l.Wanted, l.State})
@@ -204,7 +226,7 @@ func (a *api) listeners(c *call) (any, error) {
 }
 
 // changeListener pauses, resumes or restarts the trigger of a process, or all
-// where none is named.
+// triggers if no process is named.
 func (a *api) changeListener(c *call) (any, error) {
 	var in struct {
 		Process string `json:"process"`
@@ -216,15 +238,15 @@ func (a *api) changeListener(c *call) (any, error) {
 	if in.Process == "" {
 		in.Action += "_every"
 	}
-	return nil, a.service.ChangeListener(c.Context(), c.p, c.vars["id"], in.Process, in.Action)
+	return nil, a.service.Triggers.Change(c.Context(), c.p, c.vars["id"], in.Process, in.Action)
 }
 
 func (a *api) retire(c *call) (any, error) {
-	return nil, a.service.RetireAtom(c.Context(), c.p, c.vars["id"])
+	return nil, a.service.Fleet.RetireAtom(c.Context(), c.p, c.vars["id"])
 }
 
-// resubmit asks the atom of a failed execution to run it again; the body may be
-// left out.
+// resubmit asks the atom of a failed execution to run it again. The body is
+// optional.
 func (a *api) resubmit(c *call) (any, error) {
 	var in struct {
 		From string `json:"from"`
@@ -234,7 +256,7 @@ func (a *api) resubmit(c *call) (any, error) {
 			return nil, err
 		}
 	}
-	request, err := a.service.ResubmitExecution(c.Context(), c.p, c.vars["id"], in.From)
+	request, err := a.service.Executions.Resubmit(c.Context(), c.p, c.vars["id"], in.From)
 	return map[string]any{"request": request}, err
 }
 
@@ -251,7 +273,7 @@ func environmentOf(e cloud.Environment) environmentView {
 }
 
 func (a *api) environments(c *call) (any, error) {
-	all, err := a.service.Environments(c.Context(), c.p)
+	all, err := a.service.Environments.List(c.Context(), c.p)
 	views := []environmentView{}
 	for _, e := range all {
 		views = append(views, environmentOf(e))
@@ -268,17 +290,17 @@ func (a *api) createEnvironment(c *call) (any, error) {
 	if err := c.read(&in); err != nil {
 		return nil, err
 	}
-	e, err := a.service.CreateEnvironment(c.Context(), c.p, cloud.Environment{Name: in.Name, Classification: in.Classification, Policy: in.Policy})
+	e, err := a.service.Environments.Create(c.Context(), c.p, cloud.Environment{Name: in.Name, Classification: in.Classification, Policy: in.Policy})
 	return environmentOf(e), err
 }
 
 func (a *api) deleteEnvironment(c *call) (any, error) {
-	return nil, a.service.DeleteEnvironment(c.Context(), c.p, c.vars["id"])
+	return nil, a.service.Environments.Delete(c.Context(), c.p, c.vars["id"])
 }
 
-// policy changes the fields that are sent.
+// policy changes the fields that are present.
 func (a *api) policy(c *call) (any, error) {
-	e, err := a.service.Environment(c.Context(), c.p, c.vars["id"])
+	e, err := a.service.Environments.Get(c.Context(), c.p, c.vars["id"])
 	if err != nil {
 		return nil, err
 	}
@@ -286,20 +308,20 @@ func (a *api) policy(c *call) (any, error) {
 	if err := c.read(&policy); err != nil {
 		return nil, err
 	}
-	e, err = a.service.SetPolicy(c.Context(), c.p, e.ID, policy)
+	e, err = a.service.Environments.SetPolicy(c.Context(), c.p, e.ID, policy)
 	return environmentOf(e), err
 }
 
 type fieldView struct {
 	Name   string  `json:"name"`
-	Value  *string `json:"value"` // null: not set, or not shown
+	Value  *string `json:"value"` // null: not set, or a secret
 	Secret bool    `json:"secret,omitempty"`
 	Set    bool    `json:"set"`
-	Unread bool    `json:"unread,omitempty"` // nothing that is deployed reads it
+	Unread bool    `json:"unread,omitempty"` // no deployment reads it
 }
 
 func (a *api) fields(c *call) (any, error) {
-	all, err := a.service.Extensions(c.Context(), c.p, c.vars["id"])
+	all, err := a.service.Environments.Extensions(c.Context(), c.p, c.vars["id"])
 	views := []fieldView{}
 	for _, x := range all {
 		v := fieldView{Name: x.Name, Secret: x.Secret, Set: x.Set, Unread: x.Unread}
@@ -311,7 +333,7 @@ func (a *api) fields(c *call) (any, error) {
 	return map[string]any{"fields": views}, err
 }
 
-// setFields takes an object of fields; null removes one.
+// setFields sets the given fields; null removes one.
 func (a *api) setFields(c *call) (any, error) {
 	var in map[string]*string
 	if err := c.read(&in); err != nil {
@@ -325,16 +347,16 @@ func (a *api) setFields(c *call) (any, error) {
 		}
 		fields = append(fields, x)
 	}
-	return nil, a.service.SetExtensions(c.Context(), c.p, c.vars["id"], fields)
+	return nil, a.service.Environments.SetExtensions(c.Context(), c.p, c.vars["id"], fields)
 }
 
 func (a *api) audit(c *call) (any, error) {
-	cursor, _ := strconv.ParseInt(c.FormValue("cursor"), 10, 64) // what is none is the beginning
+	cursor, _ := strconv.ParseInt(c.FormValue("cursor"), 10, 64) // anything else starts at the newest entry
 	limit, err := strconv.Atoi(c.FormValue("limit"))
 	if err != nil {
 		limit = 100
 	}
-	entries, next, err := a.service.AuditLog(c.Context(), c.p, cursor, limit)
+	entries, next, err := a.service.Audit.List(c.Context(), c.p, cursor, limit)
 	if entries == nil {
 		entries = []cloud.AuditEntry{}
 	}
@@ -351,7 +373,7 @@ func (a *api) backup(c *call) (any, error) {
 		return nil, err
 	}
 	if !filepath.IsAbs(in.Folder) {
-		return nil, &cloud.InvalidError{Field: "folder", Message: "is the whole path of a folder on the control plane's machine that does not exist yet"}
+		return nil, &cloud.InvalidError{Field: "folder", Message: "must be the absolute path of a folder on the control plane's machine that does not exist yet"}
 	}
 	return map[string]string{"folder": in.Folder}, a.service.Backup(c.Context(), c.p, in.Folder)
 }

@@ -1,6 +1,6 @@
-// Package operator is the control plane's own API, below /api/v1/{account}/:
-// what the platform API has no words for, such as tokens, values, policies,
-// the audit log and backups. The command line uses it.
+// Package operator is the control plane's own API, below /api/v1/{account}/. It
+// covers what the platform API lacks, such as tokens, values, policies, the
+// audit log and backups. The command line uses it.
 package operator
 
 import (
@@ -17,12 +17,13 @@ import (
 	"github.com/gorilla/mux"
 
 	"valence/cloud"
+	"valence/internal/problem"
 )
 
-// Root is the path that everything is below.
+// Root is the prefix of all paths.
 const Root = "/api/v1/"
 
-// maxBody bounds a request.
+// maxBody limits the size of a request, in bytes.
 const maxBody = 4 << 20
 
 type api struct {
@@ -30,45 +31,49 @@ type api struct {
 	log     *slog.Logger
 }
 
-// call is one request of somebody known.
+// call is one authenticated request.
 type call struct {
 	*http.Request
 	p    cloud.Principal
 	vars map[string]string
 }
 
-// read takes the body, strictly: a field that is misspelt must not be passed over.
+// read decodes the body and rejects unknown fields, so that misspellings are
+// noticed.
 func (c *call) read(v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(nil, c.Body, maxBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return &cloud.InvalidError{Message: "the body cannot be read: " + err.Error()}
+		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+			return large
+		}
+		return &cloud.InvalidError{Message: "invalid request body: " + err.Error()}
 	}
 	return nil
 }
 
-// New gives the handler of everything below Root. A request proves itself with
-// an API token as bearer, or as the password of basic authentication.
+// New returns the handler of all paths below Root. Callers authenticate with an
+// API token as bearer token or as the password of basic authentication.
 func New(s *cloud.Service, log *slog.Logger) http.Handler {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	a := &api{s, log}
-	r := mux.NewRouter().UseEncodedPath() // a name may hold anything, also a slash
+	r := mux.NewRouter().UseEncodedPath() // a name may contain a slash
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		problem(w, http.StatusNotFound, "There is nothing at this path; the API begins at /api/v1/{account}/.")
+		writeProblem(w, http.StatusNotFound, "No such path: the API is below /api/v1/{account}/.")
 	})
 	r.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		problem(w, http.StatusMethodNotAllowed, "This path does not take "+r.Method+".")
+		writeProblem(w, http.StatusMethodNotAllowed, "The method "+r.Method+" is not allowed for this path.")
 	})
 	for _, route := range a.routes() {
-		r.Handle(Root+"{account}"+route.path, a.known(route)).Methods(route.method)
+		r.Handle(Root+"{account}"+route.path, a.authenticated(route)).Methods(route.method)
 	}
 	return r
 }
 
-// route is one endpoint. Its action, and so its least role, is asked for before
-// it is served; what is served asks again, for the environment it is about.
+// route is one endpoint. Its action is checked before it is served, and again
+// by package cloud for the environment concerned.
 type route struct {
 	method, path string
 	action       cloud.Action
@@ -110,8 +115,8 @@ func (a *api) routes() []route {
 	}
 }
 
-// known finds out who asks, and answers.
-func (a *api) known(route route) http.Handler {
+// authenticated identifies the caller, checks the limits and serves the route.
+func (a *api) authenticated(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		vars := mux.Vars(r)
@@ -124,21 +129,21 @@ func (a *api) known(route route) http.Handler {
 		if scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " "); !basic && strings.EqualFold(scheme, "Bearer") {
 			token = strings.TrimSpace(text)
 		}
-		p, err := a.service.Authenticate(r.Context(), vars["account"], strings.TrimPrefix(user, "BOOMI_TOKEN."), token)
+		p, err := a.service.Accounts.Authenticate(r.Context(), vars["account"], strings.TrimPrefix(user, "BOOMI_TOKEN."), token)
 		if errors.Is(err, cloud.ErrUnavailable) {
 			w.Header().Set("Retry-After", "5")
-			problem(w, http.StatusServiceUnavailable, "This control plane does not reach its database; send this again later.")
+			writeProblem(w, http.StatusServiceUnavailable, "The control plane cannot reach its database: retry later.")
 			return
 		}
 		if err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="valence cloud"`)
-			problem(w, http.StatusUnauthorized, "Send an API token of this account as Authorization: Bearer …; valence cloud token makes one.")
+			writeProblem(w, http.StatusUnauthorized, "Send an API token of this account as Authorization: Bearer …; valence cloud token creates one.")
 			return
 		}
 		p.From, _, _ = net.SplitHostPort(r.RemoteAddr)
-		if wait, ok := a.service.Rate(p.Account); !ok {
+		if wait, ok := a.service.Accounts.Admit(p.Account); !ok {
 			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-			problem(w, http.StatusServiceUnavailable, "This account asks too often; send this again later.")
+			writeProblem(w, http.StatusServiceUnavailable, "Rate limit exceeded for this account: retry later.")
 			return
 		}
 		var answer any
@@ -146,7 +151,7 @@ func (a *api) known(route route) http.Handler {
 			answer, err = route.serve(&call{r, p, vars})
 		}
 		if errors.Is(err, cloud.ErrForbidden) {
-			a.service.Denied(r.Context(), p, route.action)
+			a.service.Audit.RecordDenied(r.Context(), p, route.action)
 		}
 		if err != nil {
 			a.fail(w, r, err)
@@ -159,36 +164,40 @@ func (a *api) known(route route) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
-		_ = e.Encode(answer) // an error means that the client is gone
+		_ = e.Encode(answer) // the client has disconnected
 	})
 }
 
-// fail answers with what an error means to an operator.
+// fail writes the problem document for an error of package cloud.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var invalid *cloud.InvalidError
+	var large *http.MaxBytesError
 	switch {
+	case errors.As(err, &large):
+		writeProblem(w, http.StatusRequestEntityTooLarge, "The body is larger than "+strconv.FormatInt(large.Limit, 10)+" bytes.")
 	case errors.As(err, &invalid):
-		problem(w, http.StatusBadRequest, err.Error())
+		writeProblem(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, cloud.ErrForbidden):
-		problem(w, http.StatusForbidden, err.Error())
+		writeProblem(w, http.StatusForbidden, err.Error())
 	case errors.Is(err, cloud.ErrNotFound):
-		problem(w, http.StatusNotFound, err.Error())
+		writeProblem(w, http.StatusNotFound, err.Error())
 	case errors.Is(err, cloud.ErrConflict):
-		problem(w, http.StatusConflict, err.Error())
+		writeProblem(w, http.StatusConflict, err.Error())
+	case errors.Is(err, cloud.ErrQuota):
+		w.Header().Set("Retry-After", "5")
+		writeProblem(w, http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, cloud.ErrBusy), errors.Is(err, cloud.ErrUnavailable):
 		w.Header().Set("Retry-After", "5")
-		problem(w, http.StatusServiceUnavailable, err.Error())
+		writeProblem(w, http.StatusServiceUnavailable, err.Error())
 	case r.Context().Err() != nil:
-		// The client is gone: nobody reads an answer.
+		// The client has disconnected.
 	default:
 		a.log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-		problem(w, http.StatusInternalServerError, err.Error())
+		writeProblem(w, http.StatusInternalServerError, err.Error())
 	}
 }
 
-// problem writes an RFC 9457 problem document.
-func problem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
+// writeProblem responds with an RFC 9457 problem document.
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	(&problem.Document{Status: status, Title: http.StatusText(status), Detail: detail}).Write(w)
 }

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,16 +17,16 @@ import (
 	"valence/internal/wire"
 )
 
-// endpoint is one of this API, as it is called with every role. Reads change
-// nothing, so one control plane serves all of them.
+// endpoint is an example request to one endpoint. Reads share one control
+// plane.
 type endpoint struct {
 	path, body string
 	least      cloud.Role
 	changes    bool
 }
 
-// endpoints has every one by its method and path: a new one without a rule here
-// fails TestEveryEndpointWithEveryRole.
+// endpoints holds every endpoint by method and path. A new one without an
+// example fails TestEveryEndpointWithEveryRole.
 var endpoints = map[string]endpoint{
 	"GET /accounts":                         {"/accounts", "", cloud.Admin, false},
 	"POST /accounts":                        {"/accounts", `{"name":"acme"}`, cloud.Admin, true},
@@ -61,55 +60,44 @@ var endpoints = map[string]endpoint{
 	"POST /backup":                          {"/backup", `{"folder":"{folder}"}`, cloud.Admin, true},
 }
 
-// elsewhere are the endpoints that an atom has to answer, and here there is none.
+// elsewhere holds the statuses of endpoints that need a connected atom, which
+// this test lacks.
 var elsewhere = map[string]int{"GET /atoms/{id}/log": http.StatusConflict}
 
-// office is a control plane with something of everything, and a token of every
-// role.
-type office struct {
+// fixture is a control plane with at least one object of every kind and a token
+// for every role.
+type fixture struct {
 	*cloudtest.Plane
 	tokens     map[cloud.Role]string
-	other      string // an admin's of another account
+	other      string // an admin's token of another account
 	deployment string
-	record     string // of an execution that failed
+	record     string // of a failed execution
 }
 
-func open(t *testing.T) *office {
+func open(t *testing.T) *fixture {
 	t.Helper()
-	o := &office{tokens: map[cloud.Role]string{}}
+	o := &fixture{}
 	o.Plane = cloudtest.Start(t, cloudtest.Options{Handler: func(s *cloud.Service) http.Handler { return operator.New(s, nil) }})
 	e := o.Environment(t, "prod")
 	o.Environment(t, "empty")
 	atom := cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
 	_, d := o.Deploy(t, e.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n---\nprocess: nightly\nschedule: { cron: \"@daily\" }\nsteps:\n  - log: x\n")
 	o.deployment = d.ID
-	// Of an atom that has not asked: of one in touch its log would be waited for.
-	if err := o.Report(t.Context(), atom.ID, wire.Reports{Executions: []wire.ExecutionReport{{Execution: "x1", Process: "relay", Kind: "listener", Status: "failed", Received: time.Now(), Ended: time.Now()}}}); err != nil {
+	// The atom never polls; otherwise its log would be waited for.
+	if err := o.AtomAPI.StoreReports(t.Context(), atom.ID, wire.Reports{Executions: []wire.ExecutionReport{{Execution: "x1", Process: "relay", Kind: "listener", Status: "failed", Received: time.Now(), Ended: time.Now()}}}); err != nil {
 		t.Fatal(err)
 	}
-	found, _, err := o.Records(t.Context(), o.Admin, cloud.RecordFilter{}, cloud.Place{}, 1)
+	found, _, err := o.Executions.Records(t.Context(), o.Admin, cloud.RecordFilter{}, cloud.Cursor{}, 1)
 	if err != nil || len(found) != 1 {
-		t.Fatalf("%v, %v", found, err)
+		t.Fatalf("got %v, %v, want len(found) 1 and no error", found, err)
 	}
 	o.record = found[0].ID
-	for _, r := range append(cloud.Roles(), "spare") {
-		role := r
-		if r == "spare" {
-			role = cloud.Viewer
-		}
-		x, err := o.CreateToken(t.Context(), o.Admin, cloud.Token{Name: string(r), Role: role})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.tokens[r] = x.Secret
-	}
-	if o.other, err = o.CreateAccount(t.Context(), o.Admin, "other"); err != nil {
-		t.Fatal(err)
-	}
+	o.tokens, o.other = o.RoleTokens(t), o.OtherAccount(t)
+	o.Token(t, cloud.Token{Name: "spare", Role: cloud.Viewer})
 	return o
 }
 
-func (o *office) call(t *testing.T, token, account, method string, e endpoint) (int, string) {
+func (o *fixture) call(t *testing.T, token, account, method string, e endpoint) (int, string) {
 	t.Helper()
 	fill := strings.NewReplacer("{deployment}", o.deployment, "{record}", o.record, "{folder}", filepath.Join(t.TempDir(), "copy"))
 	req, err := http.NewRequestWithContext(t.Context(), method, o.URL+operator.Root+account+fill.Replace(e.path), strings.NewReader(fill.Replace(e.body)))
@@ -131,11 +119,11 @@ func (o *office) call(t *testing.T, token, account, method string, e endpoint) (
 	return resp.StatusCode, string(text)
 }
 
-// TestEveryEndpointWithEveryRole calls all there is with every role, with no
-// token, and with one of another account.
+// TestEveryEndpointWithEveryRole calls every endpoint with every role, without
+// a token, and with a token of another account.
 func TestEveryEndpointWithEveryRole(t *testing.T) {
 	routes := operator.Routes()
-	cloudtest.Ruled(t, routes, endpoints)
+	cloudtest.CheckRules(t, routes, endpoints)
 	shared := open(t)
 	for name := range routes {
 		e := endpoints[name]
@@ -147,47 +135,38 @@ func TestEveryEndpointWithEveryRole(t *testing.T) {
 			}
 			for who, token := range map[string]string{"nobody": "", "another account": o.other, "an unknown token": "vt_nothing"} {
 				if code, text := o.call(t, token, "default", method, e); code != http.StatusUnauthorized {
-					t.Errorf("%s: %d %s", who, code, text)
+					t.Errorf("%s: got %d %s, want 401", who, code, text)
 				}
 			}
 			if code, text := o.call(t, o.other, "other", method, e); regexp.MustCompile(`edge-01|prod`).MatchString(text) && code < 300 {
 				t.Errorf("another account sees it as its own: %d %s", code, text)
 			}
-			done := false
-			for _, role := range cloud.Roles() {
-				allowed := slices.Index(cloud.Roles(), role) >= slices.Index(cloud.Roles(), e.least)
-				code, text := o.call(t, o.tokens[role], "default", method, e)
-				switch {
-				case !allowed && code != http.StatusForbidden:
-					t.Errorf("%s: %d, want 403: %s", role, code, text)
-				case allowed && !done && code >= 300 && code != elsewhere[name]:
-					t.Errorf("%s: %d: %s", role, code, text)
-				case allowed && (code == http.StatusForbidden || code == http.StatusUnauthorized):
-					t.Errorf("%s: %d: %s", role, code, text)
-				}
-				done = done || allowed
-			}
+			ok := func(status int) bool { return status < 300 || status == elsewhere[name] }
+			cloudtest.EveryRole(t, e.least, ok, func(role cloud.Role) (int, string) {
+				return o.call(t, o.tokens[role], "default", method, e)
+			})
 		})
 	}
 }
 
-// TestAudited: what was changed is in the audit log with who, what and from where.
+// TestAudited: the audit log says who changed something, what, when and from
+// where.
 func TestAudited(t *testing.T) {
 	o := open(t)
 	for _, name := range []string{"POST /tokens", "PATCH /environments/{id}/fields", "POST /atoms/{id}/retire", "DELETE /atoms/{id}"} {
 		method, _, _ := strings.Cut(name, " ")
 		if code, text := o.call(t, o.tokens[cloud.Admin], "default", method, endpoints[name]); code >= 300 {
-			t.Fatalf("%s: %d %s", name, code, text)
+			t.Fatalf("%s: got %d %s, want less than 300", name, code, text)
 		}
 	}
-	for range 3 { // so does one that may not, once a minute
+	for range 3 { // refusals are logged once a minute
 		if code, text := o.call(t, o.tokens[cloud.Viewer], "default", "POST", endpoints["POST /tokens"]); code != http.StatusForbidden {
-			t.Fatalf("%d %s", code, text)
+			t.Fatalf("got %d %s, want 403", code, text)
 		}
 	}
 	_, text := o.call(t, o.tokens[cloud.Admin], "default", "GET", endpoints["GET /audit"])
 	if strings.Count(text, `"action":"denied","object":"token.create"`) != 1 {
-		t.Errorf("what was denied is not in the audit log: %s", text)
+		t.Errorf("the denied action is not in the audit log: %s", text)
 	}
 	var log struct {
 		Entries []struct{ Who, Action, From string }
@@ -208,15 +187,15 @@ func TestAudited(t *testing.T) {
 	}
 }
 
-// TestLimitedTokensAreToldNothing asks everything there is with a token of
-// another environment: no answer holds what is in this one.
-func TestLimitedTokensAreToldNothing(t *testing.T) {
+// TestLimitedTokensSeeNothing: responses to a token of another environment
+// contain nothing of this one.
+func TestLimitedTokensSeeNothing(t *testing.T) {
 	o := open(t)
-	x, err := o.CreateToken(t.Context(), o.Admin, cloud.Token{Name: "limited", Role: cloud.Admin, Environments: []string{"empty"}})
+	x, err := o.Accounts.CreateToken(t.Context(), o.Admin, cloud.Token{Name: "limited", Role: cloud.Admin, Environments: []string{"empty"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	prod, err := o.Service.Environment(t.Context(), o.Admin, "prod")
+	prod, err := o.Service.Environments.Get(t.Context(), o.Admin, "prod")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,21 +204,21 @@ func TestLimitedTokensAreToldNothing(t *testing.T) {
 		code, answer := o.call(t, x.Secret, "default", method, endpoints[name])
 		for _, hidden := range []string{"prod", "edge-01", prod.ID, o.deployment} {
 			if code < 300 && strings.Contains(answer, hidden) {
-				t.Errorf("%s: %d tells %q: %s", name, code, hidden, answer)
+				t.Errorf("%s: got %d with %q: %s", name, code, hidden, answer)
 			}
 		}
 	}
 }
 
-// What has a name is found by it, whatever the name is.
-func TestNamesAreAnything(t *testing.T) {
+// Objects are found by any valid name.
+func TestAnyName(t *testing.T) {
 	o := open(t)
 	for _, name := range []string{"a/b", "50% of it", "<script>", "../atoms", "ü?#"} {
-		if _, err := o.CreateToken(t.Context(), o.Admin, cloud.Token{Name: name, Role: cloud.Viewer}); err != nil {
+		if _, err := o.Accounts.CreateToken(t.Context(), o.Admin, cloud.Token{Name: name, Role: cloud.Viewer}); err != nil {
 			t.Fatal(err)
 		}
 		if code, text := o.call(t, o.tokens[cloud.Admin], "default", "DELETE", endpoint{path: "/tokens/" + url.PathEscape(name)}); code != http.StatusNoContent {
-			t.Errorf("%q: %d %s", name, code, text)
+			t.Errorf("%q: got %d %s, want 204", name, code, text)
 		}
 	}
 }

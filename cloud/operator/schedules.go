@@ -14,16 +14,16 @@ type scheduleView struct {
 	Cron      string    `json:"cron"`
 	Timezone  string    `json:"timezone"`
 	Enabled   bool      `json:"enabled"`
-	NextDue   time.Time `json:"next_due,omitzero"` // not while it is off
+	NextDue   time.Time `json:"next_due,omitzero"` // not while disabled
 }
 
 func scheduleOf(s cloud.ScheduleState) scheduleView {
 	return scheduleView{s.AtomName, s.AtomID, s.ProcessName, s.ProcessID, s.Cron, s.Zone, s.Enabled, s.NextDue}
 }
 
-// schedules lists the schedules of an atom, or of all.
+// schedules lists the schedules of one atom or of all.
 func (a *api) schedules(c *call) (any, error) {
-	all, err := a.service.Schedules(c.Context(), c.p, c.URL.Query().Get("atom"))
+	all, err := a.service.Triggers.Schedules(c.Context(), c.p, c.URL.Query().Get("atom"))
 	if err != nil {
 		return nil, err
 	}
@@ -42,9 +42,9 @@ func (a *api) switchSchedule(c *call) (any, error) {
 		return nil, err
 	}
 	if in.Enabled == nil {
-		return nil, &cloud.InvalidError{Field: "enabled", Message: "is missing: true or false"}
+		return nil, &cloud.InvalidError{Field: "enabled", Message: "is required: true or false"}
 	}
-	s, err := a.service.SwitchSchedule(c.Context(), c.p, c.vars["id"], c.vars["process"], *in.Enabled)
+	s, err := a.service.Triggers.SwitchSchedule(c.Context(), c.p, c.vars["id"], c.vars["process"], *in.Enabled)
 	if err != nil {
 		return nil, err
 	}

@@ -13,38 +13,39 @@ import (
 	"valence/cloud"
 	"valence/cloud/platform/codec"
 	"valence/cloud/platform/filter"
+	"valence/internal/wire"
 )
 
-// actions lists what is not a verb of an object.
+// actions lists the endpoints that are not a verb of an object.
 func actions() []endpoint {
 	const get, post = http.MethodGet, http.MethodPost
 	return []endpoint{
 		{method: post, path: []string{"executeProcess"}, action: "execution.create", schema: "ProcessExecutionRequest", run: executeProcess,
-			doc: "Asks for a process to be executed on an atom; the answer is empty."},
+			doc: "Requests an execution of a process on an atom. The response is empty."},
 		{method: post, path: []string{"ExecutionRequest"}, action: "execution.create", schema: "ExecutionRequest", answer: "ExecutionRequest", large: true, run: requestExecution,
-			doc: "Asks for a process to be executed on an atom, and answers with the id of the request. Prefer: wait=N waits for the record."},
+			doc: "Requests an execution of a process on an atom and returns the request id. Prefer: wait=N waits for the record."},
 		{method: get, path: []string{"ExecutionRecord", "async", "{id}"}, action: "execution.read", answer: "AsyncOperationResult", run: asyncRecord,
-			doc: "The record of an execution request: 202 until there is one. Prefer: wait=N waits for the end of the execution."},
+			doc: "Returns the record of an execution request, or 202 if there is none yet. Prefer: wait=N waits for the end of the execution."},
 		{method: post, path: []string{"cancelExecution", "{id}"}, action: "execution.cancel", status: http.StatusAccepted, run: cancelExecution,
-			doc: "Asks the atom to cancel an execution, named by its id or by that of its request."},
+			doc: "Cancels an execution by its id or the id of its request."},
 		{method: post, path: []string{"changeListenerStatus"}, action: "listener.update", schema: "ChangeListenerStatusRequest", run: changeListener,
-			doc: "Pauses, resumes or restarts one listener of an atom, or all; the answer is empty."},
+			doc: "Pauses, resumes or restarts one listener of an atom, or all of them. The response is empty."},
 		{method: post, path: []string{"async", "ListenerStatus", "query"}, action: "listener.read", schema: "QueryConfig", answer: "AsyncOperationTokenResult", status: http.StatusAccepted, run: askListeners,
-			doc: "Asks how the listeners of an atom stand. The filter names the atom as containerId."},
+			doc: "Requests the status of an atom's listeners. The filter names the atom as containerId."},
 		{method: post, path: []string{"ListenerStatus", "query", "async"}, action: "listener.read", schema: "QueryConfig", answer: "AsyncOperationTokenResult", status: http.StatusAccepted, run: askListeners,
-			doc: "The same, as older clients ask it."},
+			doc: "The same under the path of older clients."},
 		{method: get, path: []string{"async", "ListenerStatus", "response", "{id}"}, action: "listener.read", answer: "AsyncOperationResult", run: tellListeners,
-			doc: "Tells it, for the token that the question was answered with."},
+			doc: "Returns the status for a token."},
 		{method: get, path: []string{"ListenerStatus", "async", "{id}"}, action: "listener.read", answer: "AsyncOperationResult", run: tellListeners,
-			doc: "The same, as older clients ask it."},
+			doc: "The same under the path of older clients."},
 		{method: post, path: []string{"Package", "upload"}, action: "package.create", raw: true, answer: "PackagedComponent", run: uploadPackage,
-			doc: "Stores the archive in the body as a version of a project. An addition; the parameters project, version and notes are of the query, a publisher's statement and its signature, each in base64, of the headers Valence-Statement and Valence-Signature."},
+			doc: "Stores the archive in the body as a version of a project. Extension. The query parameters are project, version and notes. A publisher's statement and its signature are sent in base64 in the headers Valence-Statement and Valence-Signature."},
 		{method: get, path: []string{"Package", "{id}", "archive"}, action: "package.download", raw: true, run: downloadPackage,
-			doc: "The archive of a package. An addition."},
+			doc: "Returns the archive of a package. Extension."},
 	}
 }
 
-// executeProcess takes properties by Name and Value.
+// executeProcess serves ExecuteProcess: properties have a Name and a Value.
 func executeProcess(c *call, _ string) (*codec.Object, error) {
 	r := cloud.ExecutionRequest{AtomID: c.body.String("atomId"), ProcessID: c.body.String("processId"), ProcessName: c.body.String("processName")}
 	var err error
@@ -55,7 +56,7 @@ func executeProcess(c *call, _ string) (*codec.Object, error) {
 	return nil, err
 }
 
-// execute checks what a request must have, and makes it.
+// execute checks the required fields of a request and creates it.
 func (c *call) execute(r cloud.ExecutionRequest) (string, error) {
 	switch {
 	case r.AtomID == "":
@@ -63,10 +64,10 @@ func (c *call) execute(r cloud.ExecutionRequest) (string, error) {
 	case r.ProcessID == "" && r.ProcessName == "":
 		return "", refuse(http.StatusBadRequest, "processId is missing")
 	}
-	return c.service.Execute(c.ctx, c.who, r)
+	return c.service.Executions.Execute(c.ctx, c.who, r)
 }
 
-// props makes an object of properties. Of two of the same name the later holds.
+// props builds an object from properties. The last of several equal names wins.
 func props(all []*codec.Node) (json.RawMessage, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -89,7 +90,7 @@ func props(all []*codec.Node) (json.RawMessage, error) {
 	return text, err
 }
 
-// requestExecution answers with the request itself and the id to ask for.
+// requestExecution responds with the request and the id of its record.
 func requestExecution(c *call, _ string) (*codec.Object, error) {
 	in := c.body
 	r := cloud.ExecutionRequest{AtomID: in.String("atomId"), ProcessID: in.String("processId"), ProcessName: in.String("processName"),
@@ -102,7 +103,7 @@ func requestExecution(c *call, _ string) (*codec.Object, error) {
 	}
 	for _, p := range in.Get("ProcessProperties").All("ProcessProperty") {
 		if p.Has("ProcessPropertyValue") {
-			return nil, refuse(http.StatusBadRequest, "there are no process property components: give DynamicProcessProperties")
+			return nil, refuse(http.StatusBadRequest, "process property components do not exist here: use DynamicProcessProperties")
 		}
 	}
 	given := in.Get("DynamicProcessProperties").All("DynamicProcessProperty")
@@ -118,7 +119,7 @@ func requestExecution(c *call, _ string) (*codec.Object, error) {
 		return nil, err
 	}
 	if in.String("atomId") == "" || r.ProcessID == "" {
-		if stored, err := c.service.Request(c.ctx, c.who, id); err == nil { // names were given: the answer has the ids
+		if stored, err := c.service.Executions.ExecutionRequest(c.ctx, c.who, id); err == nil { // names were sent: the response has the ids
 			r.AtomID, r.ProcessID, r.ProcessName = stored.AtomID, stored.ProcessID, stored.ProcessName
 		}
 	}
@@ -131,14 +132,14 @@ func requestExecution(c *call, _ string) (*codec.Object, error) {
 	if wait <= 0 {
 		return out, nil
 	}
-	record, err := c.service.WaitRecord(c.ctx, c.who, id, wait)
+	record, err := c.service.Executions.WaitRecord(c.ctx, c.who, id, wait)
 	if err == nil && record != nil {
 		out.Fields = append(out.Fields, codec.Field{Name: "record", Value: c.record(record)})
 	}
-	return out, nil // the request is made, whatever became of waiting
+	return out, nil // the request is stored, however the wait ended
 }
 
-// echo gives the properties of a request back.
+// echo copies the properties of a request to the response.
 func echo(given []*codec.Node) *codec.Object {
 	if len(given) == 0 {
 		return nil
@@ -151,7 +152,7 @@ func echo(given []*codec.Node) *codec.Object {
 	return &codec.Object{Type: "DynamicProcessProperties", Fields: []codec.Field{{Name: "DynamicProcessProperty", Value: all}}}
 }
 
-// documentOf takes the document out of a request.
+// documentOf returns the document of a request.
 func documentOf(in *codec.Node) (body []byte, mediaType string, err error) {
 	if !in.Has("document") {
 		return nil, "", nil
@@ -159,7 +160,7 @@ func documentOf(in *codec.Node) (body []byte, mediaType string, err error) {
 	mediaType = in.String("documentType")
 	body = []byte(in.String("document"))
 	if !in.Get("document").Empty() && len(body) == 0 {
-		return nil, "", refuse(http.StatusBadRequest, "document must be a text: JSON is given as the text of it")
+		return nil, "", refuse(http.StatusBadRequest, "document must be a string: send JSON as its text")
 	}
 	switch e := in.String("documentEncoding"); e {
 	case "":
@@ -168,7 +169,7 @@ func documentOf(in *codec.Node) (body []byte, mediaType string, err error) {
 			return nil, "", err
 		}
 	default:
-		return nil, "", refuse(http.StatusBadRequest, "documentEncoding must be base64 or left out, not %q", e)
+		return nil, "", refuse(http.StatusBadRequest, "documentEncoding must be base64 or omitted, got %q", e)
 	}
 	if mediaType == "" {
 		mediaType = "text/plain"
@@ -187,7 +188,7 @@ func decode64(in *codec.Node, name string) ([]byte, error) {
 	return b, nil
 }
 
-// wait reads Prefer: wait=N (RFC 7240).
+// wait returns the seconds of Prefer: wait=N (RFC 7240).
 func (c *call) wait() time.Duration {
 	for _, line := range c.request.Header.Values("Prefer") {
 		for part := range strings.SplitSeq(line, ",") {
@@ -202,7 +203,7 @@ func (c *call) wait() time.Duration {
 	return 0
 }
 
-// url is where something of the account is asked for, as the client reached us.
+// url returns a URL of the account under the host that the client used.
 func (c *call) url(parts ...string) string {
 	scheme := "http"
 	if c.request.TLS != nil || strings.EqualFold(c.request.Header.Get("X-Forwarded-Proto"), "https") {
@@ -211,7 +212,7 @@ func (c *call) url(parts ...string) string {
 	return scheme + "://" + c.request.Host + Root + c.who.Account + "/" + strings.Join(parts, "/")
 }
 
-// asyncResult wraps objects as answers to asynchronous questions are.
+// asyncResult wraps objects in an AsyncOperationResult.
 func asyncResult(status int, all []*codec.Object) *codec.Object {
 	return &codec.Object{Type: "AsyncOperationResult", Fields: []codec.Field{
 		{Name: "responseStatusCode", Value: status, Attr: true},
@@ -221,7 +222,7 @@ func asyncResult(status int, all []*codec.Object) *codec.Object {
 }
 
 func asyncRecord(c *call, id string) (*codec.Object, error) {
-	r, err := c.service.WaitRecord(c.ctx, c.who, id, c.wait())
+	r, err := c.service.Executions.WaitRecord(c.ctx, c.who, id, c.wait())
 	switch {
 	case err != nil:
 		return nil, err
@@ -233,29 +234,31 @@ func asyncRecord(c *call, id string) (*codec.Object, error) {
 }
 
 func cancelExecution(c *call, id string) (*codec.Object, error) {
-	return nil, c.service.CancelExecution(c.ctx, c.who, id)
+	return nil, c.service.Executions.Cancel(c.ctx, c.who, id)
 }
 
-// changeListener means all listeners where none is named.
+// changeListener changes one listener, or all listeners if the request names
+// none.
 func changeListener(c *call, _ string) (*codec.Object, error) {
 	atom, process, action := c.body.String("containerId"), c.body.String("listenerId"), strings.ToLower(c.body.String("action"))
 	switch {
 	case atom == "":
 		return nil, refuse(http.StatusBadRequest, "containerId is missing: the id of the atom")
 	case strings.HasSuffix(action, "_every"):
-		return nil, refuse(http.StatusBadRequest, "action: is pause, resume or restart, or one of them with _all")
+		return nil, refuse(http.StatusBadRequest, "action must be pause, resume or restart, or one of them with _all")
 	case process == "" && !strings.HasSuffix(action, "_all"):
 		action += "_all"
 	}
-	return nil, c.service.ChangeListener(c.ctx, c.who, atom, process, action)
+	return nil, c.service.Triggers.Change(c.ctx, c.who, atom, process, action)
 }
 
-// What a question after listeners may ask.
+// listenerProperties are the properties that a listener query can filter by.
 var listenerProperties = map[string]filter.Type{"containerId": filter.Text, "listenerId": filter.Text, "status": filter.Text, "connectorType": filter.Text}
 
 const listenerToken = "ListenerStatus-"
 
-// askListeners gives a token that holds the question: nothing is kept of it.
+// askListeners responds with a token that contains the query, so no state is
+// stored.
 func askListeners(c *call, _ string) (*codec.Object, error) {
 	f, err := filter.Parse(c.body, listenerProperties)
 	if err != nil {
@@ -265,7 +268,7 @@ func askListeners(c *call, _ string) (*codec.Object, error) {
 	if !ok {
 		return nil, refuse(http.StatusBadRequest, "the filter must say containerId EQUALS the id of an atom")
 	}
-	if _, err := c.service.Listeners(c.ctx, c.who, atom); err != nil {
+	if _, err := c.service.Triggers.States(c.ctx, c.who, atom); err != nil {
 		return nil, err
 	}
 	token := listenerToken + position{Object: "ListenerStatus", Query: c.raw, Format: int(c.bodyFormat)}.token()
@@ -282,25 +285,25 @@ func tellListeners(c *call, token string) (*codec.Object, error) {
 	}
 	question, err := codec.Decode(at.Query, codec.Format(at.Format))
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "the token holds no question: %v", err)
+		return nil, refuse(http.StatusBadRequest, "invalid token: %v", err)
 	}
 	f, err := filter.Parse(question, listenerProperties)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "ListenerStatus: %v", err)
 	}
 	atom, _ := f.Exact("containerId")
-	states, err := c.service.Listeners(c.ctx, c.who, atom)
+	states, err := c.service.Triggers.States(c.ctx, c.who, atom)
 	if err != nil {
 		return nil, err
 	}
 	var all []*codec.Object
 	for _, l := range states {
-		if l.Kind == cloud.TriggerSchedule {
+		if l.Kind == wire.TriggerSchedule {
 			continue // see ProcessScheduleStatus
 		}
 		status := map[string]string{cloud.Running: "listening", cloud.Paused: "paused"}[l.State]
 		if status == "" {
-			status = "errored" // the atom has not said that it listens
+			status = "errored" // the atom has not reported that it listens
 		}
 		passes := f.Match(func(name string) (string, bool) {
 			v := map[string]string{"containerId": atom, "listenerId": l.ProcessID, "status": status, "connectorType": l.Kind}[name]
@@ -330,9 +333,9 @@ func uploadPackage(c *call, _ string) (*codec.Object, error) {
 		if errors.As(err, &large) {
 			return nil, refuse(http.StatusRequestEntityTooLarge, "the package is larger than %d MiB", maxPackage>>20)
 		}
-		return nil, refuse(http.StatusBadRequest, "the package ends early: %v", err)
+		return nil, refuse(http.StatusBadRequest, "the package is incomplete: %v", err)
 	}
-	p, err := c.service.CreatePackage(c.ctx, c.who, u)
+	p, err := c.service.Packages.Create(c.ctx, c.who, u)
 	if err != nil {
 		return nil, err
 	}
@@ -342,13 +345,13 @@ func uploadPackage(c *call, _ string) (*codec.Object, error) {
 	return packageObject.encode(c, packaged{p, first(p.Components)}), nil
 }
 
-// downloadPackage answers with the archive itself.
+// downloadPackage responds with the archive itself.
 func downloadPackage(c *call, id string) (*codec.Object, error) {
-	p, err := c.service.Package(c.ctx, c.who, id)
+	p, err := c.service.Packages.Get(c.ctx, c.who, id)
 	if err != nil {
 		return nil, err
 	}
-	content, err := c.service.Archive(c.ctx, c.who, id)
+	content, err := c.service.Packages.Archive(c.ctx, c.who, id)
 	if err != nil {
 		return nil, err
 	}
@@ -357,6 +360,6 @@ func downloadPackage(c *call, id string) (*codec.Object, error) {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Length", strconv.Itoa(len(content)))
 	h.Set("ETag", `"`+p.SHA256+`"`)
-	_, _ = c.answer.Write(content) // a client that has gone needs no answer
+	_, _ = c.answer.Write(content) // an error means that the client has gone
 	return nil, nil
 }

@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 )
 
-// TestOtherClients drives the API with clients that others wrote for the
-// public one. Only the base URL and the credentials are changed.
+// TestOtherClients drives the API with third-party clients of the public API.
+// Only the base URL and the credentials are changed.
 func TestOtherClients(t *testing.T) {
 	packages := installClients(t)
-	d := open(t, cloud.Options{}).furnish()
+	d := open(t, cloudtest.Options{}).furnish()
 	server := httptest.NewServer(d.handler)
 	defer server.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -48,19 +49,19 @@ func TestOtherClients(t *testing.T) {
 		}
 		if request, ok := strings.CutPrefix(line, "REPORT "); ok {
 			d.report("from-a-client", request, "completed")
-			_, _ = io.WriteString(in, "\n") // where the client has ended, Wait says so
+			_, _ = io.WriteString(in, "\n") // if the client has exited, Wait reports it
 		}
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("after %d steps: %v", passed, err)
 	}
 	if passed < 19 {
-		t.Errorf("only %d steps", passed)
+		t.Errorf("got %d steps, want at least 19", passed)
 	}
 }
 
-// installClients gives the folder that holds the clients. Their versions are
-// fixed, and what is installed is kept.
+// installClients returns the folder of the clients. Their versions are pinned,
+// and an installation is reused.
 func installClients(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
@@ -92,12 +93,12 @@ func installClients(t *testing.T) string {
 	return dir
 }
 
-// unable ends a test that this machine cannot run: it is left out with the
-// reason, but not where all tests are to run.
+// unable skips a test that this machine cannot run, or fails it if all tests
+// must run.
 func unable(t *testing.T, why string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatal(why)
+		t.Fatalf(`got %q, want ""`, why)
 	}
 	t.Skip(why)
 }

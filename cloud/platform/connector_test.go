@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 	"valence/connectors"
 	"valence/connectors/all"
 	"valence/internal/document"
@@ -14,16 +15,16 @@ import (
 	"valence/internal/spec"
 )
 
-// TestConnector has the connector of the same name execute a process and read
-// its record, through this API.
+// TestConnector executes a process and reads its record with the connector
+// `platform`, through this API.
 func TestConnector(t *testing.T) {
-	d := open(t, cloud.Options{}).furnish()
+	d := open(t, cloudtest.Options{}).furnish()
 	server := httptest.NewServer(d.handler)
 	defer server.Close()
 	kind := all.Registry("test")["platform"]
 	settings := kind.NewSettings()
 	bind(t, kind.Settings, settings, map[string]any{"url": server.URL, "user": "operator", "token": d.tokens[cloud.Operator]})
-	conn, err := kind.Open(settings)
+	conn, err := kind.Open(settings, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func TestConnector(t *testing.T) {
 		}
 		w := op.NewWith()
 		bind(t, op.With, w, with)
-		r, err := conn.Call(t.Context(), &connectors.Call{Operation: operation, With: w, IdempotencyKey: key, Body: document.FromJSON([]byte(`{"id":4711}`))})
+		r, err := op.Run(t.Context(), conn, w, &connectors.Call{IdempotencyKey: key, Body: document.FromJSON([]byte(`{"id":4711}`))})
 		if err != nil {
 			return nil, err
 		}
@@ -55,9 +56,9 @@ func TestConnector(t *testing.T) {
 		t.Fatalf("the same call made another request: %v, %v, %v", first, again, err)
 	}
 	id, _ := first["request_id"].(string)
-	r, err := d.service.Request(t.Context(), d.admin, id)
+	r, err := d.service.Executions.ExecutionRequest(t.Context(), d.admin, id)
 	if err != nil || string(r.Props) != `{"recordId":"4711"}` || r.By != "operator" {
-		t.Fatalf("%+v, %v", r, err)
+		t.Fatalf(`got %+v, %v, want Props {"recordId":"4711"}, By operator and no error`, r, err)
 	}
 	var f *fault.Failure
 	if _, err := call("record", map[string]any{"request": id, "wait": "1ms"}, ""); !errors.As(err, &f) || f.Code != "not_ended" || !f.Retryable {
@@ -67,7 +68,7 @@ func TestConnector(t *testing.T) {
 	began := time.Now()
 	record, err := call("record", map[string]any{"request": id, "wait": "20s"}, "")
 	if err != nil || record["status"] != "COMPLETE" || record["processName"] != "fetch-order" || time.Since(began) > 10*time.Second {
-		t.Fatalf("%v, %v", record, err)
+		t.Fatalf(`got %v, %v, want record["status"] COMPLETE, record["processName"] fetch-order, time at most %v and no error`, record, err, 10*time.Second)
 	}
 	if _, err := call("execute", map[string]any{"process": "nothing", "atom": "edge-01"}, "key-2"); !errors.As(err, &f) || f.Status != 404 || f.Retryable {
 		t.Fatalf("a process that there is not: %v", err)

@@ -1,11 +1,9 @@
 package platform
 
 import (
-	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/rand"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,21 +11,18 @@ import (
 	"testing"
 	"time"
 
-	"valence/atom/steps"
 	"valence/cloud"
-	"valence/cloud/store"
-	"valence/connectors/all"
+	"valence/cloud/cloudtest"
 	"valence/internal/wire"
-	"valence/processes"
 )
 
-// desk is a control plane with something of everything in it.
+// desk is a control plane with at least one object of every kind.
 type desk struct {
 	t       *testing.T
 	service *cloud.Service
 	handler http.Handler
 	tokens  map[cloud.Role]string
-	other   string // an admin's token of another account
+	other   string // an administrator's token of another account
 	admin   cloud.Principal
 
 	environment, empty, atom, attachment, pkg, spare, component, deployment, request, execution string
@@ -54,57 +49,23 @@ url: ${env.SHOP_URL}
 auth: { scheme: bearer, token: "${secret.SHOP_KEY}" }
 `
 
-// open starts a control plane in a folder of its own.
-func open(t *testing.T, o cloud.Options) *desk {
+// open starts a control plane in its own folder.
+func open(t *testing.T, o cloudtest.Options) *desk {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- st.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, st.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	o.Key = make([]byte, cloud.KeyBytes)
-	o.Catalog = &processes.Catalog{Steps: steps.Kinds(), Connectors: all.Registry("test")}
-	d := &desk{t: t, tokens: map[cloud.Role]string{}, admin: cloud.Principal{Account: cloud.DefaultAccount, User: "admin", Role: cloud.Admin, From: "127.0.0.1"}}
-	if d.service, err = cloud.New(ctx, st, o); err != nil {
-		t.Fatal(err)
-	}
-	must(t)(d.service.Bootstrap(ctx))
-	d.handler = New(Options{Service: d.service})
-	for _, r := range cloud.Roles() {
-		d.tokens[r] = d.token(r)
-	}
-	d.other = must(t)(d.service.CreateAccount(ctx, d.admin, "other"))
-	return d
-}
-
-func must(t *testing.T) func(string, error) string {
-	return func(s string, err error) string {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
+	p := cloudtest.New(t, o)
+	return &desk{t: t, service: p.Service, handler: New(Options{Service: p.Service}), admin: p.Admin, tokens: p.RoleTokens(t), other: p.OtherAccount(t)}
 }
 
 func (d *desk) token(r cloud.Role, environments ...string) string {
 	d.t.Helper()
-	tok, err := d.service.CreateToken(d.t.Context(), d.admin, cloud.Token{Name: string(r), Role: r, Environments: environments})
+	tok, err := d.service.Accounts.CreateToken(d.t.Context(), d.admin, cloud.Token{Name: string(r), Role: r, Environments: environments})
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return tok.Secret
 }
 
-// furnish makes an environment with an atom, a deployed package, a request and
+// furnish creates an environment with an atom, a deployed package, a request and
 // its record.
 func (d *desk) furnish() *desk {
 	d.t.Helper()
@@ -114,27 +75,27 @@ func (d *desk) furnish() *desk {
 			d.t.Fatal(err)
 		}
 	}
-	e, err := d.service.CreateEnvironment(ctx, d.admin, cloud.Environment{Name: "prod", Classification: cloud.Production})
+	e, err := d.service.Environments.Create(ctx, d.admin, cloud.Environment{Name: "prod", Classification: cloud.Production})
 	fail(err)
-	bare, err := d.service.CreateEnvironment(ctx, d.admin, cloud.Environment{Name: "bare", Classification: cloud.Test})
+	bare, err := d.service.Environments.Create(ctx, d.admin, cloud.Environment{Name: "bare", Classification: cloud.Test})
 	fail(err)
 	d.environment, d.empty = e.ID, bare.ID
 	d.atom = d.enrol("edge-01", e.ID)
-	attachments, err := d.service.Attachments(ctx, d.admin)
+	attachments, err := d.service.Fleet.Attachments(ctx, d.admin)
 	fail(err)
 	d.attachment = attachments[0].ID
-	p, err := d.service.CreatePackage(ctx, d.admin, cloud.Upload{Archive: d.archive(project), Project: "shop", Version: "1.0.0"})
+	p, err := d.service.Packages.Create(ctx, d.admin, cloud.Upload{Archive: d.archive(project), Project: "shop", Version: "1.0.0"})
 	fail(err)
-	spare, err := d.service.CreatePackage(ctx, d.admin, cloud.Upload{Archive: d.archive(project + "# more\n"), Project: "shop", Version: "1.1.0", Notes: "more"})
+	spare, err := d.service.Packages.Create(ctx, d.admin, cloud.Upload{Archive: d.archive(project + "# more\n"), Project: "shop", Version: "1.1.0", Notes: "more"})
 	fail(err)
 	d.pkg, d.spare, d.component = p.ID, spare.ID, cloud.ProcessID(cloud.DefaultAccount, "shop", "fetch-order")
-	deployment, err := d.service.Deploy(ctx, d.admin, cloud.Deployment{PackageID: p.ID, EnvironmentID: e.ID})
+	deployment, err := d.service.Deployments.Deploy(ctx, d.admin, cloud.Deployment{PackageID: p.ID, EnvironmentID: e.ID})
 	fail(err)
 	d.deployment = deployment.ID
-	d.request, err = d.service.Execute(ctx, d.admin, cloud.ExecutionRequest{AtomID: d.atom, ProcessID: d.component})
+	d.request, err = d.service.Executions.Execute(ctx, d.admin, cloud.ExecutionRequest{AtomID: d.atom, ProcessID: d.component})
 	fail(err)
 	d.report("INPROCESS-1", d.request, "running")
-	records, _, err := d.service.Records(ctx, d.admin, cloud.RecordFilter{RequestID: d.request}, cloud.Place{}, 1)
+	records, _, err := d.service.Executions.Records(ctx, d.admin, cloud.RecordFilter{RequestID: d.request}, cloud.Cursor{}, 1)
 	fail(err)
 	d.execution = records[0].ID
 	return d
@@ -142,7 +103,7 @@ func (d *desk) furnish() *desk {
 
 func (d *desk) archive(text string) []byte {
 	d.t.Helper()
-	b, err := wire.Pack([]wire.PackFile{{Name: "project.yaml", Content: []byte(text)}})
+	b, err := wire.Pack([]wire.PackageFile{{Name: "project.yaml", Content: []byte(text)}})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -152,13 +113,13 @@ func (d *desk) archive(text string) []byte {
 // enrol joins an atom.
 func (d *desk) enrol(name, environment string) string {
 	d.t.Helper()
-	tok, err := d.service.CreateInstallToken(d.t.Context(), d.admin, environment, 0)
+	tok, err := d.service.Fleet.CreateInstallToken(d.t.Context(), d.admin, environment, 0)
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	public, private, _ := ed25519.GenerateKey(rand.Reader)
 	seal, _ := ecdh.X25519().GenerateKey(rand.Reader)
-	r, err := d.service.Enrol(d.t.Context(), wire.Enrol{Token: tok.Token, Name: name, Key: public, SealKey: seal.PublicKey().Bytes(),
+	r, err := d.service.AtomAPI.Enroll(d.t.Context(), wire.EnrollRequest{Token: tok.Token, Name: name, Key: public, SealKey: seal.PublicKey().Bytes(),
 		SealSignature: ed25519.Sign(private, seal.PublicKey().Bytes()), Version: "1.2.3", Host: "plant-7"}, "127.0.0.1")
 	if err != nil {
 		d.t.Fatal(err)
@@ -166,12 +127,12 @@ func (d *desk) enrol(name, environment string) string {
 	return r.Atom
 }
 
-// schedule gives the id of a process' schedule on the atom.
+// schedule returns the id of a process's schedule on the atom.
 func (d *desk) schedule(process string) string {
 	return scheduleID(cloud.ScheduleState{AtomID: d.atom, ProcessID: cloud.ProcessID(cloud.DefaultAccount, "shop", process)})
 }
 
-// report tells of an execution as the atom does.
+// report reports an execution as the atom does.
 func (d *desk) report(id, request, status string) {
 	d.t.Helper()
 	at := time.Date(2026, 1, 31, 15, 32, 0, 123e6, time.UTC)
@@ -180,12 +141,12 @@ func (d *desk) report(id, request, status string) {
 		x.Ended = at.Add(1500 * time.Millisecond)
 		x.In, x.Out = &wire.Traffic{Documents: 1, Bytes: 17}, &wire.Traffic{Documents: 2, Bytes: 40}
 	}
-	if err := d.service.Report(d.t.Context(), d.atom, wire.Reports{Executions: []wire.ExecutionReport{x}}); err != nil {
-		d.t.Error(err) // not Fatal: it is called in goroutines
+	if err := d.service.AtomAPI.StoreReports(d.t.Context(), d.atom, wire.Reports{Executions: []wire.ExecutionReport{x}}); err != nil {
+		d.t.Error(err) // not Fatal: also called in goroutines
 	}
 }
 
-// ask sends a request as an admin. Headers are "Name: value".
+// ask sends a request as an administrator. Headers are "Name: value".
 func (d *desk) ask(method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	d.t.Helper()
 	return d.askAs(d.tokens[cloud.Admin], string(cloud.Admin), method, path, body, headers...)
@@ -206,7 +167,8 @@ func (d *desk) askAs(token, user, method, path, body string, headers ...string) 
 	return w
 }
 
-// json asks in JSON and gives the body of an answer of the wanted status.
+// json sends a JSON request and returns the body of a response with the wanted
+// status.
 func (d *desk) json(status int, method, path, body string) string {
 	d.t.Helper()
 	w := d.ask(method, "default/"+path, body, "Content-Type: application/json", "Accept: application/json")

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// TestDocumented holds docs/platform-api.md against the table: a row for every
-// object with what can be done with it, and every action.
+// TestDocumented checks docs/reference/platform-api.md against the tables: a row
+// for every object with its verbs, and every action.
 func TestDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/platform-api.md")
+	text, err := os.ReadFile("../../docs/reference/platform-api.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,17 +5,18 @@ import (
 
 	"valence/cloud"
 	"valence/cloud/platform/codec"
+	"valence/internal/openapi"
 )
 
-// extensions are the values that an environment gives its deployments.
+// extensions holds the values that an environment sets for its deployments.
 type extensions struct {
 	environment string
 	fields      []cloud.Extension
 }
 
-// The names of fields begin with where they are written in the public API's form:
-// env.NAME is a property, secret.NAME an encrypted process property of the
-// component "secret", connection.NAME.SETTING a field of a connection.
+// Prefixes of field names, by their place in the public API's form: env.NAME is
+// a property, secret.NAME an encrypted process property of the component
+// "secret", connection.NAME.SETTING a field of a connection.
 const (
 	envPrefix        = "env."
 	secretPrefix     = "secret."
@@ -24,17 +25,17 @@ const (
 )
 
 var extensionsObject = &object[extensions]{
-	Name: "EnvironmentExtensions", ID: "id", Doc: "The values that an environment gives its deployments: `env` as properties, `secret` as encrypted process properties, settings of connections as their fields. A secret is written and never read.",
+	Name: "EnvironmentExtensions", ID: "id", Doc: "The values that an environment sets for its deployments: `env` as properties, `secret` as encrypted process properties, connection settings as connection fields. Secrets are write-only.",
 	Properties: []property[extensions]{
 		{Name: "id", Attr: true, Doc: "The environment.", Of: func(_ *call, x extensions) any { return x.environment }},
 		{Name: "environmentId", Attr: true, Filter: true, Doc: "The environment.", Of: func(_ *call, x extensions) any { return x.environment }},
-		{Name: "extensionGroupId", Filter: true, Hidden: true, Doc: "There are no integration packs.", Of: func(*call, extensions) any { return "" }},
+		{Name: "extensionGroupId", Filter: true, Hidden: true, Doc: "Integration packs do not exist here.", Of: func(*call, extensions) any { return "" }},
 	},
 	Rules: map[verb]cloud.Action{verbGet: "extension.read", verbBulk: "extension.read", verbQuery: "extension.read", verbUpdate: "extension.update"},
 	Key:   func(x extensions) string { return x.environment },
 	Get:   getExtensions,
 	List: func(c *call) ([]extensions, error) {
-		environments, err := c.service.Environments(c.ctx, c.who)
+		environments, err := c.service.Environments.List(c.ctx, c.who)
 		var all []extensions
 		for _, e := range environments {
 			x, err := getExtensions(c, e.ID)
@@ -47,18 +48,18 @@ var extensionsObject = &object[extensions]{
 	},
 	Update: updateExtensions,
 	Extra:  encodeExtensions,
-	Also: doc{"partial": doc{"type": "boolean", "writeOnly": true, "description": "What is not named stays as it is."},
-		"properties":        objectOf(nil, doc{"property": array(texts("name", "value"))}),
-		"connections":       objectOf(nil, doc{"connection": array(objectOf(nil, doc{"id": doc{"type": "string"}, "field": array(texts("id", "value"))}))}),
-		"processProperties": objectOf(nil, doc{"ProcessProperty": array(objectOf(nil, doc{"id": doc{"const": secretComponent}, "ProcessPropertyValue": array(texts("key", "value"))}))})},
+	Also: doc{"partial": doc{"type": "boolean", "writeOnly": true, "description": "Keep the fields that the request does not name."},
+		"properties":        openapi.Object(nil, doc{"property": openapi.Array(texts("name", "value"))}),
+		"connections":       openapi.Object(nil, doc{"connection": openapi.Array(openapi.Object(nil, doc{"id": doc{"type": "string"}, "field": openapi.Array(texts("id", "value"))}))}),
+		"processProperties": openapi.Object(nil, doc{"ProcessProperty": openapi.Array(openapi.Object(nil, doc{"id": doc{"const": secretComponent}, "ProcessPropertyValue": openapi.Array(texts("key", "value"))}))})},
 }
 
 func getExtensions(c *call, id string) (extensions, error) {
-	fields, err := c.service.Extensions(c.ctx, c.who, id)
+	fields, err := c.service.Environments.Extensions(c.ctx, c.who, id)
 	if err == nil {
 		var e cloud.Environment
-		e, err = c.service.Environment(c.ctx, c.who, id)
-		id = e.ID // it may have been named
+		e, err = c.service.Environments.Get(c.ctx, c.who, id)
+		id = e.ID // the request may have named the environment
 	}
 	return extensions{id, fields}, err
 }
@@ -110,8 +111,8 @@ func encodeExtensions(_ *call, x extensions) []codec.Field {
 	return out
 }
 
-// updateExtensions sets fields. With partial, those that are not named stay;
-// without it they are removed.
+// updateExtensions sets fields. Fields that the request does not name are kept
+// if partial is set, otherwise removed.
 func updateExtensions(c *call, id string, in *codec.Node) (extensions, error) {
 	partial, err := in.Bool("partial", false)
 	if err != nil {
@@ -126,7 +127,7 @@ func updateExtensions(c *call, id string, in *codec.Node) (extensions, error) {
 		for _, f := range fields {
 			named[f.Name] = true
 		}
-		before, err := c.service.Extensions(c.ctx, c.who, id)
+		before, err := c.service.Environments.Extensions(c.ctx, c.who, id)
 		if err != nil {
 			return extensions{}, err
 		}
@@ -136,14 +137,14 @@ func updateExtensions(c *call, id string, in *codec.Node) (extensions, error) {
 			}
 		}
 	}
-	if err := c.service.SetExtensions(c.ctx, c.who, id, fields); err != nil {
+	if err := c.service.Environments.SetExtensions(c.ctx, c.who, id, fields); err != nil {
 		return extensions{}, err
 	}
 	return getExtensions(c, id)
 }
 
-// readExtensions reads the fields of a request. Kept are secrets that are
-// named without their value, as a client sends back what it read.
+// readExtensions reads the fields of a request. kept lists secrets named without
+// a value, as clients send back the form they read.
 func readExtensions(in *codec.Node) (fields []cloud.Extension, kept map[string]bool, err error) {
 	kept = map[string]bool{}
 	add := func(name string, n *codec.Node, secret bool) {
@@ -152,7 +153,7 @@ func readExtensions(in *codec.Node) (fields []cloud.Extension, kept map[string]b
 			err = refuse(400, "%s: %v", name, failed)
 		}
 		if hidden, _ := n.Bool("usesEncryption", false); hidden && !secret && n.String("value") != "" {
-			err = refuse(400, "%s: only secrets are kept encrypted: write it as a value of the process property %q and have the setting read it as ${secret.NAME}", name, secretComponent)
+			err = refuse(400, "%s: only secrets are stored encrypted: set a value of the process property %q and let the setting read it as ${secret.NAME}", name, secretComponent)
 		}
 		value := n.String("value")
 		switch {
@@ -178,7 +179,7 @@ func readExtensions(in *codec.Node) (fields []cloud.Extension, kept map[string]b
 	}
 	for _, p := range in.Get("processProperties").All("ProcessProperty") {
 		if id := p.String("id"); id != secretComponent {
-			return nil, nil, refuse(400, "there is no process property %q: secrets are values of the process property %q", id, secretComponent)
+			return nil, nil, refuse(400, "no process property %q: secrets are values of the process property %q", id, secretComponent)
 		}
 		for _, v := range p.All("ProcessPropertyValue") {
 			add(secretPrefix+v.String("key"), v, true)
@@ -188,7 +189,7 @@ func readExtensions(in *codec.Node) (fields []cloud.Extension, kept map[string]b
 		if n := in.Get(other); n.Empty() {
 			continue
 		}
-		return nil, nil, refuse(400, "%s cannot be extended here: connections, properties and the process property %q can", other, secretComponent)
+		return nil, nil, refuse(400, "%s cannot be extended here: use connections, properties or the process property %q", other, secretComponent)
 	}
 	return fields, kept, err
 }

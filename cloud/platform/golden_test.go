@@ -10,18 +10,19 @@ import (
 	"testing"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestGolden sends the requests of testdata/*.http, as they stand in the
-// vendor's public documentation and in public scripts but for their ids, and
-// compares the answers. A request is a line "METHOD path", headers, an empty
-// line and a body, and ends with a line of dots; after it stands the answer.
+// TestGolden sends the requests of testdata/*.http and compares the responses.
+// The requests are those of the vendor's public documentation and of public
+// scripts, except for ids. Each is a line "METHOD path", headers, an empty line
+// and a body, and ends with a line of dots, followed by the response.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.http")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("%v, %v", files, err)
+		t.Fatalf("got %v, %v, want len(files) above 0 and no error", files, err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".http"), func(t *testing.T) {
@@ -29,7 +30,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := open(t, cloud.Options{}).furnish()
+			d := open(t, cloudtest.Options{}).furnish()
 			got := d.replay(string(text))
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -54,7 +55,7 @@ var (
 	others    = regexp.MustCompile(`vi_[A-Za-z0-9_-]{43}|(queryToken"?[:>]"?|ListenerStatus-)[A-Za-z0-9_-]{20,}|[0-9a-f]{64}`)
 )
 
-// replay sends every request of a file and gives the file with the answers.
+// replay sends every request of a file and returns the file with the responses.
 func (d *desk) replay(text string) string {
 	names := map[string]string{d.environment: "ENV", d.empty: "BARE", d.atom: "ATOM", d.attachment: "ATTACHMENT", d.pkg: "PACKAGE", d.spare: "SPARE",
 		d.component: "PROCESS", d.deployment: "DEPLOYMENT", strings.TrimPrefix(d.request, "executionrecord-"): "REQUEST",

@@ -10,7 +10,7 @@ import (
 	"valence/cloud/platform/filter"
 )
 
-// verb is what is done with an object.
+// verb is an operation on an object.
 type verb string
 
 const (
@@ -22,78 +22,77 @@ const (
 	verbDelete verb = "delete"
 )
 
-// write tells when a client may give a property.
+// write says when a client may set a property.
 type write int
 
 const (
-	readOnly write = iota // given by the control plane; a client's own is not looked at
+	readOnly write = iota // set by the control plane; values from clients are ignored
 	onCreate
 	onUpdate // and on create
 )
 
-// property is one property of an object: everything about it in one place.
-// Its value in an answer, what a filter may ask and what the description says
-// follow from it.
+// property is one property of an object. Its value in responses, its filters and
+// its description follow from it.
 type property[T any] struct {
 	Name     string
 	Doc      string
 	Type     filter.Type
-	Of       func(c *call, v T) any // as codec.Field.Value; nil: never given back
-	Long     bool                   // a number written as the public API writes longs
+	Of       func(c *call, v T) any // as codec.Field.Value; nil: write-only
+	Long     bool                   // a number in the public API's notation of longs
 	Filter   bool
 	Write    write
 	Required bool // on creation
 	Attr     bool // an attribute in XML
-	Hidden   bool // filtered by, not answered
+	Hidden   bool // filterable, but not in responses
 	Enum     []string
 }
 
-// object is one kind of object of the API: the table from which its endpoints,
-// filters and description follow.
+// object is one kind of object: the table that determines its endpoints, filters
+// and description.
 type object[T any] struct {
 	Name       string
-	ID         string // the property that holds its id
+	ID         string // the property that holds the id
 	Doc        string
 	Properties []property[T]
-	Rules      map[verb]cloud.Action // what each verb takes; without a rule there is no endpoint
+	Rules      map[verb]cloud.Action // the permission of each verb; a verb without a rule has no endpoint
 
 	Get    func(c *call, id string) (T, error)
-	List   func(c *call) ([]T, error) // all that the caller may see
-	Key    func(v T) string           // what List is ordered by; no two are the same
+	List   func(c *call) ([]T, error) // everything the caller may see
+	Key    func(v T) string           // unique sort key of List
 	Create func(c *call, in *codec.Node) (T, error)
 	Update func(c *call, id string, in *codec.Node) (T, error)
 	Delete func(c *call, id string) error
-	// Page stands in for List where there is too much to list. It gives those
-	// that pass; what it can, it hands down of the filter.
+	// Page replaces List for objects too numerous to list. It returns the
+	// objects that pass, and lets the store evaluate as much of the filter as
+	// possible.
 	Page func(c *call, f filter.Filter, passes func(T) bool, cursor string) (page[T], error)
-	// Extra gives what an object holds beside its properties: objects of objects;
-	// Also describes them, by name.
+	// Extra returns nested objects. Also describes them by name.
 	Extra func(c *call, v T) []codec.Field
 	Also  map[string]any
 }
 
-// page is a part of what a query finds.
+// page is one page of a query's results.
 type page[T any] struct {
 	Items  []T
 	Cursor string // "" at the end
 }
 
-// resource is an object without its type.
+// resource is an object without its type parameter.
 type resource interface {
 	describe() description
 	serve(c *call, v verb, id string) (*codec.Object, error)
 }
 
-// description is what the router and the OpenAPI document need of an object.
+// description is an object for the router and the OpenAPI document.
 type description struct {
 	Name, ID, Doc string
 	Properties    []described
 	Rules         map[verb]cloud.Action
-	Also          map[string]any // schemas of what is beside the properties
-	Unavailable   string         // why all of its endpoints answer 501
+	Also          map[string]any // schemas of nested objects
+	Unavailable   string         // why all endpoints respond with 501
 }
 
-// described is a property without its type.
+// described is a property without its type parameter.
 type described struct {
 	Name, Doc        string
 	Type             filter.Type
@@ -112,7 +111,7 @@ func (o *object[T]) describe() description {
 	return d
 }
 
-// encode gives an object as it is answered.
+// encode encodes an object for a response.
 func (o *object[T]) encode(c *call, v T) *codec.Object {
 	out := &codec.Object{Type: o.Name}
 	for _, p := range o.Properties {
@@ -131,7 +130,7 @@ func (o *object[T]) encode(c *call, v T) *codec.Object {
 	return out
 }
 
-// filterable gives the properties that a filter may ask for.
+// filterable returns the properties that filters may use.
 func (o *object[T]) filterable() map[string]filter.Type {
 	out := map[string]filter.Type{}
 	for _, p := range o.Properties {
@@ -142,7 +141,7 @@ func (o *object[T]) filterable() map[string]filter.Type {
 	return out
 }
 
-// passes reports whether a filter lets an object pass.
+// passes reports whether an object matches a filter.
 func (o *object[T]) passes(c *call, f filter.Filter, v T) bool {
 	return f.Match(func(name string) (string, bool) {
 		for _, p := range o.Properties {
@@ -154,7 +153,7 @@ func (o *object[T]) passes(c *call, f filter.Filter, v T) bool {
 	})
 }
 
-// scalar is a value as filters see it; what would not be answered is null.
+// scalar converts a value for filters. Omitted values are null.
 func scalar(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
@@ -169,8 +168,8 @@ func scalar(v any) (string, bool) {
 	return "", false
 }
 
-// check refuses what a client gives that no property takes. What is unknown or
-// read only passes: clients send whole objects back.
+// check rejects invalid values of writable properties. Unknown and read-only
+// properties are ignored, because clients send whole objects back.
 func (o *object[T]) check(in *codec.Node, creating bool) error {
 	for _, p := range o.Properties {
 		given := in.String(p.Name)
@@ -178,7 +177,7 @@ func (o *object[T]) check(in *codec.Node, creating bool) error {
 			continue
 		}
 		if all := in.All(p.Name); len(all) > 1 && all[0].Text != "Long" || given == "" && len(all) == 1 && !all[0].Empty() {
-			return refuse(http.StatusBadRequest, "%s must be one value, not an object or a list", p.Name)
+			return refuse(http.StatusBadRequest, "%s must be a single value, not an object or a list", p.Name)
 		}
 		if given == "" {
 			if p.Required && creating {
@@ -187,13 +186,13 @@ func (o *object[T]) check(in *codec.Node, creating bool) error {
 			continue
 		}
 		if len(p.Enum) > 0 && !oneOf(p.Enum, given) {
-			return refuse(http.StatusBadRequest, "%s must be one of %s, not %q", p.Name, list(p.Enum), given)
+			return refuse(http.StatusBadRequest, "%s must be one of %s, got %q", p.Name, list(p.Enum), given)
 		}
 	}
 	return nil
 }
 
-// serve answers one request.
+// serve serves one request.
 func (o *object[T]) serve(c *call, v verb, id string) (*codec.Object, error) {
 	switch v {
 	case verbGet:
@@ -230,17 +229,17 @@ func (o *object[T]) serve(c *call, v verb, id string) (*codec.Object, error) {
 	return nil, refuse(http.StatusMethodNotAllowed, "%s has no %s", o.Name, v)
 }
 
-// maxBulk is how many ids one bulk request may name.
+// maxBulk is the number of ids that one bulk request may contain.
 const maxBulk = 100
 
-// bulk answers several ids at once, each with a status of its own.
+// bulk serves a bulk request: each id has its own status.
 func (o *object[T]) bulk(c *call) (*codec.Object, error) {
 	if t := c.body.String("type"); t != "" && t != "GET" {
-		return nil, refuse(http.StatusBadRequest, "a bulk request of the type %q is not offered: GET", t)
+		return nil, refuse(http.StatusBadRequest, "bulk requests of type %q are not supported: use GET", t)
 	}
 	asked := c.body.All("request")
 	if len(asked) > maxBulk {
-		return nil, refuse(http.StatusBadRequest, "a bulk request names at most %d ids, not %d", maxBulk, len(asked))
+		return nil, refuse(http.StatusBadRequest, "a bulk request contains at most %d ids, got %d", maxBulk, len(asked))
 	}
 	out := &codec.Object{Type: "BulkResult"}
 	var answers []*codec.Object

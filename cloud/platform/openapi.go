@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"encoding/json"
 	"maps"
 	"net/http"
 	"strconv"
@@ -10,13 +9,14 @@ import (
 	"valence/cloud"
 	"valence/cloud/platform/codec"
 	"valence/cloud/platform/filter"
+	"valence/internal/openapi"
 )
 
 // doc is an object of the OpenAPI document.
-type doc = map[string]any
+type doc = openapi.Doc
 
-// describeAPI writes the OpenAPI 3.1 description from the same tables that the
-// API itself follows.
+// describeAPI generates the OpenAPI 3.1 description from the tables that the API
+// itself uses.
 func describeAPI(all []endpoint) []byte {
 	schemas := commonSchemas()
 	var tags []doc
@@ -28,7 +28,7 @@ func describeAPI(all []endpoint) []byte {
 			continue
 		}
 		schemas[d.Name] = schemaOf(d)
-		schemas[d.Name+"QueryResult"] = resultOf(ref(d.Name))
+		schemas[d.Name+"QueryResult"] = resultOf(openapi.Schema(d.Name))
 	}
 	paths := doc{}
 	for _, e := range all {
@@ -40,43 +40,26 @@ func describeAPI(all []endpoint) []byte {
 		}
 		item[strings.ToLower(e.method)] = operationOf(e)
 	}
-	text, err := json.MarshalIndent(doc{
-		"openapi": "3.1.0",
+	return openapi.Encode(doc{
 		"info": doc{"title": "Valence platform API", "version": "1",
-			"description": "The objects and actions of the AtomSphere platform API that this control plane has, in JSON and XML. Differences are listed in docs/platform-api.md.",
+			"description": "The objects and actions of the AtomSphere platform API that this control plane implements, in JSON and XML. Differences are listed in docs/reference/platform-api.md.",
 			"license":     doc{"name": "See the project", "identifier": "LicenseRef-Valence"}},
 		"servers":    []doc{{"url": strings.TrimSuffix(Root, "/")}},
 		"tags":       tags,
 		"security":   []doc{{"basic": []string{}}},
 		"paths":      paths,
-		"components": doc{"schemas": schemas, "responses": responses(), "securitySchemes": doc{"basic": doc{"type": "http", "scheme": "basic", "description": "The user is BOOMI_TOKEN. and the name of an API token, the password the token."}}},
-	}, "", " ")
-	if err != nil {
-		panic("platform: the OpenAPI document does not encode: " + err.Error()) // only texts, numbers and lists are in it
-	}
-	return append(text, '\n')
+		"components": doc{"schemas": schemas, "responses": responses(), "securitySchemes": doc{"basic": doc{"type": "http", "scheme": "basic", "description": "The user name is BOOMI_TOKEN. followed by the name of an API token; the password is the token."}}},
+	}, " ")
 }
 
-func ref(schema string) doc { return doc{"$ref": "#/components/schemas/" + schema} }
-
-func objectOf(required []string, properties doc) doc {
-	out := doc{"type": "object", "properties": properties}
-	if len(required) > 0 {
-		out["required"] = required
-	}
-	return out
-}
-
-// texts describes an object of texts.
+// texts describes an object of strings.
 func texts(names ...string) doc {
 	properties := doc{}
 	for _, n := range names {
 		properties[n] = doc{"type": "string"}
 	}
-	return objectOf(nil, properties)
+	return openapi.Object(nil, properties)
 }
-
-func array(items doc) doc { return doc{"type": "array", "items": items} }
 
 // schemaOf describes an object by its properties.
 func schemaOf(d description) doc {
@@ -105,51 +88,50 @@ func schemaOf(d description) doc {
 		properties[p.Name] = s
 	}
 	maps.Copy(properties, d.Also)
-	return doc{"type": "object", "description": d.Doc + " Its id is " + d.ID + ".", "properties": properties}
+	return doc{"type": "object", "description": d.Doc + " The id property is " + d.ID + ".", "properties": properties}
 }
 
 func resultOf(item doc) doc {
 	return doc{"type": "object", "properties": doc{
 		"@type":           doc{"const": "QueryResult"},
-		"numberOfResults": doc{"type": "integer", "description": "Of this page."},
-		"queryToken":      doc{"type": "string", "description": "For queryMore, where there is more."},
-		"result":          array(item),
+		"numberOfResults": doc{"type": "integer", "description": "The number of results on this page."},
+		"queryToken":      doc{"type": "string", "description": "The token for queryMore, if there are more results."},
+		"result":          openapi.Array(item),
 	}}
 }
 
-// commonSchemas are those that no object's table holds.
+// commonSchemas returns the schemas that belong to no object.
 func commonSchemas() doc {
 	text := doc{"type": "string"}
-	object := objectOf
 	return doc{
-		"Error":       object([]string{"message"}, doc{"@type": doc{"const": "Error"}, "message": text}),
-		"QueryConfig": object(nil, doc{"QueryFilter": object(nil, doc{"expression": ref("Expression")})}),
-		"Expression": object([]string{"operator"}, doc{
+		"Error":       openapi.Object([]string{"message"}, doc{"@type": doc{"const": "Error"}, "message": text}),
+		"QueryConfig": openapi.Object(nil, doc{"QueryFilter": openapi.Object(nil, doc{"expression": openapi.Schema("Expression")})}),
+		"Expression": openapi.Object([]string{"operator"}, doc{
 			"operator":         doc{"type": "string", "enum": append([]filter.Operator{"and", "or"}, filter.Operators()...)},
 			"property":         text,
-			"argument":         array(text),
-			"nestedExpression": array(ref("Expression")),
+			"argument":         openapi.Array(text),
+			"nestedExpression": openapi.Array(openapi.Schema("Expression")),
 		}),
-		"BulkRequest": object(nil, doc{"type": doc{"const": "GET"}, "request": doc{"type": "array", "maxItems": maxBulk, "items": object([]string{"id"}, doc{"id": text})}}),
-		"BulkResult": object(nil, doc{"response": array(object(nil, doc{"index": doc{"type": "integer"}, "id": text, "statusCode": doc{"type": "integer"},
+		"BulkRequest": openapi.Object(nil, doc{"type": doc{"const": "GET"}, "request": doc{"type": "array", "maxItems": maxBulk, "items": openapi.Object([]string{"id"}, doc{"id": text})}}),
+		"BulkResult": openapi.Object(nil, doc{"response": openapi.Array(openapi.Object(nil, doc{"index": doc{"type": "integer"}, "id": text, "statusCode": doc{"type": "integer"},
 			"errorMessage": text, "Result": doc{"type": "object"}}))}),
-		"ProcessExecutionRequest": object([]string{"atomId"}, doc{"processId": text, "processName": text, "atomId": text,
-			"ProcessProperties": object(nil, doc{"ProcessProperty": array(object([]string{"Name", "Value"}, doc{"Name": text, "Value": text}))})}),
-		"ExecutionRequest": object([]string{"atomId"}, doc{"@type": doc{"const": "ExecutionRequest"}, "processId": text, "processName": text, "atomId": text,
-			"DynamicProcessProperties": object(nil, doc{"DynamicProcessProperty": array(object([]string{"name", "value"}, doc{"name": text, "value": text}))}),
+		"ProcessExecutionRequest": openapi.Object([]string{"atomId"}, doc{"processId": text, "processName": text, "atomId": text,
+			"ProcessProperties": openapi.Object(nil, doc{"ProcessProperty": openapi.Array(openapi.Object([]string{"Name", "Value"}, doc{"Name": text, "Value": text}))})}),
+		"ExecutionRequest": openapi.Object([]string{"atomId"}, doc{"@type": doc{"const": "ExecutionRequest"}, "processId": text, "processName": text, "atomId": text,
+			"DynamicProcessProperties": openapi.Object(nil, doc{"DynamicProcessProperty": openapi.Array(openapi.Object([]string{"name", "value"}, doc{"name": text, "value": text}))}),
 			"requestId":                doc{"type": "string", "readOnly": true}, "recordUrl": doc{"type": "string", "readOnly": true},
 			"document": text, "documentType": text, "documentEncoding": doc{"const": "base64"}, "idempotencyKey": text,
 			"record": doc{"$ref": "#/components/schemas/ExecutionRecord"}}),
-		"AsyncOperationResult": object(nil, doc{"@type": doc{"const": "AsyncOperationResult"}, "responseStatusCode": doc{"type": "integer"},
-			"numberOfResults": doc{"type": "integer"}, "result": array(doc{"type": "object"})}),
-		"AsyncOperationTokenResult": object(nil, doc{"@type": doc{"const": "AsyncOperationTokenResult"}, "responseStatusCode": doc{"type": "integer"},
-			"asyncToken": object([]string{"token"}, doc{"token": text})}),
-		"ChangeListenerStatusRequest": object([]string{"containerId", "action"}, doc{"containerId": text, "listenerId": text,
+		"AsyncOperationResult": openapi.Object(nil, doc{"@type": doc{"const": "AsyncOperationResult"}, "responseStatusCode": doc{"type": "integer"},
+			"numberOfResults": doc{"type": "integer"}, "result": openapi.Array(doc{"type": "object"})}),
+		"AsyncOperationTokenResult": openapi.Object(nil, doc{"@type": doc{"const": "AsyncOperationTokenResult"}, "responseStatusCode": doc{"type": "integer"},
+			"asyncToken": openapi.Object([]string{"token"}, doc{"token": text})}),
+		"ChangeListenerStatusRequest": openapi.Object([]string{"containerId", "action"}, doc{"containerId": text, "listenerId": text,
 			"action": doc{"type": "string", "enum": []string{"pause", "resume", "restart", "pause_all", "resume_all", "restart_all"}}}),
 	}
 }
 
-// content is a schema in both formats.
+// content describes a schema in both formats.
 func content(schema doc) doc {
 	out := doc{}
 	for _, f := range []codec.Format{codec.JSON, codec.XML} {
@@ -158,13 +140,13 @@ func content(schema doc) doc {
 	return out
 }
 
-// failures are the statuses that every operation may answer.
+// failures lists the error statuses of every operation.
 var failures = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}
 
 func responses() doc {
 	out := doc{}
 	for _, status := range append([]int{http.StatusNotImplemented}, failures...) {
-		out["E"+strconv.Itoa(status)] = doc{"description": http.StatusText(status), "content": content(ref("Error"))}
+		out["E"+strconv.Itoa(status)] = doc{"description": http.StatusText(status), "content": content(openapi.Schema("Error"))}
 	}
 	return out
 }
@@ -179,7 +161,7 @@ func parametersOf(e endpoint) []doc {
 
 // operationOf describes one endpoint.
 func operationOf(e endpoint) doc {
-	need, _ := cloud.Least(e.action)
+	need, _ := cloud.MinimumRole(e.action)
 	name := strings.ToLower(e.method)
 	for _, p := range e.path {
 		if p != "{id}" {
@@ -188,7 +170,7 @@ func operationOf(e endpoint) doc {
 			name += "ById"
 		}
 	}
-	out := doc{"operationId": name, "summary": e.doc, "description": "Takes the role " + string(need) + ".", "responses": answersOf(e)}
+	out := doc{"operationId": name, "summary": e.doc, "description": "Requires the role " + string(need) + ".", "responses": answersOf(e)}
 	if e.object != "" {
 		out["tags"] = []string{e.object}
 	}
@@ -208,7 +190,7 @@ func bodyOf(e endpoint) doc {
 	case e.more:
 		return doc{"required": true, "content": doc{"text/plain": doc{"schema": doc{"type": "string"}}}}
 	case e.verb == verbQuery:
-		return doc{"content": content(ref("QueryConfig"))}
+		return doc{"content": content(openapi.Schema("QueryConfig"))}
 	case e.verb == verbBulk:
 		schema = "BulkRequest"
 	case e.verb != "":
@@ -216,16 +198,16 @@ func bodyOf(e endpoint) doc {
 	case schema == "":
 		return nil
 	}
-	return doc{"required": true, "content": content(ref(schema))}
+	return doc{"required": true, "content": content(openapi.Schema(schema))}
 }
 
 func answersOf(e endpoint) doc {
 	out := doc{}
 	for _, status := range failures {
-		out[strconv.Itoa(status)] = doc{"$ref": "#/components/responses/E" + strconv.Itoa(status)}
+		out[strconv.Itoa(status)] = openapi.Response("E" + strconv.Itoa(status))
 	}
 	if e.unavailable != "" {
-		out["501"] = doc{"$ref": "#/components/responses/E501"}
+		out["501"] = openapi.Response("E501")
 		return out
 	}
 	success := doc{"description": "Done."}
@@ -233,17 +215,17 @@ func answersOf(e endpoint) doc {
 	case e.raw && e.answer == "":
 		success["content"] = doc{"application/octet-stream": doc{}}
 	case e.verb == verbQuery:
-		success["content"] = content(ref(e.object + "QueryResult"))
+		success["content"] = content(openapi.Schema(e.object + "QueryResult"))
 	case e.verb == verbBulk:
-		success["content"] = content(ref("BulkResult"))
+		success["content"] = content(openapi.Schema("BulkResult"))
 	case e.verb != "" && e.verb != verbDelete:
-		success["content"] = content(ref(e.object))
+		success["content"] = content(openapi.Schema(e.object))
 	case e.answer != "":
-		success["content"] = content(ref(e.answer))
+		success["content"] = content(openapi.Schema(e.answer))
 	}
 	out[strconv.Itoa(max(e.status, http.StatusOK))] = success
 	if e.answer == "AsyncOperationResult" {
-		out["202"] = doc{"description": "There is none yet: ask again."}
+		out["202"] = doc{"description": "No record yet: request it again."}
 	}
 	return out
 }

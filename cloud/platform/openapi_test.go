@@ -5,26 +5,25 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"valence/cloud/cloudtest"
 
 	"github.com/pb33f/libopenapi"
-
-	"valence/cloud"
 )
 
-// TestOpenAPI has the description read by somebody else's library, and holds
-// that it has every endpoint.
+// TestOpenAPI parses the description with a third-party library and checks that
+// it contains every endpoint.
 func TestOpenAPI(t *testing.T) {
-	d := open(t, cloud.Options{})
+	d := open(t, cloudtest.Options{})
 	w := d.askAs("", "", "GET", "openapi.json", "")
 	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" {
-		t.Fatal(w.Code, w.Header())
+		t.Fatalf("got %v %v, want status 200 and Content-Type application/json", w.Code, w.Header())
 	}
 	document, err := libopenapi.NewDocument(w.Body.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v := document.GetVersion(); v != "3.1.0" {
-		t.Error(v)
+		t.Errorf("got %q, want 3.1.0", v)
 	}
 	model, err := document.BuildV3Model()
 	if err != nil {
@@ -33,7 +32,7 @@ func TestOpenAPI(t *testing.T) {
 	names := map[string]bool{}
 	for path, item := range model.Model.Paths.PathItems.FromOldest() {
 		if !strings.HasPrefix(path, "/{accountId}/") {
-			t.Error(path)
+			t.Errorf(`got %q, want text beginning with "/{accountId}/"`, path)
 		}
 		for method, op := range item.GetOperations().FromOldest() {
 			if op.OperationId == "" || names[op.OperationId] {
@@ -46,7 +45,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	if len(names) != len(endpoints()) {
-		t.Errorf("%d operations, %d endpoints", len(names), len(endpoints()))
+		t.Errorf("got %d operations, %d endpoints, want %v", len(names), len(endpoints()), len(endpoints()))
 	}
 	for name, schema := range model.Model.Components.Schemas.FromOldest() {
 		if _, err := schema.BuildSchema(); err != nil {

@@ -1,7 +1,7 @@
-// Package platform is the platform REST API of the control plane: the objects
-// and actions of the public AtomSphere API that docs/platform-api.md lists, in
-// JSON and XML. What an object has, who may ask for it, how it is filtered and
-// how it is described all follow from its table.
+// Package platform implements the platform REST API of the control plane: the
+// objects and actions of the public AtomSphere API listed in
+// docs/reference/platform-api.md, in JSON and XML. The fields, permissions,
+// filters and description of an object all follow from its table.
 package platform
 
 import (
@@ -21,24 +21,24 @@ import (
 	"valence/cloud/platform/codec"
 )
 
-// Root is the path that everything is below.
+// Root is the base path of the API.
 const Root = "/api/rest/v1/"
 
-// The bounds of requests.
+// Limits of requests.
 const (
 	maxBody    = 4 << 20
-	maxRequest = 24 << 20 // of an execution request, whose document may be bytes in base64
+	maxRequest = 24 << 20 // of an execution request, whose document may be base64
 	maxPackage = cloud.MaxArchive
 	maxWait    = 30 * time.Second
 )
 
-// Options are what the API is made of.
+// Options configure the API.
 type Options struct {
 	Service *cloud.Service
-	Log     *slog.Logger // nil: what fails inside is not logged
+	Log     *slog.Logger // nil: internal errors are not logged
 }
 
-// api answers the requests. It may be used by many goroutines at once.
+// api serves the requests. It is safe for concurrent use.
 type api struct {
 	service   *cloud.Service
 	log       *slog.Logger
@@ -46,7 +46,7 @@ type api struct {
 	openapi   []byte
 }
 
-// New gives the handler of everything below Root.
+// New returns the handler of every path below Root.
 func New(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -56,7 +56,7 @@ func New(o Options) http.Handler {
 	return a
 }
 
-// call is one request under way.
+// call is one request.
 type call struct {
 	ctx        context.Context
 	api        *api
@@ -64,17 +64,17 @@ type call struct {
 	who        cloud.Principal
 	request    *http.Request
 	answer     http.ResponseWriter
-	raw        []byte // the body as it came
+	raw        []byte // the unparsed body
 	body       *codec.Node
 	bodyFormat codec.Format
-	format     codec.Format // of the answer
+	format     codec.Format // of the response
 	more       bool         // queryMore
-	status     int          // of a success; 0 is the endpoint's
-	written    bool         // the endpoint has answered itself
-	seen       known        // what was read of the account during this call
+	status     int          // of a success; 0 is the endpoint's default
+	written    bool         // the endpoint has written the response itself
+	seen       known        // account data read during this call
 }
 
-// refusal is an error with its status, meant for the caller.
+// refusal is an error with a status and a message for the client.
 type refusal struct {
 	status  int
 	message string
@@ -82,7 +82,7 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.message }
 
-// explain gives the status and the message of an error.
+// explain returns the status and the message of an error.
 func explain(err error) (int, string) {
 	var r *refusal
 	var invalid *cloud.InvalidError
@@ -99,15 +99,17 @@ func explain(err error) (int, string) {
 		return http.StatusNotFound, err.Error()
 	case errors.Is(err, cloud.ErrConflict):
 		return http.StatusConflict, err.Error()
+	case errors.Is(err, cloud.ErrQuota):
+		return http.StatusTooManyRequests, err.Error()
 	case errors.Is(err, cloud.ErrBusy):
 		return http.StatusServiceUnavailable, err.Error()
 	case errors.Is(err, cloud.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return http.StatusServiceUnavailable, "the control plane is stopping, or its store takes nothing now: try again"
+		return http.StatusServiceUnavailable, "the control plane is stopping or cannot write to its store: try again later"
 	}
-	return http.StatusInternalServerError, "the control plane failed; its log says why"
+	return http.StatusInternalServerError, "internal error; see the log of the control plane"
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP serves one request.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{ctx: r.Context(), api: a, service: a.service, request: r, answer: w}
 	declared, known := codec.Of(r.Header.Get("Content-Type"))
@@ -129,8 +131,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Serves reports whether a path is below Root. Slashes more than there must be
-// mean nothing: clients put URLs together from parts that begin and end with one.
+// Serves reports whether a path is below Root. Repeated slashes are ignored,
+// because clients join URLs from parts that begin and end with one.
 func Serves(path string) bool {
 	below := parts(path)
 	return len(below) > len(root) && slices.Equal(below[:len(root)], root)
@@ -148,13 +150,13 @@ func parts(path string) []string {
 	return all
 }
 
-// split takes a path below Root apart.
+// split splits a path below Root into its parts.
 func split(path string) []string {
 	all := parts(path)
 	return all[min(len(root), len(all)):]
 }
 
-// from gives the address of who asks.
+// from returns the client's address.
 func from(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -163,22 +165,22 @@ func from(r *http.Request) string {
 	return host
 }
 
-// handle authenticates a request, finds its endpoint, and runs it.
+// handle authenticates a request, finds its endpoint and runs it.
 func (a *api) handle(c *call, parts []string, known bool) (*codec.Object, error) {
 	user, token, ok := c.request.BasicAuth()
 	if !ok || len(parts) == 0 {
 		return nil, errUnauthorized
 	}
 	var err error
-	c.who, err = a.service.Authenticate(c.ctx, parts[0], strings.TrimPrefix(user, "BOOMI_TOKEN."), token)
+	c.who, err = a.service.Accounts.Authenticate(c.ctx, parts[0], strings.TrimPrefix(user, "BOOMI_TOKEN."), token)
 	if err != nil {
 		return nil, err
 	}
 	c.who.From = from(c.request)
-	if wait, ok := a.service.Rate(c.who.Account); !ok {
+	if wait, ok := a.service.Accounts.Admit(c.who.Account); !ok {
 		seconds := int(math.Ceil(wait.Seconds()))
 		c.answer.Header().Set("Retry-After", strconv.Itoa(seconds))
-		return nil, refuse(http.StatusServiceUnavailable, "the account makes too many requests: try again after %d s", seconds)
+		return nil, refuse(http.StatusServiceUnavailable, "too many requests for this account: try again after %d s", seconds)
 	}
 	e, id, err := a.find(c.request.Method, parts[1:])
 	if err != nil {
@@ -186,12 +188,12 @@ func (a *api) handle(c *call, parts []string, known bool) (*codec.Object, error)
 	}
 	out, err := a.run(c, e, id, known)
 	if errors.Is(err, cloud.ErrForbidden) {
-		a.service.Denied(c.ctx, c.who, e.action)
+		a.service.Audit.RecordDenied(c.ctx, c.who, e.action)
 	}
 	return out, err
 }
 
-// run runs an endpoint for who may ask for it.
+// run runs an endpoint if the caller's role allows it.
 func (a *api) run(c *call, e endpoint, id string, known bool) (*codec.Object, error) {
 	if err := c.who.Allow(e.action); err != nil {
 		return nil, err
@@ -211,7 +213,7 @@ func (a *api) run(c *call, e endpoint, id string, known bool) (*codec.Object, er
 	return out, err
 }
 
-var errUnauthorized = &refusal{http.StatusUnauthorized, "authenticate with an API token of this account as the password and, as the user, BOOMI_TOKEN. and the name of the token; valence cloud token makes one"}
+var errUnauthorized = &refusal{http.StatusUnauthorized, "authenticate with the user name BOOMI_TOKEN.NAME and an API token of this account as the password, where NAME is the name of the token; create one with valence cloud token"}
 
 // read reads the body of a request.
 func (c *call) read(e endpoint, known bool) error {
@@ -229,13 +231,13 @@ func (c *call) read(e endpoint, known bool) error {
 		if errors.As(err, &large) {
 			return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", limit)
 		}
-		return refuse(http.StatusBadRequest, "the body ends early: %v", err)
+		return refuse(http.StatusBadRequest, "the body is incomplete: %v", err)
 	}
 	c.raw, c.more = raw, e.more
-	f := codec.Sniff(raw, codec.Plain) // a token is never told from its content type
+	f := codec.Sniff(raw, codec.Plain) // a token is not recognizable by its content type
 	if f == codec.Plain && !e.more && len(strings.TrimSpace(string(raw))) > 0 {
 		if !known {
-			return refuse(http.StatusUnsupportedMediaType, "the body must be JSON or XML, not %s", c.request.Header.Get("Content-Type"))
+			return refuse(http.StatusUnsupportedMediaType, "the body must be JSON or XML, got %s", c.request.Header.Get("Content-Type"))
 		}
 		f = c.bodyFormat
 		if f == codec.Plain {
@@ -254,13 +256,13 @@ func (c *call) read(e endpoint, known bool) error {
 	return nil
 }
 
-// fail answers an error.
+// fail responds with an error.
 func (a *api) fail(c *call, err error) {
 	status, message := explain(err)
 	if status == http.StatusInternalServerError {
 		a.log.Error("platform API", "method", c.request.Method, "path", c.request.URL.Path, "error", err)
 	}
-	if status == http.StatusServiceUnavailable && c.answer.Header().Get("Retry-After") == "" {
+	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && c.answer.Header().Get("Retry-After") == "" {
 		c.answer.Header().Set("Retry-After", "5")
 	}
 	if status == http.StatusUnauthorized {
@@ -269,12 +271,12 @@ func (a *api) fail(c *call, err error) {
 	a.write(c, status, &codec.Object{Type: "Error", Fields: []codec.Field{{Name: "message", Value: message, Keep: true}}})
 }
 
-// write answers an object; nil is an empty body.
+// write responds with an object; nil is an empty body.
 func (a *api) write(c *call, status int, o *codec.Object) {
 	h := c.answer.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if o == nil { // without a type: clients would read nothing as JSON
+	if o == nil { // no Content-Type: clients would fail to parse an empty body as JSON
 		h.Set("Content-Length", "0")
 		c.answer.WriteHeader(status)
 		return
@@ -283,5 +285,5 @@ func (a *api) write(c *call, status int, o *codec.Object) {
 	h.Set("Content-Type", c.format.MediaType())
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.answer.WriteHeader(status)
-	_, _ = c.answer.Write(body) // a client that has gone needs no answer
+	_, _ = c.answer.Write(body) // an error means that the client has gone
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 )
 
 type result struct {
@@ -17,7 +18,8 @@ type result struct {
 	Result []json.RawMessage `json:"result"`
 }
 
-// pages reads all pages of a query, and how many there were.
+// pages reads all pages of a query and returns the results and the number of
+// pages.
 func (d *desk) pages(object, body string) (all []string, pages int) {
 	d.t.Helper()
 	text := d.json(http.StatusOK, "POST", object+"/query", body)
@@ -38,9 +40,9 @@ func (d *desk) pages(object, body string) (all []string, pages int) {
 }
 
 func TestPages(t *testing.T) {
-	d := open(t, cloud.Options{})
+	d := open(t, cloudtest.Options{})
 	for i := range 250 {
-		if _, err := d.service.CreateEnvironment(t.Context(), d.admin, cloud.Environment{Name: fmt.Sprintf("env %03d", i), Classification: []string{cloud.Production, cloud.Test}[i%2]}); err != nil {
+		if _, err := d.service.Environments.Create(t.Context(), d.admin, cloud.Environment{Name: fmt.Sprintf("env %03d", i), Classification: []string{cloud.Production, cloud.Test}[i%2]}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,7 +71,7 @@ func TestPages(t *testing.T) {
 	for contentType, body := range map[string]string{"text/plain": r.Token, "application/json": r.Token, "application/x-www-form-urlencoded": r.Token,
 		"application/json; charset=utf-8": `"` + r.Token + `"`, "application/xml": "<queryMore><queryToken>" + r.Token + "</queryToken></queryMore>", "": r.Token + "\n"} {
 		if w := d.ask("POST", "default/Environment/queryMore", body, "Content-Type: "+contentType, "Accept: application/json"); w.Code != 200 || !strings.Contains(w.Body.String(), `"numberOfResults":100`) {
-			t.Errorf("%q: %d %.200s", contentType, w.Code, w.Body)
+			t.Errorf(`%q: got %d %.200s, want status 200 and body with "numberOfResults":100`, contentType, w.Code, w.Body)
 		}
 	}
 	if w := d.ask("POST", "default/Atom/queryMore", r.Token, "Content-Type: text/plain"); w.Code != 400 {
@@ -78,7 +80,7 @@ func TestPages(t *testing.T) {
 }
 
 func TestPagesOfRecords(t *testing.T) {
-	d := open(t, cloud.Options{}).furnish()
+	d := open(t, cloudtest.Options{}).furnish()
 	for i := range 230 {
 		d.report(fmt.Sprintf("run-%d", i), "", []string{"completed", "failed"}[i%2])
 	}
@@ -100,45 +102,45 @@ func TestPagesOfRecords(t *testing.T) {
 		}
 	}
 	if all, _ := d.pages("AuditLog", `{"QueryFilter":{"expression":{"operator":"LIKE","property":"action","argument":["environment.%"]}}}`); len(all) != 2 {
-		t.Errorf("%q", all)
+		t.Errorf("got %q, want 2", all)
 	}
 }
 
 func TestWaitingForTheRecord(t *testing.T) {
-	d := open(t, cloud.Options{}).furnish()
+	d := open(t, cloudtest.Options{}).furnish()
 	var made struct {
 		RequestID string `json:"requestId"`
 		RecordURL string `json:"recordUrl"`
 	}
 	body := `{"processId":"` + d.component + `","atomId":"` + d.atom + `","DynamicProcessProperties":{"DynamicProcessProperty":[{"name":"a","value":"1"}]}}`
 	if err := json.Unmarshal([]byte(d.json(200, "POST", "ExecutionRequest", body)), &made); err != nil || made.RequestID == "" {
-		t.Fatal(err, made)
+		t.Fatalf("got %v %+v, want RequestID set and no error", err, made)
 	}
 	path := "default/ExecutionRecord/async/" + made.RequestID
 	if w := d.ask("GET", path, ""); w.Code != http.StatusAccepted {
-		t.Fatalf("%d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want 202", w.Code, w.Body)
 	}
 	go d.report("run-1", made.RequestID, "failed")
 	began := time.Now()
 	w := d.ask("GET", path, "", "Prefer: respond-async, wait=20", "Accept: application/json")
 	if w.Code != 200 || !strings.Contains(w.Body.String(), `"status":"ERROR"`) || time.Since(began) > 15*time.Second || w.Header().Get("Preference-Applied") != "wait=20" {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf(`got %d %s, want status 200, body with "status":"ERROR", time at most %v and Preference-Applied wait=20`, w.Code, w.Body, 15*time.Second)
 	}
 	if w := d.ask("POST", "default/ExecutionRequest", strings.Replace(body, `{`, `{"idempotencyKey":"k",`, 1), "Prefer: wait=1", "Content-Type: application/json"); w.Code != 200 || !strings.Contains(w.Body.String(), "requestId") || strings.Contains(w.Body.String(), `"record"`) {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf(`got %d %s, want status 200, body with requestId and body without "record"`, w.Code, w.Body)
 	}
 }
 
 func TestRateLimit(t *testing.T) {
-	d := open(t, cloud.Options{Rate: 0.001, Burst: 3})
+	d := open(t, cloudtest.Options{Rate: 0.001, Burst: 3})
 	for range 3 {
 		if w := d.ask("POST", "default/Environment/query", ""); w.Code != 200 {
-			t.Fatal(w.Code)
+			t.Fatalf("got %v, want 200", w.Code)
 		}
 	}
 	w := d.ask("POST", "default/Environment/query", "", "Accept: application/json")
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), `"@type":"Error"`) {
-		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+		t.Errorf(`got %d %v %s, want status 503, Retry-After set and body with "@type":"Error"`, w.Code, w.Header(), w.Body)
 	}
 	if w := d.askAs(d.other, "admin", "POST", "other/Environment/query", ""); w.Code != 200 {
 		t.Errorf("another account is limited too: %d", w.Code)
@@ -146,45 +148,45 @@ func TestRateLimit(t *testing.T) {
 }
 
 func TestBounds(t *testing.T) {
-	d := open(t, cloud.Options{})
+	d := open(t, cloudtest.Options{})
 	big := `{"name":"` + strings.Repeat("x", maxBody) + `"}`
 	if w := d.ask("POST", "default/Environment", big, "Content-Type: application/json"); w.Code != http.StatusRequestEntityTooLarge {
-		t.Error(w.Code)
+		t.Errorf("got %v, want 413", w.Code)
 	}
 	d.furnish()
 	document := strings.Repeat("x", maxBody+1)
 	if w := d.ask("POST", "default/ExecutionRequest", `{"atomId":"`+d.atom+`","processId":"`+d.component+`","document":"`+document+`"}`, "Content-Type: application/json"); w.Code != 200 {
-		t.Errorf("%d %.200s", w.Code, w.Body)
+		t.Errorf("got %d %.200s, want 200", w.Code, w.Body)
 	}
 	for _, path := range []string{"", "/", "default", "default/", "default//Environment//query//", "default/%2e%2e/x", "default/Environment/%zz"} {
 		r := d.ask("POST", strings.ReplaceAll(path, "%zz", "zz"), "")
 		if r.Code >= 500 {
-			t.Errorf("%q: %d %s", path, r.Code, r.Body)
+			t.Errorf("%q: got %d %s, want less than 500", path, r.Code, r.Body)
 		}
 	}
 	w := d.ask("POST", "default/Environment/bulk", `{"request":[`+strings.Repeat(`{"id":"x"},`, maxBulk)+`{"id":"x"}]}`, "Content-Type: application/json")
 	if w.Code != 400 {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 400", w.Code, w.Body)
 	}
 }
 
 func TestPackageUpload(t *testing.T) {
-	d := open(t, cloud.Options{})
+	d := open(t, cloudtest.Options{})
 	archive := d.archive(project)
 	w := d.ask("POST", "default/Package/upload?project=shop&version=1.0.0&notes=first", string(archive), "Content-Type: application/octet-stream")
 	var p struct{ PackageID, SHA256, PackageVersion, Notes string }
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 200 || p.PackageVersion != "1.0.0" || p.Notes != "first" {
-		t.Fatalf("%d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s, want status 200, PackageVersion 1.0.0, Notes first and no error", w.Code, w.Body)
 	}
 	w = d.ask("GET", "default/Package/"+p.PackageID+"/archive", "")
 	if w.Code != 200 || w.Body.String() != string(archive) || w.Header().Get("ETag") != `"`+p.SHA256+`"` {
-		t.Errorf("%d %v", w.Code, w.Header())
+		t.Errorf("got %d %v, want status 200, body %q and ETag %q", w.Code, w.Header(), string(archive), `"`+p.SHA256+`"`)
 	}
 	if w := d.ask("POST", "default/Package/upload?project=shop&version=2", "not an archive"); w.Code != 400 {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 400", w.Code, w.Body)
 	}
 	if w := d.ask("POST", "default/Package/upload?project=shop&version=1.0.0", string(d.archive(project+"#\n"))); w.Code != 409 {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 409", w.Code, w.Body)
 	}
 }
 
@@ -194,7 +196,7 @@ func TestServes(t *testing.T) {
 		"/api/rest/v1": false, "/api/rest/v1/": false, "/api/v1/default/atoms": false, "/": false, "": false, "/x/api/rest/v1/y": false,
 	} {
 		if Serves(path) != want {
-			t.Errorf("%q: %v", path, !want)
+			t.Errorf("%q: got %v, want %v", path, !want, want)
 		}
 	}
 }

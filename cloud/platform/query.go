@@ -15,13 +15,13 @@ import (
 
 const (
 	pageSize  = 100
-	maxToken  = 64 << 10 // of a query token as a client sends it
-	maxFilter = 1 << 20  // of what a token unpacks to
+	maxToken  = 64 << 10 // a query token as sent by a client
+	maxFilter = 1 << 20  // an unpacked query token
 )
 
-// position is what a query token holds: the query, and where to go on. A token
-// grants nothing that its bearer could not ask for, so it is not signed, and
-// it outlives the control plane that gave it.
+// position is the content of a query token: the query and where to continue. A
+// token grants nothing that its bearer could not request, so it is not signed,
+// and it survives a restart of the control plane.
 type position struct {
 	Object string `json:"o"`
 	After  string `json:"a"`
@@ -30,17 +30,17 @@ type position struct {
 }
 
 func (p position) token() string {
-	text, _ := json.Marshal(p) // texts and bytes always encode
+	text, _ := json.Marshal(p) // encoding strings and bytes cannot fail
 	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestCompression) // a level that is known
-	_, _ = w.Write(text)                               // a buffer takes everything
+	w, _ := flate.NewWriter(&b, flate.BestCompression) // the level is valid
+	_, _ = w.Write(text)                               // writing to a buffer cannot fail
 	_ = w.Close()
 	return base64.RawURLEncoding.EncodeToString(b.Bytes())
 }
 
 func parseToken(s, object string) (position, error) {
 	var p position
-	bad := refuse(http.StatusBadRequest, "the query token is not one of %s: send what query answered as queryToken", object)
+	bad := refuse(http.StatusBadRequest, "not a query token of %s: send the queryToken of the query's response", object)
 	if len(s) > maxToken {
 		return p, bad
 	}
@@ -55,8 +55,8 @@ func parseToken(s, object string) (position, error) {
 	return p, nil
 }
 
-// query answers query and queryMore: at most a hundred objects, and a token
-// where there are more.
+// query serves query and queryMore: at most a hundred objects, and a token if
+// there are more.
 func (o *object[T]) query(c *call) (*codec.Object, error) {
 	at := position{Object: o.Name, Query: c.raw, Format: int(c.bodyFormat)}
 	if c.more {
@@ -65,7 +65,7 @@ func (o *object[T]) query(c *call) (*codec.Object, error) {
 			return nil, err
 		}
 		if c.body, err = codec.Decode(at.Query, codec.Format(at.Format)); err != nil {
-			return nil, refuse(http.StatusBadRequest, "the query token holds no query: %v", err)
+			return nil, refuse(http.StatusBadRequest, "invalid query token: %v", err)
 		}
 	}
 	f, err := filter.Parse(c.body, o.filterable())
@@ -84,7 +84,7 @@ func (o *object[T]) query(c *call) (*codec.Object, error) {
 	if found.Cursor != "" {
 		at.After = found.Cursor
 		if token = at.token(); len(token) > maxToken {
-			return nil, refuse(http.StatusBadRequest, "the filter is too long to be read page by page")
+			return nil, refuse(http.StatusBadRequest, "the filter is too long for a paged query")
 		}
 	}
 	return &codec.Object{Type: "QueryResult", Fields: []codec.Field{
@@ -94,7 +94,8 @@ func (o *object[T]) query(c *call) (*codec.Object, error) {
 	}}, nil
 }
 
-// tokenOf reads the token of queryMore: as it is, in quotes, or in an element.
+// tokenOf returns the token of queryMore, which is sent bare, quoted or in an
+// element.
 func tokenOf(c *call) string {
 	s := c.body.Text
 	for _, name := range []string{"queryToken", "token"} {
@@ -105,7 +106,7 @@ func tokenOf(c *call) string {
 	return string(bytes.Trim([]byte(s), "\" \t\r\n"))
 }
 
-// page gives the objects after a cursor.
+// page returns the objects after a cursor.
 func (o *object[T]) page(c *call, f filter.Filter, after string) (page[T], error) {
 	if o.Page != nil {
 		return o.Page(c, f, func(v T) bool { return o.passes(c, f, v) }, after)

@@ -7,17 +7,14 @@ import (
 	"testing"
 
 	"valence/cloud"
+	"valence/cloud/cloudtest"
 )
 
-// order of roles, from least to most.
-var roles = cloud.Roles()
-
-// TestRules holds that every verb that an object has a function for has a rule,
-// and the other way round: a new endpoint without a rule does not pass, nor is
-// it there.
+// TestRules checks that an object has a rule for exactly the verbs it
+// implements, so an endpoint without a rule cannot exist.
 func TestRules(t *testing.T) {
 	for _, e := range endpoints() {
-		if _, ok := cloud.Least(e.action); !ok {
+		if _, ok := cloud.MinimumRole(e.action); !ok {
 			t.Errorf("%s takes the action %q, which has no role", e.name(), e.action)
 		}
 		if e.doc == "" || e.run == nil {
@@ -63,19 +60,19 @@ func rules[T any](t *testing.T, o *object[T]) {
 	}
 }
 
-// TestEveryEndpointWithEveryRole calls all there is with every role, with no
-// token, and with one of another account.
+// TestEveryEndpointWithEveryRole calls every endpoint with every role, without a
+// token, and with a token of another account.
 func TestEveryEndpointWithEveryRole(t *testing.T) {
-	shared := open(t, cloud.Options{Rate: 1e6}).furnish()
+	shared := open(t, cloudtest.Options{Rate: 1e6}).furnish()
 	for _, e := range endpoints() {
 		t.Run(strings.ReplaceAll(e.name(), "/", "."), func(t *testing.T) {
 			d := shared
 			if reads := e.verb == verbGet || e.verb == verbBulk || e.verb == verbQuery || e.unavailable != ""; !reads {
-				d = open(t, cloud.Options{}).furnish() // it changes something
+				d = open(t, cloudtest.Options{}).furnish() // the endpoint changes the data
 			}
 			path, body := d.example(e)
 			if w := d.askAs("", "", e.method, "default/"+path, body); w.Code != http.StatusUnauthorized {
-				t.Errorf("without a token: %d %s", w.Code, w.Body)
+				t.Errorf("without a token: got %d %s, want 401", w.Code, w.Body)
 			}
 			if w := d.askAs(d.other, "admin", e.method, "default/"+path, body); w.Code != http.StatusUnauthorized {
 				t.Errorf("with another account's token: %d %s", w.Code, w.Body)
@@ -83,28 +80,20 @@ func TestEveryEndpointWithEveryRole(t *testing.T) {
 			if w := d.askAs(d.other, "admin", e.method, "other/"+path, body, "Content-Type: application/json"); e.unavailable == "" && w.Code < 300 && strings.Contains(path, "-") {
 				t.Errorf("another account sees it as its own: %d %s", w.Code, w.Body)
 			}
-			least, _ := cloud.Least(e.action)
-			allowed := false
-			for _, r := range roles {
+			least, _ := cloud.MinimumRole(e.action)
+			ok := func(status int) bool { return status < 300 || e.unavailable != "" }
+			cloudtest.EveryRole(t, least, ok, func(r cloud.Role) (int, string) {
 				w := d.askAs(d.tokens[r], string(r), e.method, "default/"+path, body, "Content-Type: application/json")
-				first := !allowed && r == least
-				allowed = allowed || r == least
-				switch {
-				case !allowed && w.Code != http.StatusForbidden:
-					t.Errorf("%s: %d, want 403: %s", r, w.Code, w.Body)
-				case e.unavailable != "" && allowed && w.Code != http.StatusNotImplemented:
-					t.Errorf("%s: %d, want 501: %s", r, w.Code, w.Body)
-				case e.unavailable == "" && first && w.Code >= 300:
-					t.Errorf("%s: %d: %s", r, w.Code, w.Body)
-				case allowed && (w.Code == http.StatusForbidden || w.Code == http.StatusUnauthorized):
-					t.Errorf("%s: %d: %s", r, w.Code, w.Body)
+				if e.unavailable != "" && w.Code != http.StatusForbidden && w.Code != http.StatusNotImplemented {
+					t.Errorf("%s: got %d, want 501: %s", r, w.Code, w.Body)
 				}
-			}
+				return w.Code, w.Body.String()
+			})
 		})
 	}
 }
 
-// example gives a request to an endpoint that does something.
+// example returns a working request to an endpoint.
 func (d *desk) example(e endpoint) (path, body string) {
 	d.t.Helper()
 	ids := map[string]string{"Environment": d.environment, "Atom": d.atom, "EnvironmentAtomAttachment": d.attachment, "Process": d.component,
@@ -160,10 +149,10 @@ func (d *desk) example(e endpoint) (path, body string) {
 	return strings.ReplaceAll(strings.Join(e.path, "/"), "{id}", url.PathEscape(id)), body
 }
 
-// TestLimitedToEnvironments holds that a token of one environment sees and
-// changes nothing of another.
+// TestLimitedToEnvironments checks that a token limited to one environment
+// neither sees nor changes another.
 func TestLimitedToEnvironments(t *testing.T) {
-	d := open(t, cloud.Options{}).furnish()
+	d := open(t, cloudtest.Options{}).furnish()
 	token := d.token(cloud.Admin, d.empty)
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "Environment/" + d.environment, ""},
@@ -189,16 +178,16 @@ func TestLimitedToEnvironments(t *testing.T) {
 	}
 	for _, name := range []string{"Atom", "EnvironmentAtomAttachment", "DeployedPackage", "ExecutionRecord", "ProcessSchedules", "ProcessScheduleStatus"} {
 		if w := d.askAs(token, "admin", "POST", "default/"+name+"/query", "", "Accept: application/json"); !strings.Contains(w.Body.String(), `"numberOfResults":0`) {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			t.Errorf(`%s: got %d %s, want text with "numberOfResults":0`, name, w.Code, w.Body)
 		}
 	}
 }
 
-// TestLimitedTokensAreToldNothing asks everything there is with a token of
-// another environment: no answer holds an id or a name of this one, but that a
-// refusal may repeat the id that it was asked for.
-func TestLimitedTokensAreToldNothing(t *testing.T) {
-	d := open(t, cloud.Options{Rate: 1e6}).furnish()
+// TestLimitedTokensSeeNothing calls every endpoint with a token of another
+// environment. No response contains an id or name of this one, except that an
+// error may repeat the requested id.
+func TestLimitedTokensSeeNothing(t *testing.T) {
+	d := open(t, cloudtest.Options{Rate: 1e6}).furnish()
 	token := d.token(cloud.Admin, d.empty)
 	names := []string{"prod", "edge-01", "plant-7"}
 	ids := []string{d.environment, d.atom, d.attachment, d.deployment, d.request, d.execution}
@@ -207,12 +196,12 @@ func TestLimitedTokensAreToldNothing(t *testing.T) {
 		hidden := names
 		for _, format := range []string{"json", "xml"} {
 			w := d.askAs(token, string(cloud.Admin), e.method, "default/"+path, body, "Content-Type: application/json", "Accept: application/"+format)
-			if w.Code < 300 && e.verb != verbBulk { // which refuses each by itself
+			if w.Code < 300 && e.verb != verbBulk { // bulk rejects each id separately
 				hidden = append(hidden, ids...)
 			}
 			for _, x := range hidden {
 				if strings.Contains(w.Body.String(), x) {
-					t.Errorf("%s: %d tells %q: %s", e.name(), w.Code, x, w.Body)
+					t.Errorf("%s: got %d %s, want a response without %q", e.name(), w.Code, w.Body, x)
 				}
 			}
 		}

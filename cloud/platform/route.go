@@ -14,30 +14,30 @@ import (
 // endpoint is one method of one path.
 type endpoint struct {
 	method      string
-	path        []string // after the account; "{id}" stands for any part
+	path        []string // after the account; "{id}" matches any part
 	doc         string
-	action      cloud.Action // that the caller must be allowed
-	object      string       // the object that it belongs to, for the description
+	action      cloud.Action // required permission
+	object      string       // object it belongs to, for the description
 	verb        verb         // of an object
 	more        bool         // the body is a token
 	raw         bool         // run reads the body itself
-	large       bool         // the body may hold a document
+	large       bool         // the body may contain a document
 	status      int          // of a success; 0 is 200
 	schema      string       // of the body, for the description
 	answer      string       // likewise
-	unavailable string       // why it answers 501
+	unavailable string       // reason for responding with 501
 	run         func(c *call, id string) (*codec.Object, error)
 }
 
-// name is how an endpoint is called in messages and in the description.
+// name returns the endpoint's name in messages and in the description.
 func (e endpoint) name() string { return e.method + " " + strings.Join(e.path, "/") }
 
 func refuse(status int, format string, args ...any) *refusal {
 	return &refusal{status, fmt.Sprintf(format, args...)}
 }
 
-// endpoints gives everything that the API answers. Literal parts stand before
-// placeholders of the same length.
+// endpoints returns every endpoint. Literal paths precede placeholders of the
+// same length.
 func endpoints() []endpoint {
 	all := actions()
 	for _, r := range objects() {
@@ -57,8 +57,8 @@ func placeholders(e endpoint) int {
 	return n
 }
 
-// endpointsOf gives the endpoints of one object: one for each verb that its
-// table has a rule for.
+// endpointsOf returns the endpoints of one object: one for each verb with a
+// rule.
 func endpointsOf(r resource) []endpoint {
 	d := r.describe()
 	var all []endpoint
@@ -73,24 +73,24 @@ func endpointsOf(r resource) []endpoint {
 			run: func(c *call, id string) (*codec.Object, error) { return r.serve(c, v, id) },
 		})
 	}
-	add(verbCreate, http.MethodPost, "Creates one.")
-	add(verbGet, http.MethodGet, "Gives one.", "{id}")
-	add(verbUpdate, http.MethodPost, "Changes one.", "{id}")
-	add(verbUpdate, http.MethodPost, "Changes one.", "{id}", "update")
-	add(verbDelete, http.MethodDelete, "Deletes one.", "{id}")
-	add(verbBulk, http.MethodPost, "Gives up to a hundred by id.", "bulk")
-	add(verbQuery, http.MethodPost, "Gives those that pass a filter, a hundred at a time.", "query")
-	add(verbQuery, http.MethodPost, "Gives the next hundred.", "queryMore")
+	add(verbCreate, http.MethodPost, "Creates an object.")
+	add(verbGet, http.MethodGet, "Returns an object.", "{id}")
+	add(verbUpdate, http.MethodPost, "Updates an object.", "{id}")
+	add(verbUpdate, http.MethodPost, "Updates an object.", "{id}", "update")
+	add(verbDelete, http.MethodDelete, "Deletes an object.", "{id}")
+	add(verbBulk, http.MethodPost, "Returns up to a hundred objects by id.", "bulk")
+	add(verbQuery, http.MethodPost, "Returns the objects that match a filter, a hundred at a time.", "query")
+	add(verbQuery, http.MethodPost, "Returns the next hundred.", "queryMore")
 	return all
 }
 
-// find gives the endpoint of a path and the id in it.
+// find returns the endpoint of a path and the id in it.
 func (a *api) find(method string, parts []string) (endpoint, string, error) {
-	if method == http.MethodHead { // the server sends no body then
+	if method == http.MethodHead { // the server omits the body
 		method = http.MethodGet
 	}
 	var allowed []string
-	loose := 0 // placeholders of what matched first: a name is never taken for an id
+	loose := 0 // placeholders of the first match: a literal is never taken for an id
 	for _, e := range a.endpoints {
 		id, ok := match(e.path, parts)
 		if !ok || len(allowed) > 0 && placeholders(e) > loose {
@@ -105,19 +105,19 @@ func (a *api) find(method string, parts []string) (endpoint, string, error) {
 		}
 	}
 	if len(allowed) > 0 {
-		return endpoint{}, "", refuse(http.StatusMethodNotAllowed, "%s takes %s, not %s", strings.Join(parts, "/"), list(allowed), method)
+		return endpoint{}, "", refuse(http.StatusMethodNotAllowed, "%s supports %s, got %s", strings.Join(parts, "/"), list(allowed), method)
 	}
 	if len(parts) == 1 && method == http.MethodPost {
 		for _, r := range objects() {
 			if d := r.describe(); strings.EqualFold(d.Name, parts[0]) {
-				return endpoint{}, "", refuse(http.StatusMethodNotAllowed, "%s cannot be created here; what can be done with it is %s", d.Name, list(verbsOf(d)))
+				return endpoint{}, "", refuse(http.StatusMethodNotAllowed, "%s cannot be created here; its operations are %s", d.Name, list(verbsOf(d)))
 			}
 		}
 	}
-	return endpoint{}, "", refuse(http.StatusNotFound, "this control plane has no %s; %sopenapi.json lists what it has", strings.Join(parts, "/"), Root)
+	return endpoint{}, "", refuse(http.StatusNotFound, "no such endpoint: %s; %sopenapi.json lists all endpoints", strings.Join(parts, "/"), Root)
 }
 
-// verbsOf lists what can be done with an object.
+// verbsOf lists the verbs of an object.
 func verbsOf(d description) []string {
 	var all []string
 	for _, v := range []verb{verbGet, verbBulk, verbQuery, verbCreate, verbUpdate, verbDelete} {
@@ -128,8 +128,8 @@ func verbsOf(d description) []string {
 	return all
 }
 
-// match compares a path with its parts. Names are compared without regard to
-// case: clients write changeListenerStatus in both ways.
+// match compares a path with its parts, ignoring case: clients write
+// changeListenerStatus in both ways.
 func match(path, parts []string) (id string, ok bool) {
 	if len(path) != len(parts) {
 		return "", false

@@ -8,22 +8,23 @@ import (
 	"valence/cloud"
 	"valence/cloud/platform/codec"
 	"valence/cloud/platform/filter"
+	"valence/internal/openapi"
 )
 
-// conceptual begins the text of the id of a schedule: the atom and the process
-// follow, with a colon between. The id is its base64.
+// conceptual is the prefix of a schedule id. The id is the base64 of the prefix,
+// the atom and the process, separated by a colon.
 const conceptual = "CPS"
 
 func scheduleID(s cloud.ScheduleState) string {
 	return base64.RawStdEncoding.EncodeToString([]byte(conceptual + s.AtomID + ":" + s.ProcessID))
 }
 
-// scheduleParts takes an id apart, with or without padding.
+// scheduleParts parses an id, with or without padding.
 func scheduleParts(id string) (atom, process string, err error) {
 	text, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(id, "="))
 	rest, ok := strings.CutPrefix(string(text), conceptual)
 	if atom, process, _ = strings.Cut(rest, ":"); err != nil || !ok || atom == "" || process == "" {
-		return "", "", refuse(http.StatusNotFound, "there is no schedule %q: an id is the base64 of %s<atomId>:<processId>", id, conceptual)
+		return "", "", refuse(http.StatusNotFound, "no such schedule %q: an id is the base64 of %s<atomId>:<processId>", id, conceptual)
 	}
 	return atom, process, nil
 }
@@ -33,51 +34,51 @@ func getSchedule(c *call, id string) (cloud.ScheduleState, error) {
 	if err != nil {
 		return cloud.ScheduleState{}, err
 	}
-	return c.service.Schedule(c.ctx, c.who, atom, process)
+	return c.service.Triggers.Schedule(c.ctx, c.who, atom, process)
 }
 
 func listSchedules(c *call) ([]cloud.ScheduleState, error) {
-	return c.service.Schedules(c.ctx, c.who, "")
+	return c.service.Triggers.Schedules(c.ctx, c.who, "")
 }
 
 func scheduleKey(s cloud.ScheduleState) string {
 	return s.AtomName + " " + s.AtomID + " " + s.ProcessName + " " + s.ProcessID
 }
 
-// sameTarget refuses a body that names another atom or process than the id.
+// sameTarget rejects a body that names another atom or process than the id.
 func sameTarget(in *codec.Node, s cloud.ScheduleState) error {
 	for name, is := range map[string]string{"atomId": s.AtomID, "processId": s.ProcessID} {
 		if given := in.String(name); given != "" && given != is {
-			return refuse(http.StatusBadRequest, "%s is %s, and the id is of %s", name, given, is)
+			return refuse(http.StatusBadRequest, "%s is %s, but the id belongs to %s", name, given, is)
 		}
 	}
 	return nil
 }
 
 var scheduleProperties = []property[cloud.ScheduleState]{
-	{Name: "id", Attr: true, Doc: "Its id: the base64 of CPS<atomId>:<processId>.", Of: func(_ *call, s cloud.ScheduleState) any { return scheduleID(s) }},
+	{Name: "id", Attr: true, Doc: "The id: the base64 of CPS<atomId>:<processId>.", Of: func(_ *call, s cloud.ScheduleState) any { return scheduleID(s) }},
 	{Name: "atomId", Attr: true, Filter: true, Doc: "The atom.", Of: func(_ *call, s cloud.ScheduleState) any { return s.AtomID }},
 	{Name: "processId", Attr: true, Filter: true, Doc: "The process.", Of: func(_ *call, s cloud.ScheduleState) any { return s.ProcessID }},
 }
 
 var schedulesObject = &object[cloud.ScheduleState]{
 	Name: "ProcessSchedules", ID: "id",
-	Doc: "When a process is due on an atom. Every process that is deployed and does not listen has one; one without a schedule has it empty. It is part of the process, in its package, and cannot be changed here.",
+	Doc: "The schedule of a process on an atom. Every deployed process without a listener has one, which is empty if the process has no `schedule:`. It is part of the package and cannot be changed here.",
 	Properties: append(append([]property[cloud.ScheduleState]{}, scheduleProperties...),
-		property[cloud.ScheduleState]{Name: "timezone", Attr: true, Doc: "The time zone that its fields are of. An addition.", Of: func(_ *call, s cloud.ScheduleState) any { return s.Zone }},
-		property[cloud.ScheduleState]{Name: "cron", Attr: true, Doc: "The expression as its file has it. An addition.", Of: func(_ *call, s cloud.ScheduleState) any { return s.Cron }},
-		property[cloud.ScheduleState]{Name: "nextDue", Attr: true, Type: filter.Time, Doc: "When it is due next; nothing while it is switched off. An addition.", Of: func(_ *call, s cloud.ScheduleState) any { return s.NextDue }},
+		property[cloud.ScheduleState]{Name: "timezone", Attr: true, Doc: "The time zone of the fields. Extension.", Of: func(_ *call, s cloud.ScheduleState) any { return s.Zone }},
+		property[cloud.ScheduleState]{Name: "cron", Attr: true, Doc: "The cron expression as written. Extension.", Of: func(_ *call, s cloud.ScheduleState) any { return s.Cron }},
+		property[cloud.ScheduleState]{Name: "nextDue", Attr: true, Type: filter.Time, Doc: "The next due time; absent while the schedule is disabled. Extension.", Of: func(_ *call, s cloud.ScheduleState) any { return s.NextDue }},
 	),
 	Rules: map[verb]cloud.Action{verbGet: "schedule.read", verbBulk: "schedule.read", verbQuery: "schedule.read", verbUpdate: "schedule.update"},
 	Key:   scheduleKey, Get: getSchedule, List: listSchedules, Update: updateSchedules, Extra: encodeSchedules,
-	Also: doc{"Schedule": array(texts("minutes", "hours", "daysOfWeek", "daysOfMonth", "months", "years")),
-		"Retry": objectOf(nil, doc{"Schedule": array(doc{"type": "object"}), "maxRetry": doc{"type": "integer"}})},
+	Also: doc{"Schedule": openapi.Array(texts("minutes", "hours", "daysOfWeek", "daysOfMonth", "months", "years")),
+		"Retry": openapi.Object(nil, doc{"Schedule": openapi.Array(doc{"type": "object"}), "maxRetry": doc{"type": "integer"}})},
 }
 
 var scheduleStatusObject = &object[cloud.ScheduleState]{
-	Name: "ProcessScheduleStatus", ID: "id", Doc: "Whether the schedule of a process is in effect on an atom.",
+	Name: "ProcessScheduleStatus", ID: "id", Doc: "Whether the schedule of a process is enabled on an atom.",
 	Properties: append(append([]property[cloud.ScheduleState]{}, scheduleProperties...),
-		property[cloud.ScheduleState]{Name: "enabled", Attr: true, Type: filter.Bool, Write: onUpdate, Doc: "Whether it is in effect. That holds over restarts and new versions; times that pass while it is off are left out.",
+		property[cloud.ScheduleState]{Name: "enabled", Attr: true, Type: filter.Bool, Write: onUpdate, Doc: "Whether the schedule is enabled. The setting survives restarts and new versions. Times that pass while it is disabled are skipped.",
 			Of: func(_ *call, s cloud.ScheduleState) any { return s.Enabled }},
 	),
 	Rules: map[verb]cloud.Action{verbGet: "schedule.read", verbBulk: "schedule.read", verbQuery: "schedule.read", verbUpdate: "schedule.update"},
@@ -97,21 +98,21 @@ var scheduleStatusObject = &object[cloud.ScheduleState]{
 		if err != nil {
 			return s, refuse(http.StatusBadRequest, "%v", err)
 		}
-		return c.service.SwitchSchedule(c.ctx, c.who, s.AtomID, s.ProcessID, on)
+		return c.service.Triggers.SwitchSchedule(c.ctx, c.who, s.AtomID, s.ProcessID, on)
 	},
 }
 
-// fieldsOf gives the fields of a schedule; false where there is none.
+// fieldsOf returns the fields of a schedule; false if the process has none.
 func fieldsOf(s cloud.ScheduleState) (cloud.CronFields, bool) {
 	if s.Cron == "" {
 		return cloud.CronFields{}, false
 	}
-	f, err := cloud.FieldsOf(s.Cron)
+	f, err := cloud.ParseCronFields(s.Cron)
 	return f, err == nil
 }
 
-// encodeSchedules writes the schedule in the public API's form. Nothing is
-// retried by the clock, so Retry is empty.
+// encodeSchedules writes the schedule in the public API's form. Schedules are
+// not retried, so Retry is empty.
 func encodeSchedules(_ *call, s cloud.ScheduleState) []codec.Field {
 	all := []*codec.Object{}
 	if f, ok := fieldsOf(s); ok {
@@ -131,8 +132,8 @@ func scheduleFields(f cloud.CronFields) []namedField {
 	return []namedField{{"minutes", f.Minutes}, {"hours", f.Hours}, {"daysOfWeek", f.DaysOfWeek}, {"daysOfMonth", f.DaysOfMonth}, {"months", f.Months}, {"years", f.Years}}
 }
 
-// updateSchedules takes a body that says what is so already; clients send whole
-// objects back. Another schedule is refused.
+// updateSchedules accepts a body that equals the current schedule, because
+// clients send whole objects back. Changes are rejected.
 func updateSchedules(c *call, id string, in *codec.Node) (cloud.ScheduleState, error) {
 	s, err := getSchedule(c, id)
 	if err == nil {
@@ -149,10 +150,10 @@ func updateSchedules(c *call, id string, in *codec.Node) (cloud.ScheduleState, e
 		return s, nil
 	}
 	return s, refuse(http.StatusConflict,
-		"the schedule of %s is part of the process, in the package %s: change `schedule:` in its file and deploy that, or switch the schedule on and off with ProcessScheduleStatus", s.ProcessName, s.Source)
+		"the schedule of %s is part of the package %s: change `schedule:` in its file and deploy a new version, or enable and disable it with ProcessScheduleStatus", s.ProcessName, s.Source)
 }
 
-// same reports whether schedules are what a process has.
+// same reports whether the sent schedules equal those of the process.
 func same(s cloud.ScheduleState, given []*codec.Node) bool {
 	f, has := fieldsOf(s)
 	if len(given) == 0 || !has {

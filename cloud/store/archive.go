@@ -16,32 +16,32 @@ import (
 	"valence/internal/wire"
 )
 
-// archives are files named by the SHA-256 of their content. They are never
-// changed, so a copy may share them.
+// archives are files named by the SHA-256 of their content. They never change,
+// so a copy can share them.
 type archives struct{ dir string }
 
 func openArchives(dir string) (*archives, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	halves, err := filepath.Glob(filepath.Join(dir, halfName)) // of a run that was killed
+	halves, err := filepath.Glob(filepath.Join(dir, tempPattern)) // left by a killed process
 	for _, half := range halves {
 		err = errors.Join(err, os.Remove(half))
 	}
 	return &archives{dir}, err
 }
 
-// halfName is what a file is called while it is written.
-const halfName = ".new-*"
+// tempPattern names files that are being written.
+const tempPattern = ".new-*"
 
 func (a *archives) path(sha string) (string, error) {
 	if !wire.IsPackageID(sha) {
-		return "", fmt.Errorf("%q is no name of a package: %w", sha, cloud.ErrNotFound)
+		return "", fmt.Errorf("%q is not a package id: %w", sha, cloud.ErrNotFound)
 	}
 	return filepath.Join(a.dir, sha), nil
 }
 
-// PutArchive implements cloud.Archives. A file that is there and was altered
+// PutArchive implements cloud.Archives. An existing file with altered content
 // is replaced.
 func (s *Store) PutArchive(ctx context.Context, sha string, archive []byte) error {
 	path, err := s.archives.path(sha)
@@ -57,10 +57,9 @@ func (s *Store) PutArchive(ctx context.Context, sha string, archive []byte) erro
 	return writeFile(path, archive)
 }
 
-// writeFile writes a file that is there whole or not at all, also after a
-// power cut.
+// writeFile writes a file completely or not at all, even after a power failure.
 func writeFile(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), halfName) // created with mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), tempPattern) // created with mode 0600
 	if err != nil {
 		return err
 	}
@@ -83,7 +82,7 @@ func (s *Store) Archive(ctx context.Context, sha string) (io.ReadSeekCloser, err
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the package %s is not in %s any more: %w", sha, s.archives.dir, cloud.ErrAltered)
+		return nil, fmt.Errorf("the package %s is missing from %s: %w", sha, s.archives.dir, cloud.ErrAltered)
 	}
 	if err != nil {
 		return nil, err
@@ -97,7 +96,7 @@ func (s *Store) Archive(ctx context.Context, sha string) (io.ReadSeekCloser, err
 		err = ctx.Err()
 	}
 	if err == nil && hex.EncodeToString(sum.Sum(nil)) != sha {
-		err = fmt.Errorf("%s is not what it was when it was stored: %w; upload the version again, or take the file from a backup", path, cloud.ErrAltered)
+		err = fmt.Errorf("verify %s: %w; upload the version again or restore the file from a backup", path, cloud.ErrAltered)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -105,8 +104,8 @@ func (s *Store) Archive(ctx context.Context, sha string) (io.ReadSeekCloser, err
 	return f, nil
 }
 
-// DropArchive implements cloud.Archives.
-func (s *Store) DropArchive(_ context.Context, sha string) error {
+// DeleteArchive implements cloud.Archives.
+func (s *Store) DeleteArchive(_ context.Context, sha string) error {
 	path, err := s.archives.path(sha)
 	if err != nil {
 		return err
@@ -117,45 +116,41 @@ func (s *Store) DropArchive(_ context.Context, sha string) error {
 	return nil
 }
 
-// Backup implements cloud.Store.
-func (s *Store) Backup(ctx context.Context, folder string) error {
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		return fmt.Errorf("back up: %w", err)
+// backupTo copies the store into a folder. It leaves out damaged packages and
+// returns which.
+func (s *Store) backupTo(ctx context.Context, folder string) (altered, err error) {
+	// The database is copied first: packages it names are already in the
+	// folder, and packages deleted meanwhile are not deployed.
+	if err := s.db.Backup(ctx, filepath.Join(folder, databaseFile)); err != nil {
+		return nil, err
 	}
-	// The database first: what it names is in the folder of packages already,
-	// and what is deleted meanwhile is deployed nowhere.
-	if err := s.db.Backup(ctx, filepath.Join(folder, "cloud.db")); err != nil {
-		return err
-	}
-	target := filepath.Join(folder, "packages")
+	target := filepath.Join(folder, packagesFolder)
 	if err := os.Mkdir(target, 0o700); err != nil {
-		return fmt.Errorf("back up: %w", err)
+		return nil, fmt.Errorf("back up: %w", err)
 	}
 	names, err := os.ReadDir(s.archives.dir)
 	if err != nil {
-		return fmt.Errorf("back up: %w", err)
+		return nil, fmt.Errorf("back up: %w", err)
 	}
-	var altered error
 	for _, n := range names {
 		if !wire.IsPackageID(n.Name()) {
 			continue
 		}
 		err := s.copyArchive(ctx, n.Name(), target)
 		if _, gone := os.Stat(filepath.Join(s.archives.dir, n.Name())); errors.Is(gone, fs.ErrNotExist) {
-			continue // it was deleted meanwhile
+			continue // deleted meanwhile
 		}
 		if err != nil && !errors.Is(err, cloud.ErrAltered) {
-			return fmt.Errorf("back up: %w", err)
+			return nil, fmt.Errorf("back up: %w", err)
 		}
 		altered = errors.Join(altered, err)
 	}
-	if altered != nil {
-		altered = fmt.Errorf("the backup in %s has everything but this: %w", folder, altered)
-	}
-	return errors.Join(altered, sqlitedb.SyncDir(folder))
+	copied := s.inventory
+	copied.Running = false
+	return altered, errors.Join(writeInventory(folder, &copied), sqlitedb.SyncDir(target), sqlitedb.SyncDir(folder))
 }
 
-// copyArchive copies an archive that is what its name says into a folder.
+// copyArchive copies a verified archive into a folder.
 func (s *Store) copyArchive(ctx context.Context, sha, target string) error {
 	f, err := s.Archive(ctx, sha)
 	if err != nil {

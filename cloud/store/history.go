@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 // Report implements cloud.History.
 func (s *Store) Report(ctx context.Context, records []*cloud.ExecutionRecord, results []cloud.DeploymentResult) error {
-	return s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+	return s.write(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
 		for _, r := range records {
 			if err := writeRecord(tx, r); err != nil {
 				return err
@@ -28,26 +29,32 @@ func (s *Store) Report(ctx context.Context, records []*cloud.ExecutionRecord, re
 	}))
 }
 
-// writeRecord stores a record, or what is new of one that is there.
+// writeRecord inserts or updates a record.
 func writeRecord(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
-	if err := relate(tx, r); err != nil {
+	if err := resolveReferences(tx, r); err != nil {
 		return err
 	}
 	var seq int64
 	var was cloud.ExecutionRecord
 	var asked bool
-	known, err := tx.One("SELECT seq, id, status, request FROM record WHERE atom = ? AND execution = ?", []any{r.AtomID, r.Execution},
+	var decodeErr error
+	known, err := tx.One("SELECT seq, request, body FROM record WHERE atom = ? AND execution = ?", []any{r.AtomID, r.Execution},
 		func(row sqlitedb.Row) {
-			seq, was.ID, was.Status, asked = row.Int(0), row.Text(1), row.Text(2), !row.Null(3)
+			seq, asked, decodeErr = row.Int(0), !row.Null(1), json.Unmarshal(row.Bytes(2), &was)
 		})
-	if err != nil {
+	if err = errors.Join(err, decodeErr); err != nil {
 		return err
 	}
+	r.ResubmittedAs = was.ResubmittedAs
 	if known {
-		// That it was asked for may be told only after its end, by an atom that was killed between.
+		// After a crash, an atom may report the request of an execution only
+		// after its end.
 		if r.ID = was.ID; was.Ended() && (asked || r.RequestID == "" || !r.Ended()) {
 			return nil
 		}
+	}
+	if err := markResubmitted(tx, r); err != nil {
+		return err
 	}
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -66,9 +73,32 @@ func writeRecord(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
 	return err
 }
 
-// relate holds what an atom says of a request and of an original against what
-// is known of that atom: it speaks for itself only.
-func relate(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
+// markResubmitted marks the record of the failed execution that r runs again.
+func markResubmitted(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
+	if !strings.HasPrefix(r.OriginalID, "execution-") || !r.HasRun() {
+		return nil
+	}
+	var original cloud.ExecutionRecord
+	var seq int64
+	var decodeErr error
+	found, err := tx.One("SELECT seq, body FROM record WHERE id = ? AND atom = ?", []any{r.OriginalID, r.AtomID}, func(row sqlitedb.Row) {
+		seq, decodeErr = row.Int(0), json.Unmarshal(row.Bytes(1), &original)
+	})
+	if err = errors.Join(err, decodeErr); err != nil || !found || original.ResubmittedAs == r.ID {
+		return err
+	}
+	original.ResubmittedAs = r.ID
+	body, err := json.Marshal(&original)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec("UPDATE record SET body = ? WHERE seq = ?", body, seq)
+	return err
+}
+
+// resolveReferences checks the request and original that an atom reports
+// against its own records: an atom cannot refer to those of others.
+func resolveReferences(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
 	if r.RequestID != "" {
 		found, err := tx.One("SELECT 1 FROM request WHERE id = ? AND atom = ?", []any{r.RequestID, r.AtomID}, func(sqlitedb.Row) {})
 		if err != nil {
@@ -85,8 +115,8 @@ func relate(tx *sqlitedb.Tx, r *cloud.ExecutionRecord) error {
 	return err
 }
 
-// writeResult keeps what an atom told last of a deployment. Atoms report in
-// order, so it is what came last: a clock that was put right goes backwards.
+// writeResult stores the newest result of a deployment on an atom. Results are
+// reported in order; clocks are not compared, because they may be set back.
 func writeResult(tx *sqlitedb.Tx, r *cloud.DeploymentResult) error {
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -98,11 +128,11 @@ func writeResult(tx *sqlitedb.Tx, r *cloud.DeploymentResult) error {
 }
 
 // Records implements cloud.History.
-func (s *Store) Records(ctx context.Context, account string, f cloud.RecordFilter, after cloud.Place, limit int) ([]*cloud.ExecutionRecord, cloud.Place, error) {
-	query, args := choose(account, f, after)
+func (s *Store) Records(ctx context.Context, account string, f cloud.RecordFilter, after cloud.Cursor, limit int) ([]*cloud.ExecutionRecord, cloud.Cursor, error) {
+	query, args := recordQuery(account, f, after)
 	var all []*cloud.ExecutionRecord
-	var last, next cloud.Place
-	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+	var last, next cloud.Cursor
+	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
 		return tx.Rows(query+" LIMIT ?", append(args, limit+1), func(row sqlitedb.Row) (bool, error) {
 			if len(all) == limit {
 				next = last
@@ -112,7 +142,7 @@ func (s *Store) Records(ctx context.Context, account string, f cloud.RecordFilte
 			if err := json.Unmarshal(row.Bytes(2), r); err != nil {
 				return false, fmt.Errorf("read an execution record: %w", err)
 			}
-			last = cloud.Place{Time: row.Int(0), Seq: row.Int(1)}
+			last = cloud.Cursor{Time: row.Int(0), Seq: row.Int(1)}
 			all = append(all, r)
 			return true, nil
 		})
@@ -120,13 +150,13 @@ func (s *Store) Records(ctx context.Context, account string, f cloud.RecordFilte
 	return all, next, err
 }
 
-// choose writes the query of a filter, newest first, but for its limit.
-func choose(account string, f cloud.RecordFilter, after cloud.Place) (string, []any) {
+// recordQuery returns the query of a filter, newest first, without a limit.
+func recordQuery(account string, f cloud.RecordFilter, after cloud.Cursor) (string, []any) {
 	where, args := []string{"account = ?"}, []any{account}
 	order := " ORDER BY time DESC, seq DESC"
 	if f.ID != "" || f.RequestID != "" {
-		// A record or none: the plus signs keep the index of the account, which is
-		// in the right order already, from being read to its end for it.
+		// At most one record matches. The plus signs prevent a scan of the
+		// account's index, which already has the wanted order.
 		where[0], order = "+account = ?", " ORDER BY +time DESC, +seq DESC"
 	}
 	add := func(clause string, values ...any) { where, args = append(where, clause), append(args, values...) }
@@ -144,7 +174,7 @@ func choose(account string, f cloud.RecordFilter, after cloud.Place) (string, []
 		}
 	}
 	if f.Status != "" && f.Status != cloud.Complete {
-		where = append(where, "status <> 'COMPLETE'") // so that the index of these is used
+		where = append(where, "status <> 'COMPLETE'") // so that the partial index is used
 	}
 	if len(f.Environments) > 0 {
 		var values []any
@@ -153,7 +183,7 @@ func choose(account string, f cloud.RecordFilter, after cloud.Place) (string, []
 		}
 		add("environment IN (?"+strings.Repeat(", ?", len(values)-1)+")", values...)
 	}
-	if after != (cloud.Place{}) {
+	if after != (cloud.Cursor{}) {
 		add("(time, seq) < (?, ?)", after.Time, after.Seq)
 	}
 	return "SELECT time, seq, body FROM record WHERE " + strings.Join(where, " AND ") + order, args
@@ -162,7 +192,7 @@ func choose(account string, f cloud.RecordFilter, after cloud.Place) (string, []
 // Results implements cloud.History.
 func (s *Store) Results(ctx context.Context, deployment string) ([]cloud.DeploymentResult, error) {
 	var all []cloud.DeploymentResult
-	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
 		return tx.Rows("SELECT body FROM result WHERE deployment = ? ORDER BY atom", []any{deployment}, func(row sqlitedb.Row) (bool, error) {
 			var r cloud.DeploymentResult
 			err := json.Unmarshal(row.Bytes(0), &r)
@@ -185,8 +215,8 @@ func (s *Store) LastSeen(ctx context.Context) (map[string]time.Time, error) {
 	return all, err
 }
 
-// Seen implements cloud.History.
-func (s *Store) Seen(ctx context.Context, at map[string]time.Time) error {
+// SaveLastSeen implements cloud.History.
+func (s *Store) SaveLastSeen(ctx context.Context, at map[string]time.Time) error {
 	return s.db.DoSoon(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
 		for atom, t := range at {
 			if _, err := tx.Exec("INSERT INTO seen VALUES(?, ?) ON CONFLICT DO UPDATE SET at = excluded.at", atom, t.UnixNano()); err != nil {

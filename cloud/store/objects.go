@@ -20,14 +20,14 @@ func (s *Store) Load(ctx context.Context, each func(cloud.Object) error) error {
 
 // Write implements cloud.Objects.
 func (s *Store) Write(ctx context.Context, c *cloud.Change) error {
-	return s.db.Do(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
+	return s.write(ctx, sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
 		for _, o := range c.Objects {
 			if err := writeObject(tx, o); err != nil {
 				return err
 			}
 		}
-		for _, m := range c.Messages {
-			if err := writeMessage(tx, m); err != nil {
+		for _, m := range c.Instructions {
+			if err := writeInstruction(tx, m); err != nil {
 				return err
 			}
 		}
@@ -74,7 +74,7 @@ func (s *Store) Audit(ctx context.Context, account string, below int64, limit in
 		below = 1<<63 - 1
 	}
 	var all []cloud.AuditEntry
-	err := s.db.Read(ctx, func(tx *sqlitedb.Tx) error {
+	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
 		return tx.Rows("SELECT id, body FROM audit WHERE account = ? AND id < ? ORDER BY id DESC LIMIT ?", []any{account, below, limit},
 			func(r sqlitedb.Row) (bool, error) {
 				var e cloud.AuditEntry

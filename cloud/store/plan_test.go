@@ -9,15 +9,15 @@ import (
 	"valence/internal/sqlitedb"
 )
 
-// What people look for among a million records is found by an index, and in
-// the order that it is shown in: nothing is sorted, but one record.
+// Queries of a million records use an index in the order shown: nothing is
+// sorted except single records.
 func TestRecordsAreFoundByIndex(t *testing.T) {
 	st, err := Open(t.TempDir(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	at := cloud.Place{Time: 1, Seq: 1}
+	at := cloud.Cursor{Time: 1, Seq: 1}
 	for name, c := range map[string]struct {
 		f     cloud.RecordFilter
 		index string
@@ -33,8 +33,8 @@ func TestRecordsAreFoundByIndex(t *testing.T) {
 		"a record":            {cloud.RecordFilter{ID: "x"}, "sqlite_autoindex_record_1"},
 		"an environment":      {cloud.RecordFilter{Environments: []string{"e"}, Status: cloud.Failed}, "record_status"},
 	} {
-		for _, after := range []cloud.Place{{}, at} {
-			query, args := choose("default", c.f, after)
+		for _, after := range []cloud.Cursor{{}, at} {
+			query, args := recordQuery("default", c.f, after)
 			var plan []string
 			err := st.db.Read(t.Context(), func(tx *sqlitedb.Tx) error {
 				return tx.Rows("EXPLAIN QUERY PLAN "+query+" LIMIT 50", args, func(row sqlitedb.Row) (bool, error) {

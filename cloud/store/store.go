@@ -1,5 +1,5 @@
-// Package store keeps a control plane in one folder: a database, and the
-// archives of packages as files named by their content.
+// Package store stores a control plane in one folder: a database, and the
+// archives of packages as files named by their hash.
 package store
 
 import (
@@ -11,29 +11,38 @@ import (
 	"time"
 
 	"valence/cloud"
+	"valence/internal/datafolder"
 	"valence/internal/sqlitedb"
 )
 
 // Options of a store.
 type Options struct {
-	Log *slog.Logger
-	// OnCommit observes each commit: operations in it, and how long it took.
+	// KeyFile is the name of the file in the folder with the key of the
+	// secrets; see SetKey. Empty: it is elsewhere.
+	KeyFile string
+	// AcceptLoss opens a folder that lacks some of its files or records. The losses
+	// are logged and recorded in the folder.
+	AcceptLoss bool
+	Log        *slog.Logger
+	// OnCommit observes the number of operations and the duration of each
+	// commit.
 	OnCommit func(operations int, took time.Duration)
 	VFS      string // a registered SQLite VFS, for tests
 }
 
-// Store is a folder. Its methods may be called from any goroutine.
+// Store is an open folder. Its methods are safe for concurrent use.
 type Store struct {
-	dir      string
-	lock     *sqlitedb.Lock
-	db       *sqlitedb.DB
-	archives *archives
+	dir       string
+	lock      *sqlitedb.Lock
+	db        *sqlitedb.DB
+	archives  *archives
+	inventory datafolder.Inventory
 }
 
 var _ cloud.Store = (*Store)(nil)
 
-// The schema. Objects are read once, at the start; the other tables are read
-// by the columns that have an index.
+// The schema. Objects are read once, at start; the other tables are read by
+// indexed columns.
 var migrations = []sqlitedb.Migration{{
 	Name: "objects, outbox, history",
 	SQL: `
@@ -58,8 +67,8 @@ CREATE TABLE result(deployment TEXT NOT NULL, atom TEXT NOT NULL, at INTEGER NOT
 CREATE TABLE seen(atom TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
 `,
 }, {
-	// Most executions are complete: who asks for those finds some at once, and
-	// the index of the others stays small.
+	// Most executions are complete and easy to find. The index of the others
+	// stays small.
 	Name: "records by what people look for",
 	SQL: `
 CREATE INDEX record_atom ON record(atom, time, seq);
@@ -68,12 +77,16 @@ CREATE INDEX record_status ON record(account, status, time, seq) WHERE status <>
 `,
 }}
 
-// Open takes the folder, creating it if it does not exist. It fails with a
-// *sqlitedb.LockedError if another process uses it and with a
-// *sqlitedb.NewerSchemaError if a newer version wrote it.
+// Open opens or creates a folder. It returns a *sqlitedb.LockedError if another
+// process uses it, a *sqlitedb.NewerSchemaError if a newer version wrote it, and
+// a *clierror.Error if the folder is an unfinished backup or lacks some of its
+// files or records.
 func Open(dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := datafolder.CheckFinished(dir); err != nil {
+		return nil, err
 	}
 	lock, err := sqlitedb.LockDir(dir)
 	if err != nil {
@@ -87,18 +100,56 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) open(o Options) (err error) {
-	if s.archives, err = openArchives(filepath.Join(s.dir, "packages")); err != nil {
+	before, lost, err := s.checkFolder(o)
+	if err != nil {
 		return err
 	}
-	s.db, err = sqlitedb.Open(filepath.Join(s.dir, "cloud.db"), sqlitedb.Options{Migrations: migrations, OnCommit: o.OnCommit, Log: o.Log, VFS: o.VFS})
-	return err
+	have, lost, err := s.openDatabase(o, before, lost)
+	if err != nil {
+		return err
+	}
+	if s.archives, err = openArchives(filepath.Join(s.dir, packagesFolder)); err == nil {
+		err = s.startInventory(o, have, before, lost)
+	}
+	if err != nil {
+		return errors.Join(err, s.db.Close())
+	}
+	return nil
 }
 
-// Run commits until ctx ends. Nothing is written before it runs.
+// Run commits writes until ctx ends. Writes wait until it runs.
 func (s *Store) Run(ctx context.Context) error { return s.db.Run(ctx) }
 
-// Close gives the folder back. Run must have ended.
-func (s *Store) Close() error { return errors.Join(s.db.Close(), s.lock.Release()) }
+// Close closes the database and releases the folder. Run must have returned.
+func (s *Store) Close() error {
+	var err error
+	if s.db.Err() == nil {
+		s.inventory.Running = false
+		err = writeInventory(s.dir, &s.inventory)
+	}
+	return errors.Join(err, s.db.Close(), s.lock.Release())
+}
 
-// Err is nil while writes are taken.
+// Err returns nil while the store accepts writes.
 func (s *Store) Err() error { return s.db.Err() }
+
+// read runs f in a snapshot of the database.
+func (s *Store) read(ctx context.Context, f func(*sqlitedb.Tx) error) error {
+	return storeError(s.db.Read(ctx, f))
+}
+
+// write executes an operation, and returns when it is on disk.
+func (s *Store) write(ctx context.Context, op sqlitedb.Op) error {
+	return storeError(s.db.Do(ctx, op))
+}
+
+// storeError wraps an error of the database in cloud.ErrUnavailable if the
+// request may succeed later.
+func storeError(err error) error {
+	for _, later := range []error{sqlitedb.ErrUnavailable, sqlitedb.ErrSlow, sqlitedb.ErrFull, sqlitedb.ErrClosed} {
+		if errors.Is(err, later) {
+			return fmt.Errorf("%w: %w", cloud.ErrUnavailable, err)
+		}
+	}
+	return err
+}

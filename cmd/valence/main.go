@@ -1,4 +1,4 @@
-// Command valence runs integration processes. `valence --help` tells how.
+// Command valence runs integration processes. See valence --help.
 package main
 
 import (

@@ -12,7 +12,7 @@ import (
 
 //go:generate go run valence/internal/generate/cmd/connectors ..
 
-// Registry gives every connector by name. The version is what they call themselves abroad.
+// Registry returns every connector by name. version is sent to other systems as the client version.
 func Registry(version string) connectors.Registry {
 	return connectors.Registry{
 		"file":     file.Connector(version),

@@ -9,7 +9,7 @@ import (
 	"valence/internal/generate"
 )
 
-// TestFresh fails when a connector was added or removed without `make generate`.
+// TestFresh fails if a connector was added or removed without `make generate`.
 func TestFresh(t *testing.T) {
 	want, err := generate.Connectors("..")
 	if err != nil {
@@ -20,23 +20,23 @@ func TestFresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Fatal("all.go does not list the folders below connectors: run `make generate`")
+		t.Fatal("all.go is stale: run `make generate`")
 	}
 }
 
-// TestRegistry holds every connector to what the language needs of it.
+// TestRegistry checks that every connector is declared completely.
 func TestRegistry(t *testing.T) {
 	for name, c := range all.Registry("1.2.3") {
 		if c.Name != name {
-			t.Errorf("connector %q lies in the folder %q", c.Name, name)
+			t.Errorf("connector in folder %[2]q: got name %[1]q, want the folder's name", c.Name, name)
 		}
-		if c.Doc == "" || c.NewSettings == nil || c.Open == nil || len(c.Operations) == 0 {
-			t.Errorf("%s: no doc, settings, open or operations", name)
+		if c.Doc == "" || c.NewSettings == nil || c.Open == nil || len(c.Operations) == 0 && c.Describe == nil {
+			t.Errorf("%s: doc, settings, Open or operations are missing", name)
 		}
 		seen := map[string]bool{}
 		for _, op := range c.Operations {
-			if seen[op.Name] || op.Doc == "" || op.Sample == "" || (len(op.With) > 0) != (op.NewWith != nil) {
-				t.Errorf("%s.%s: doubled, or no doc, sample or value for with", name, op.Name)
+			if seen[op.Name] || op.Doc == "" || op.Sample == "" || op.Run == nil || (len(op.With) > 0) != (op.NewWith != nil) {
+				t.Errorf("%s.%s: duplicate name, or doc, sample, behavior or settings are missing", name, op.Name)
 			}
 			seen[op.Name] = true
 		}

@@ -1,26 +1,20 @@
-// Package file is the connector for files in a folder of this machine, or of
-// a share that is mounted here. Nothing outside of the folder is ever touched,
-// whatever a path, a link or a name says (os.Root).
+// Package file is the connector for files in one folder of this machine or of
+// a mounted share. It never touches anything outside the folder or in the data
+// folder of the atom, whatever a path, link or name says.
 package file
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"syscall"
+	"time"
 
 	"valence/connectors"
+	"valence/connectors/folder"
+	"valence/internal/access"
 	"valence/internal/fault"
 	"valence/internal/spec"
-)
-
-// Codes of failures, beside those of package fault.
-const (
-	CodeMissing = "not_found"
-	CodeExists  = "exists"
-	CodeBadCall = "bad_call"
 )
 
 type settings struct {
@@ -28,105 +22,84 @@ type settings struct {
 	MaxSize int64
 }
 
-// with is what one call of any operation is told.
-type with struct {
-	Path, To, As, IfExists, Pattern string
+// Connector declares the connector.
+func Connector(string) *connectors.Connector {
+	return &connectors.Connector{
+		Name: "file",
+		Doc:  "Watches, reads, writes, lists, moves and deletes files in a folder. Paths and links cannot lead out of the folder.",
+		Settings: []spec.Field{
+			spec.String("root", func(s *settings) *string { return &s.Root }, "The folder on the atom's machine. A relative path starts from the folder of the project.").Eg("/var/spool/orders").Required().Local(),
+			spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a file to read.").Or(64 << 20).Min(1).Max(1 << 30),
+		},
+		NewSettings:  func() any { return &settings{} },
+		Operations:   folder.Operations("replace", "fail", "append"),
+		Subscription: folder.Subscription(time.Second),
+		Open: func(v any, policy *access.Policy) (connectors.Connection, error) {
+			s := *v.(*settings)
+			return &connection{root: s.Root, Common: folder.Common{MaxSize: s.MaxSize}, policy: policy}, policy.CheckRoot(s.Root)
+		},
+	}
 }
 
 var (
-	pathField   = spec.String("path", func(w *with) *string { return &w.Path }, "The file, relative to the connection's folder.").Eg("orders/4711.json").Required()
-	asField     = spec.Enum("as", func(w *with) *string { return &w.As }, "What the file is read as; by the ending of its name by default, and binary where that says nothing.", "json", "xml", "csv", "text", "binary")
-	existsField = func(values ...string) spec.Field {
-		return spec.Enum("if_exists", func(w *with) *string { return &w.IfExists }, "What happens if there is such a file.", values...).Or(values[0])
-	}
+	_ connectors.Inspector = (*connection)(nil)
+	_ connectors.Listener  = (*connection)(nil)
+	_ folder.System        = (*connection)(nil)
 )
 
-// Connector declares the connector.
-func Connector(string) *connectors.Connector {
-	newWith := func() any { return &with{} }
-	return &connectors.Connector{
-		Name: "file",
-		Doc:  "Files in a folder: watched, read, written, moved and listed. Nothing outside of the folder is touched, whatever a path or a link says.",
-		Settings: []spec.Field{
-			spec.String("root", func(s *settings) *string { return &s.Root }, "The folder.").Eg("/var/spool/orders").Required(),
-			spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "The largest file that is read.").Or(64 << 20).Min(1).Max(1 << 30),
-		},
-		NewSettings: func() any { return &settings{} },
-		Operations: []connectors.Operation{
-			{Name: "read", Doc: "Reads a file.", NewWith: newWith, Safe: true, With: []spec.Field{pathField, asField},
-				Sample: "- call: inbox.read\n  with: { path: \"prices/${doc.sku}.json\" }\n"},
-			{Name: "write", Doc: "Writes a file. It is there whole or not at all: written beside, flushed, and renamed. `append` adds to its end instead.", NewWith: newWith, SendsBody: true,
-				With:   []spec.Field{pathField, existsField("replace", "fail", "append")},
-				Sample: "- call: outbox.write\n  with: { path: \"orders/${doc.id}.json\" }\n"},
-			{Name: "move", Doc: "Moves or renames a file. One that has been moved already counts as moved.", NewWith: newWith,
-				With:   []spec.Field{pathField, spec.String("to", func(w *with) *string { return &w.To }, "Its new path.").Required(), existsField("fail", "replace")},
-				Sample: "- call: inbox.move\n  with: { path: \"new/${doc.name}\", to: \"done/${doc.name}\" }\n"},
-			{Name: "list", Doc: "Lists the files of a folder by name, at most 10000: `name path size modified`.", NewWith: newWith, Safe: true,
-				With: []spec.Field{
-					spec.String("path", func(w *with) *string { return &w.Path }, "The folder.").Or("."),
-					spec.String("pattern", func(w *with) *string { return &w.Pattern }, "Which names: `*`, `?` and `[a-z]` stand for others.").Or("*"),
-				},
-				Sample: "- call: inbox.list\n  with: { path: new, pattern: \"*.json\" }\n"},
-		},
-		Subscription: subscription(),
-		Open: func(s any) (connectors.Connection, error) {
-			c := &connection{settings: *s.(*settings)}
-			return c, nil
-		},
-	}
+// connection opens the folder for each use, because a share may be unmounted
+// and mounted again.
+type connection struct {
+	folder.Common
+	root   string
+	policy *access.Policy
 }
 
-// connection opens the folder for each use: it may come and go, as a share does.
-type connection struct{ settings }
-
+// Close does nothing: no folder stays open between calls.
 func (c *connection) Close() error { return nil }
 
-func (c *connection) open() (*os.Root, error) {
-	root, err := os.OpenRoot(c.Root)
+func (c *connection) open() (*access.Root, error) {
+	root, err := c.policy.OpenRoot(c.root)
+	var refusal *access.Refusal
+	if errors.As(err, &refusal) {
+		return nil, &fault.Failure{Code: folder.CodeBadCall, Source: fault.FromConnector, Message: "cannot open the folder: " + refusal.Msg, Cause: err}
+	}
 	if err != nil {
-		return nil, connectors.Retry(fault.CodeConnect, "the folder cannot be opened: "+err.Error(), 0, err)
+		return nil, connectors.Retry(fault.CodeConnect, "cannot open the folder: "+err.Error(), 0, err)
 	}
 	return root, nil
 }
 
-// Call performs one operation; see connectors.Connection.
-func (c *connection) Call(ctx context.Context, call *connectors.Call) (*connectors.Result, error) {
+// Use implements folder.System.
+func (c *connection) Use(_ context.Context, f func(folder.FS) error) error {
 	root, err := c.open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer root.Close()
-	w := call.With.(*with)
-	switch call.Operation {
-	case "read":
-		return c.read(root, w)
-	case "write":
-		return write(root, w, call.Body.Body())
-	case "move":
-		return move(root, w)
-	}
-	return list(ctx, root, w)
+	return f(tree{root})
 }
 
-// failed makes a failure of an error of the file system.
-func failed(what, path string, err error) *fault.Failure {
-	f := &fault.Failure{Code: fault.CodeConnect, Origin: fault.FromConnector, Message: fmt.Sprintf("%s %q: %v", what, spec.Clip(path), errors.Unwrap(err)), Cause: err, Retryable: true}
-	if errors.Unwrap(err) == nil {
-		f.Message = fmt.Sprintf("%s %q: %v", what, spec.Clip(path), err)
-	}
+// Listen implements connectors.Listener. It delivers the files of a folder.
+func (c *connection) Listen(ctx context.Context, s any, host *connectors.Host) error {
+	return c.Use(ctx, func(fsys folder.FS) error {
+		return folder.Watch(ctx, &c.Common, fsys, *s.(*folder.Settings), host)
+	})
+}
+
+// Inspect reports a folder that cannot be opened. It may be mounted later.
+func (c *connection) Inspect() *connectors.Obstacle {
+	info, err := os.Stat(c.root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		f.Code, f.Retryable = CodeMissing, false
-	case errors.Is(err, fs.ErrExist):
-		f.Code, f.Retryable = CodeExists, false
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid), errors.Is(err, syscall.EINVAL), escapes(err):
-		f.Code, f.Retryable = CodeBadCall, false
+		return &connectors.Obstacle{Problem: "the folder " + c.root + " does not exist", Hint: "create it with mkdir -p, or mount it; until then calls fail and nothing is received"}
+	case err == nil && !info.IsDir():
+		return &connectors.Obstacle{Problem: c.root + " is not a folder", Hint: "name a folder in root"}
 	}
-	return f
-}
-
-// escapes reports whether os.Root has refused a path that leads outside.
-func escapes(err error) bool {
-	var p *fs.PathError
-	return errors.As(err, &p) && p.Err.Error() == "path escapes from parent"
+	root, err := c.open()
+	if err != nil {
+		return &connectors.Obstacle{Problem: err.Error(), Hint: "allow the user of the atom to read and write the folder " + c.root}
+	}
+	root.Close()
+	return nil
 }

@@ -5,8 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	nethttp "net/http"
-	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -14,38 +15,58 @@ import (
 	"time"
 
 	"valence/connectors"
+	"valence/connectors/httpclient"
+	"valence/internal/access"
+	"valence/internal/budget"
 	"valence/internal/document"
+	"valence/internal/egress"
 	"valence/internal/fault"
 )
 
-// request is one request as it is about to be sent, and its successors.
+// request is one HTTP request of a call: the first one, or one after a
+// redirect.
 type request struct {
 	method  string
 	url     *url.URL
+	base    *base // of the connection
 	headers nethttp.Header
 	body    []byte
-	away    bool // to another origin than the connection's
+	foreign bool // to an origin other than the connection's
+	// Set by send: the server has a public address.
+	public atomic.Bool
+	// fromPublic says that a server with a public address redirected here.
+	fromPublic bool
 }
 
-// String names a request in messages: without its query, which may hold a key.
+// fromPublic is the context key for request.fromPublic.
+type fromPublic struct{}
+
+// String describes the request in messages. It omits the query and the URL of
+// the connection, which may contain a key.
 func (r *request) String() string {
-	return r.method + " " + r.url.Scheme + "://" + r.url.Host + cut(r.url.EscapedPath(), 500)
+	path := strings.TrimPrefix(r.url.EscapedPath(), r.base.path)
+	if path == "" {
+		path = "/"
+	}
+	if r.foreign {
+		path = r.url.Scheme + "://" + r.url.Host + path
+	}
+	return r.method + " " + truncate(path, 500)
 }
 
-// Call sends one request, follows redirects and reads the answer. See the
-// package comment for the failures.
-func (c *connection) Call(ctx context.Context, call *connectors.Call) (*connectors.Result, error) {
-	w, _ := call.With.(*with)
-	if w == nil {
-		w = &with{}
-	}
-	r, f := c.prepare(call, w)
+// maxErrorBody is the size up to which the body of an error is read.
+const maxErrorBody = 64 << 10
+
+// call sends one request, follows redirects and reads the response. The package
+// comment lists the failures.
+func (c *connection) call(ctx context.Context, method string, w *with, call *connectors.Call) (*connectors.Result, error) {
+	r, f := c.prepare(ctx, method, w, call)
 	if f != nil {
 		return nil, f
 	}
 	token := ""
 	if w.Pages != nil {
-		if f := w.turn(r, call.Page); f != nil {
+		if f := w.applyPage(r, call.Page, c.authParam); f != nil {
 			return nil, f
 		}
 	}
@@ -61,7 +82,7 @@ func (c *connection) Call(ctx context.Context, call *connectors.Call) (*connecto
 		if f != nil {
 			return nil, f
 		}
-		if resp.StatusCode == nethttp.StatusUnauthorized && c.tokens != nil && !refreshed && !r.away && !call.Accept.Has(resp.StatusCode) {
+		if resp.StatusCode == nethttp.StatusUnauthorized && c.tokens != nil && !refreshed && !r.foreign && !call.Accept.Has(resp.StatusCode) {
 			discard(resp)
 			refreshed = true
 			if token, f = c.tokens.get(ctx, token); f != nil {
@@ -73,14 +94,14 @@ func (c *connection) Call(ctx context.Context, call *connectors.Call) (*connecto
 		if call.Accept.Has(resp.StatusCode) {
 			result, err := c.result(ctx, resp, r, w)
 			if err == nil && w.Pages != nil {
-				if f := w.page(result, call.Page, r); f != nil {
+				if f := w.extractPage(result, call.Page, r); f != nil {
 					return nil, f
 				}
 			}
 			return result, err
 		}
 		if !redirects(resp.StatusCode) {
-			return nil, c.refused(ctx, resp, r)
+			return nil, c.statusFailure(ctx, resp, r)
 		}
 		hops++
 		next, f := c.follow(resp, r, hops)
@@ -94,13 +115,12 @@ func (c *connection) Call(ctx context.Context, call *connectors.Call) (*connecto
 	}
 }
 
-// prepare makes the first request of a call.
-func (c *connection) prepare(call *connectors.Call, w *with) (*request, *fault.Failure) {
-	method := methodOf(call.Operation)
+// prepare returns the first request of a call.
+func (c *connection) prepare(ctx context.Context, method string, w *with, call *connectors.Call) (*request, *fault.Failure) {
 	body := call.Body
 	if method == "" {
 		method = w.Method
-		if why := badMethod(method); why != "" {
+		if why := methodProblem(method); why != "" {
 			return nil, badCall("%s", why)
 		}
 		if (safe(method) || method == nethttp.MethodDelete) && !w.sends() {
@@ -110,7 +130,7 @@ func (c *connection) prepare(call *connectors.Call, w *with) (*request, *fault.F
 	if c.authParam != "" {
 		for _, kv := range w.Query {
 			if kv.Name == c.authParam {
-				return nil, badCall("query %s stands beside the connection's auth: only one of them can be sent", quote(kv.Name))
+				return nil, badCall("query %s conflicts with the connection's auth: only one of them can be sent", quote(kv.Name))
 			}
 		}
 	}
@@ -118,9 +138,9 @@ func (c *connection) prepare(call *connectors.Call, w *with) (*request, *fault.F
 	if f != nil {
 		return nil, f
 	}
-	r := &request{method: method, url: u, headers: clone(c.headers, len(w.Headers)+4)}
+	r := &request{method: method, url: u, base: &c.base, headers: clone(c.headers, len(w.Headers)+4)}
 	var contentType string
-	if r.body, contentType, f = encode(body, w); f != nil {
+	if r.body, contentType, f = encode(ctx, body, w, call.Namespaces); f != nil {
 		return nil, f
 	}
 	if contentType != "" {
@@ -129,14 +149,14 @@ func (c *connection) prepare(call *connectors.Call, w *with) (*request, *fault.F
 	if method == nethttp.MethodHead {
 		delete(r.headers, "Accept-Encoding")
 	}
-	if call.CorrelationID != "" && badHeader("Correlation-Id", call.CorrelationID) == "" {
+	if call.CorrelationID != "" && headerProblem("Correlation-Id", call.CorrelationID) == "" {
 		r.headers["Correlation-Id"] = []string{call.CorrelationID}
 	}
-	if call.Traceparent != "" && badHeader("Traceparent", call.Traceparent) == "" {
+	if call.Traceparent != "" && headerProblem("Traceparent", call.Traceparent) == "" {
 		r.headers["Traceparent"] = []string{call.Traceparent}
 	}
 	if call.IdempotencyKey != "" && !safe(method) {
-		if why := badHeader(keyHeader, call.IdempotencyKey); why != "" {
+		if why := headerProblem(keyHeader, call.IdempotencyKey); why != "" {
 			return nil, badCall("%s", why)
 		}
 		r.headers[keyHeader] = []string{call.IdempotencyKey}
@@ -144,74 +164,74 @@ func (c *connection) prepare(call *connectors.Call, w *with) (*request, *fault.F
 	return r, c.addHeaders(r.headers, w.Headers)
 }
 
-func badMethod(method string) string {
+func methodProblem(method string) string {
 	if method == "" {
 		return "method is missing"
 	}
 	for i := 0; i < len(method); i++ {
 		if c := method[i]; !tokenByte[c] || 'a' <= c && c <= 'z' {
-			return "method " + quote(method) + " is no method: methods are written in capitals"
+			return "method " + quote(method) + " is not a method: methods are written in capitals"
 		}
 	}
 	if method == nethttp.MethodConnect || method == nethttp.MethodTrace {
-		return "method " + method + " is not sent: it would make a tunnel, or echo credentials"
+		return "method " + method + " is not allowed: it would open a tunnel or echo credentials"
 	}
 	return ""
 }
 
-// watch learns how far a request came.
-type watch struct {
-	trace               httptrace.ClientTrace
-	connected, answered atomic.Bool
-}
-
-func (w *watch) phase() phase {
-	return phase{connected: w.connected.Load(), answered: w.answered.Load()}
-}
-
-// send sends one request and waits for the header of the answer.
+// send sends one request and waits for the header of the response.
 func (c *connection) send(ctx context.Context, r *request) (*nethttp.Response, *fault.Failure) {
-	w := &watch{}
-	w.trace.GotConn = func(httptrace.GotConnInfo) { w.connected.Store(true) }
-	w.trace.GotFirstResponseByte = func() { w.answered.Store(true) }
-	req := c.template.WithContext(httptrace.WithClientTrace(ctx, &w.trace))
+	w := &httpclient.Progress{}
+	if r.fromPublic {
+		ctx = context.WithValue(ctx, fromPublic{}, true)
+	}
+	req := c.template.WithContext(w.Trace(ctx, func(conn net.Conn) {
+		at, err := netip.ParseAddrPort(conn.RemoteAddr().String())
+		r.public.Store(err == nil && egress.Public(at.Addr()))
+	}))
 	req.Method, req.URL, req.Header, req.Host = r.method, r.url, r.headers, r.url.Host
 	if len(r.body) > 0 {
 		body := r.body
 		req.ContentLength = int64(len(body))
 		req.Body = io.NopCloser(bytes.NewReader(body))
-		// Without it not even a request that never left could be sent again.
+		// Without GetBody, a request that never left could not be sent again.
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	}
 	transport := c.transport
-	if r.away {
-		transport = c.elsewhere
+	if r.foreign {
+		transport = c.foreignTransport
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		var guarded *guardError
 		if errors.As(err, &guarded) {
-			return nil, failed(fault.CodeRedirect, false, err, "%s: %v", r, guarded)
+			return nil, connectors.Failf(fault.CodeRedirect, false, err, "%s: %v", r, guarded)
 		}
-		return nil, classify(ctx, err, w.phase(), r.String())
+		var refusal *access.Refusal
+		if errors.As(err, &refusal) {
+			return nil, connectors.Failf(codeRefused, false, err, "%s: %v", r, refusal)
+		}
+		return nil, w.Failure(ctx, err, r.String())
 	}
 	return resp, nil
 }
 
-// result reads an accepted answer.
+// result reads an accepted response.
 func (c *connection) result(ctx context.Context, resp *nethttp.Response, r *request, w *with) (*connectors.Result, error) {
 	defer resp.Body.Close()
 	result := &connectors.Result{Doc: document.Empty, Status: resp.StatusCode, Headers: resp.Header}
 	if r.method == nethttp.MethodHead || resp.StatusCode == nethttp.StatusSwitchingProtocols {
 		return result, nil
 	}
-	body, err := readBody(resp, c.maxResponse)
+	memory := budget.From(ctx)
+	body, err := httpclient.ReadBody(memory, resp, c.maxResponse)
+	defer memory.Return(cap(body))
 	if err != nil {
-		f := unreadable(ctx, err, r.String(), c.maxResponse)
+		f := httpclient.BodyFailure(ctx, err, r.String(), c.maxResponse)
 		f.Status = resp.StatusCode
 		return nil, f
 	}
-	doc, f := decode(body, resp.Header.Get("Content-Type"), w.Response, r.String())
+	doc, f := w.decode(ctx, body, resp.Header.Get("Content-Type"), r.String())
 	if f != nil {
 		f.Status, f.Body = resp.StatusCode, head(body)
 		return nil, f
@@ -220,27 +240,26 @@ func (c *connection) result(ctx context.Context, resp *nethttp.Response, r *requ
 	return result, nil
 }
 
-// refused is the failure of an answer whose status the call does not accept.
-func (c *connection) refused(ctx context.Context, resp *nethttp.Response, r *request) *fault.Failure {
+// statusFailure returns the failure for a status that the call does not accept.
+func (c *connection) statusFailure(ctx context.Context, resp *nethttp.Response, r *request) *fault.Failure {
 	defer resp.Body.Close()
 	status := strconv.Itoa(resp.StatusCode)
 	if text := nethttp.StatusText(resp.StatusCode); text != "" {
 		status += " " + text
 	}
-	f := failed(fault.CodeStatus, retryableStatus(resp.StatusCode), nil, "%s answered %s", r, status)
+	f := connectors.Failf(fault.CodeStatus, connectors.RetryableStatus(resp.StatusCode), nil, "%s returned %s", r, status)
 	f.Status = resp.StatusCode
-	f.RetryAfter = retryAfter(resp.Header, time.Now())
+	f.RetryAfter = connectors.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	f.Body = errorBody(resp)
 	return f
 }
 
-// errorBody reads the beginning of what a server says went wrong: whatever
-// comes, as far as it comes.
+// errorBody reads the beginning of an error response, as far as it arrives.
 func errorBody(resp *nethttp.Response) []byte {
-	b, err := readBody(&nethttp.Response{Header: resp.Header, Body: resp.Body, ContentLength: -1}, maxErrorBody)
-	var encoding *encodingError
+	b, err := httpclient.ReadBody(nil, &nethttp.Response{Header: resp.Header, Body: resp.Body, ContentLength: -1}, maxErrorBody)
+	var encoding *httpclient.EncodingError
 	if errors.As(err, &encoding) {
-		b, _ = readAll(resp.Body, -1, maxErrorBody)
+		b, _ = httpclient.ReadAll(nil, resp.Body, -1, maxErrorBody)
 	}
 	return head(b)
 }
@@ -252,13 +271,13 @@ func head(b []byte) []byte {
 	return b
 }
 
-// discard reads a short rest, so that the connection can be used again.
+// discard reads a short rest of the body, so that the connection can be reused.
 func discard(resp *nethttp.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 	resp.Body.Close()
 }
 
-// redirects reports whether a status asks to go elsewhere.
+// redirects reports whether status is a redirect.
 func redirects(status int) bool {
 	switch status {
 	case nethttp.StatusMovedPermanently, nethttp.StatusFound, nethttp.StatusSeeOther,
@@ -268,12 +287,13 @@ func redirects(status int) bool {
 	return false
 }
 
-// follow gives the request that a redirect asks for, or why it is not made.
+// follow returns the request that a redirect asks for, or the reason not to
+// follow it.
 func (c *connection) follow(resp *nethttp.Response, r *request, hops int) (*request, *fault.Failure) {
 	status := resp.StatusCode
 	refuse := func(format string, args ...any) (*request, *fault.Failure) {
-		f := failed(fault.CodeRedirect, false, nil, format, args...)
-		f.Message = r.String() + " answered " + strconv.Itoa(status) + ": " + f.Message
+		f := connectors.Failf(fault.CodeRedirect, false, nil, format, args...)
+		f.Message = r.String() + " returned " + strconv.Itoa(status) + ": " + f.Message
 		return nil, f
 	}
 	if hops > c.redirects.Max {
@@ -281,14 +301,13 @@ func (c *connection) follow(resp *nethttp.Response, r *request, hops int) (*requ
 	}
 	location := resp.Header.Get("Location")
 	if location == "" {
-		return refuse("a redirect without Location")
+		return refuse("redirect without Location")
 	}
-	to, err := r.url.Parse(location)
+	to, err := resolve(r.url, location)
 	if err != nil || to.Host == "" || to.User != nil || to.Opaque != "" || to.Scheme != "http" && to.Scheme != "https" {
-		return refuse("a redirect to %s, which is no address of a web service", quote(location))
+		return refuse("redirect to %s, which is not an HTTP URL", quote(location))
 	}
-	to.Fragment, to.RawFragment = "", ""
-	next := &request{method: r.method, url: to, headers: r.headers, body: r.body}
+	next := &request{method: r.method, url: to, base: r.base, headers: r.headers, body: r.body, fromPublic: r.public.Load()}
 	if !safe(r.method) {
 		switch {
 		case !c.redirects.Sends:
@@ -299,32 +318,32 @@ func (c *connection) follow(resp *nethttp.Response, r *request, hops int) (*requ
 			delete(next.headers, "Content-Type")
 			delete(next.headers, keyHeader)
 		case status != nethttp.StatusTemporaryRedirect && status != nethttp.StatusPermanentRedirect:
-			return refuse("it does not say whether %s is to be sent again", r.method)
+			return refuse("the status does not say whether to repeat %s", r.method)
 		}
 	}
 	if r.url.Scheme == "https" && to.Scheme == "http" {
-		return refuse("a redirect from https to http")
+		return refuse("redirect from https to http")
 	}
-	if next.away = origin(to) != origin(&url.URL{Scheme: c.base.scheme, Host: c.base.host}); next.away {
+	if next.foreign = origin(to) != origin(&url.URL{Scheme: c.base.scheme, Host: c.base.host}); next.foreign {
 		if !safe(next.method) {
-			return refuse("a redirect of %s to another host", r.method)
+			return refuse("redirect of %s to another host", r.method)
 		}
 		next.body = nil
-		next.headers = clone(c.foreign, 2)
+		next.headers = clone(c.foreignHeaders, 2)
 		for _, h := range []string{"Correlation-Id", "Traceparent"} {
 			if v, ok := r.headers[h]; ok {
 				next.headers[h] = v
 			}
 		}
-	} else if r.away {
-		// Back at home after another host: it is not known who wrote this
-		// address, so it is not signed with our name.
-		return refuse("a redirect that comes back from another host")
+	} else if r.foreign {
+		// The URL was chosen by another host, so the request must not carry our
+		// credentials.
+		return refuse("redirect back from another host")
 	}
 	return next, nil
 }
 
-// origin is what a credential is good for: scheme, host and port (RFC 6454).
+// origin returns the scope of a credential: scheme, host and port (RFC 6454).
 func origin(u *url.URL) string {
 	port := u.Port()
 	if port == "" {

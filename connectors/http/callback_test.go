@@ -15,6 +15,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"valence/connectors"
+	"valence/connectors/httpclient"
 	"valence/internal/document"
 	"valence/internal/egress"
 	"valence/internal/fault"
@@ -25,7 +26,7 @@ const (
 	oldKey  = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 )
 
-// names answers for every host what it says, a different thing each time.
+// names is a resolver with different results for each lookup.
 type names struct {
 	answers [][]string
 	asked   atomic.Int32
@@ -48,7 +49,7 @@ func openHooks(t *testing.T, r egress.Resolver, allow []string, secrets ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := callbacks("test", r).Open(connectors.CallbackRules{"quote": {Allow: list, Secrets: secrets}})
+	c, err := callbacks("test", r).Open(connectors.CallbackRules{"quote": {Allow: list, Secrets: secrets}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +60,7 @@ func openHooks(t *testing.T, r egress.Resolver, allow []string, secrets ...strin
 func post(c *callbackConnection, url string) (*connectors.Result, *fault.Failure) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	r, err := c.Call(ctx, &connectors.Call{
-		Operation: "post", With: &callbackWith{URL: url, Process: "quote", Execution: "x1", Status: "200"},
+	r, err := c.post(ctx, &callbackWith{URL: url, Process: "quote", Execution: "x1", Status: "200"}, &connectors.Call{
 		Body: document.FromJSON([]byte(`{"total":7}`)), IdempotencyKey: "k1", CorrelationID: "c1",
 	})
 	if err != nil {
@@ -69,7 +69,7 @@ func post(c *callbackConnection, url string) (*connectors.Result, *fault.Failure
 	return r, nil
 }
 
-// hooks is a receiver. It counts what reaches it.
+// hooks starts a receiver that counts its requests.
 func hooks(t *testing.T, h nethttp.HandlerFunc) (s *httptest.Server, port string, reached *atomic.Int32) {
 	reached = &atomic.Int32{}
 	s = httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -81,19 +81,19 @@ func hooks(t *testing.T, h nethttp.HandlerFunc) (s *httptest.Server, port string
 	return s, port, reached
 }
 
-// The library of Standard Webhooks accepts the signature, with the new secret
-// and with the old one while they are changed over.
+// TestCallbackSignature checks that the Standard Webhooks library accepts the
+// signature with the new secret and, during rotation, with the old one.
 func TestCallbackSignature(t *testing.T) {
 	var body []byte
 	var header nethttp.Header
 	s, _, _ := hooks(t, func(_ nethttp.ResponseWriter, r *nethttp.Request) {
-		body, _ = readAll(r.Body, -1, 1<<20)
+		body, _ = httpclient.ReadAll(nil, r.Body, -1, 1<<20)
 		header = r.Header
 	})
 	c := openHooks(t, net.DefaultResolver, []string{s.URL + "/hooks/"}, hookKey, oldKey)
 	for range 2 {
 		if _, f := post(c, s.URL+"/hooks/1"); f != nil {
-			t.Fatal(f)
+			t.Fatalf("got %v, want no failure", f)
 		}
 		for _, key := range []string{hookKey, oldKey} {
 			w, err := standardwebhooks.NewWebhook(key)
@@ -101,50 +101,49 @@ func TestCallbackSignature(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := w.Verify(body, header); err != nil {
-				t.Errorf("with %s: %v", key, err)
+				t.Errorf("verify with %s: got %v, want nil", key, err)
 			}
 			if err := w.Verify([]byte(`{"total":8}`), header); err == nil {
-				t.Error("another body is signed, too")
+				t.Error("verify another body: got nil, want an error")
 			}
 		}
 		if header.Get("Webhook-Id") != "x1" || header.Get("Correlation-Id") != "c1" || header.Get("Content-Type") != "application/json" || header.Get("Idempotency-Key") != "k1" {
-			t.Errorf("%v", header)
+			t.Errorf("headers: got %v, want the id, correlation id, content type and idempotency key of the call", header)
 		}
 	}
 }
 
-// What the name means when it is dialled does not matter: the address that was
-// checked is called, and a private one never.
+// TestCallbackAddressIsTheCheckedOne checks that a delivery uses the checked address,
+// regardless of later lookups, and never a private one.
 func TestCallbackAddressIsTheCheckedOne(t *testing.T) {
 	_, port, reached := hooks(t, func(nethttp.ResponseWriter, *nethttp.Request) {})
 	url := "http://shop.example:" + port + "/hooks/"
 
-	// The name is public when it is checked at the request, and ours when it
-	// is looked at again for the delivery.
+	// The name is public at the first lookup and loopback at the second.
 	rebinding := &names{answers: [][]string{{"93.184.216.34"}, {"127.0.0.1"}}}
 	c := openHooks(t, rebinding, []string{url}, hookKey)
 	if err := c.CheckCallback(context.Background(), "quote", url); err != nil {
 		t.Fatal(err)
 	}
 	if _, f := post(c, url); f == nil || f.Code != codeRefused || f.Retryable {
-		t.Errorf("%v", f)
+		t.Errorf("got %v, want %s, not retryable", f, codeRefused)
 	}
 	if reached.Load() != 0 {
-		t.Error("the loopback address was called")
+		t.Errorf("requests to the loopback address: got %d, want 0", reached.Load())
 	}
 
-	// Allowed by its address, the name is resolved once for a delivery, and
-	// the dialler asks nobody again.
+	// Allowed by its address, the name is resolved once per delivery; the
+	// dialer does not resolve it again.
 	once := &names{answers: [][]string{{"127.0.0.1"}, {"169.254.169.254"}}}
 	c = openHooks(t, once, []string{url, "127.0.0.1"}, hookKey)
 	if _, f := post(c, url); f != nil {
-		t.Error(f)
+		t.Errorf("got %v, want no failure", f)
 	}
 	if reached.Load() != 1 || once.asked.Load() != 1 {
-		t.Errorf("called %d times, asked %d times", reached.Load(), once.asked.Load())
+		t.Errorf("got %d requests and %d lookups, want one of each", reached.Load(), once.asked.Load())
 	}
 	if _, f := post(c, url); f == nil || f.Code != codeRefused {
-		t.Errorf("%v", f)
+		t.Errorf("got %v, want %s", f, codeRefused)
 	}
 }
 
@@ -168,14 +167,14 @@ func TestCheckCallback(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			err := openHooks(t, c.dns, []string{"https://shop.example/hooks/"}, hookKey).CheckCallback(context.Background(), c.process, c.url)
 			if errors.Is(err, egress.ErrRefused) != c.refused || (err != nil) != c.refused {
-				t.Error(err)
+				t.Errorf("got %v, want refused = %v", err, c.refused)
 			}
 		})
 	}
 }
 
-// Redirects are not followed, and everything but 2xx is tried again, except
-// what says that it is gone.
+// TestCallbackAnswers checks that redirects are not followed, and that every
+// status except 2xx and 410 is retried.
 func TestCallbackAnswers(t *testing.T) {
 	_, secret, stolen := hooks(t, func(nethttp.ResponseWriter, *nethttp.Request) {})
 	status := 200
@@ -197,23 +196,23 @@ func TestCallbackAnswers(t *testing.T) {
 		_, f := post(c, s.URL+"/x")
 		if x.code == "" {
 			if f != nil {
-				t.Errorf("%d: %v", x.status, f)
+				t.Errorf("%d: got %v, want no failure", x.status, f)
 			}
 			continue
 		}
 		if f == nil || f.Code != x.code || f.Retryable != x.again || f.Status != x.status || f.RetryAfter != 7*time.Second {
-			t.Errorf("%d: %+v", x.status, f)
+			t.Errorf("%d: got %+v, want code %s, retryable %v, Retry-After 7s", x.status, f, x.code, x.again)
 		}
 	}
 	if stolen.Load() != 0 {
-		t.Error("a redirect was followed")
+		t.Errorf("followed redirects: got %d, want 0", stolen.Load())
 	}
 }
 
 func TestCallbackSecrets(t *testing.T) {
 	for _, s := range []string{"", "short", "whsec_c2hvcnQ=", "not base64 at all!"} {
-		if _, err := callbacks("test", net.DefaultResolver).Open(connectors.CallbackRules{"quote": {Allow: &egress.List{}, Secrets: []string{s}}}); err == nil || s != "" && strings.Contains(err.Error(), s) {
-			t.Errorf("%q: %v", s, err)
+		if _, err := callbacks("test", net.DefaultResolver).Open(connectors.CallbackRules{"quote": {Allow: &egress.List{}, Secrets: []string{s}}}, nil); err == nil || s != "" && strings.Contains(err.Error(), s) {
+			t.Errorf("secret %q: got %v, want an error without the secret", s, err)
 		}
 	}
 }
@@ -223,9 +222,9 @@ func TestCallbackUsesNoProxy(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:"+port)
 	c := openHooks(t, &names{answers: [][]string{{"127.0.0.1"}}}, []string{"http://shop.example:1/", "127.0.0.1"}, hookKey)
 	if _, f := post(c, "http://shop.example:1/"); f == nil || f.Code != fault.CodeConnect {
-		t.Error(f)
+		t.Errorf("got %v, want %s", f, fault.CodeConnect)
 	}
 	if proxied.Load() != 0 {
-		t.Error("a proxy was asked")
+		t.Errorf("requests to the proxy: got %d, want 0", proxied.Load())
 	}
 }

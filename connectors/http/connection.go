@@ -3,7 +3,6 @@ package http
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,48 +10,37 @@ import (
 	nethttp "net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"valence/connectors"
+	"valence/connectors/httpclient"
+	"valence/internal/access"
+	"valence/internal/egress"
 )
 
 var _ connectors.Connection = (*connection)(nil)
 
-// Limits that no setting changes.
-const (
-	dialTimeout      = 10 * time.Second // of one connection; the call's own time may be over before
-	handshakeTimeout = 10 * time.Second
-	maxIdlePerHost   = 1024 // idle_timeout brings unused ones down
-	maxHeaderBytes   = 256 << 10
-	pingAfter        = 30 * time.Second // HTTP/2: silence after which a connection is asked whether it lives
-	pingTimeout      = 10 * time.Second
-)
-
-// connection is an open connection: it holds what every call has in common.
+// connection is an open connection. It holds the state that all calls share.
 type connection struct {
-	base        base
-	headers     nethttp.Header // of every call; its values are shared and never changed
-	foreign     nethttp.Header // of a request to another origin
-	template    *nethttp.Request
-	authHeader  string // the header that auth fills in, "" if none
-	authorized  bool
-	authQuery   string // the parameter that auth adds, encoded
-	authParam   string // its name
-	tokens      *tokens
-	redirects   redirectSettings
-	maxResponse int64
+	base           base
+	headers        nethttp.Header // of every call; its values are shared and must not be modified
+	foreignHeaders nethttp.Header // of requests to another origin
+	template       *nethttp.Request
+	authHeader     string // the header that auth sets; may be empty
+	authorized     bool
+	authQuery      string // the parameter that auth adds, encoded
+	authParam      string // its name
+	tokens         *tokens
+	redirects      redirectSettings
+	maxResponse    int64
 
-	transport *nethttp.Transport
-	elsewhere *nethttp.Transport // for redirects to another origin: without our certificate
+	transport        *nethttp.Transport
+	foreignTransport *nethttp.Transport // for redirects to another origin: without the client certificate
 }
 
-type proxyFunc func(*nethttp.Request) (*url.URL, error)
-
-// open makes a connection without touching the network.
-func open(s *settings, version string, proxy proxyFunc) (*connection, error) {
+// open returns a connection without touching the network.
+func open(s *settings, version string, proxy httpclient.Proxy, policy *access.Policy) (*connection, error) {
 	if wrong := check(s); len(wrong) > 0 {
 		return nil, errors.New(strings.Join(wrong, "; "))
 	}
@@ -60,34 +48,43 @@ func open(s *settings, version string, proxy proxyFunc) (*connection, error) {
 	if why != "" {
 		return nil, errors.New(why)
 	}
-	tlsConfig, err := s.TLS.config()
+	if err := policy.CheckURL(&url.URL{Scheme: b.scheme, Host: b.host}); err != nil {
+		return nil, err
+	}
+	tlsConfig, err := s.TLS.Config(policy)
 	if err != nil {
 		return nil, err
 	}
 	c := &connection{
 		base: b, redirects: s.Redirects, maxResponse: s.MaxResponse,
-		transport: newTransport(s, tlsConfig, proxy),
+		transport: httpclient.Transport(s.IdleTimeout, tlsConfig, proxy),
 		template:  &nethttp.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
 	}
 	agent := "valence/" + version
-	if why := badHeader("User-Agent", agent); why != "" {
+	if why := headerProblem("User-Agent", agent); why != "" {
 		agent = "valence"
 	}
-	c.foreign = nethttp.Header{"User-Agent": {agent}, "Accept-Encoding": {"gzip"}}
-	c.headers = c.foreign.Clone()
+	c.foreignHeaders = nethttp.Header{"User-Agent": {agent}, "Accept-Encoding": {"gzip"}}
+	c.headers = c.foreignHeaders.Clone()
 	if why := setHeaders(c.headers, s.Headers); why != "" {
 		return nil, fmt.Errorf("headers: %s", why)
 	}
 	if err := c.authenticate(&s.Auth); err != nil {
 		return nil, err
 	}
-	c.elsewhere = newTransport(s, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: tlsConfig.RootCAs}, proxy)
-	c.elsewhere.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: guard(b.loopback())}).DialContext
-	c.elsewhere.MaxIdleConnsPerHost = 16
+	if c.tokens != nil {
+		if err := policy.CheckURL(c.tokens.url); err != nil {
+			return nil, err
+		}
+	}
+	policy.Guard(c.transport, net.Dialer{Timeout: httpclient.DialTimeout})
+	c.foreignTransport = httpclient.Transport(s.IdleTimeout, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: tlsConfig.RootCAs}, proxy)
+	policy.Guard(c.foreignTransport, net.Dialer{Timeout: httpclient.DialTimeout, ControlContext: guard(b.loopback(), s.Redirects.Private)})
+	c.foreignTransport.MaxIdleConnsPerHost = 16
 	return c, nil
 }
 
-// authenticate prepares what auth adds to every request.
+// authenticate prepares the credentials that every request carries.
 func (c *connection) authenticate(a *authSettings) error {
 	value := ""
 	switch a.Scheme {
@@ -95,7 +92,7 @@ func (c *connection) authenticate(a *authSettings) error {
 		return nil
 	case schemeBasic:
 		if strings.Contains(a.User, ":") {
-			return errors.New("auth: user holds a colon, which basic authentication cannot carry")
+			return errors.New("auth: user contains a colon, which basic authentication does not allow")
 		}
 		value = "Basic " + base64.StdEncoding.EncodeToString([]byte(a.User+":"+a.Password))
 	case schemeBearer:
@@ -116,7 +113,7 @@ func (c *connection) authenticate(a *authSettings) error {
 	if c.authHeader == "" {
 		c.authHeader = "Authorization"
 	}
-	if why := badHeader(c.authHeader, value); why != "" {
+	if why := headerProblem(c.authHeader, value); why != "" {
 		return fmt.Errorf("auth: %s", why)
 	}
 	c.authorized = true
@@ -124,38 +121,17 @@ func (c *connection) authenticate(a *authSettings) error {
 	return nil
 }
 
-func newTransport(s *settings, t *tls.Config, proxy proxyFunc) *nethttp.Transport {
-	return &nethttp.Transport{
-		Proxy: proxy,
-		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *nethttp.Request, r *nethttp.Response) error {
-			if r.StatusCode != nethttp.StatusOK {
-				return &proxyRefusal{r.Status}
-			}
-			return nil
-		},
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:        t,
-		TLSHandshakeTimeout:    handshakeTimeout,
-		DisableCompression:     true, // unpacked here, within max_response
-		MaxIdleConnsPerHost:    maxIdlePerHost,
-		IdleConnTimeout:        s.IdleTimeout,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &nethttp.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-	}
-}
-
-// Close ends a token request under way and lets idle connections go.
+// Close cancels a running token request and closes idle connections.
 func (c *connection) Close() error {
 	if c.tokens != nil {
 		c.tokens.close()
 	}
 	c.transport.CloseIdleConnections()
-	c.elsewhere.CloseIdleConnections()
+	c.foreignTransport.CloseIdleConnections()
 	return nil
 }
 
-// loopback reports whether the connection itself is to this machine.
+// loopback reports whether the connection's host is this machine.
 func (b *base) loopback() bool {
 	host := b.host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -166,81 +142,38 @@ func (b *base) loopback() bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
-// guard keeps redirects of another system from reaching what only this
-// machine can: its loopback interface, and link-local addresses such as those
-// where clouds serve credentials.
-func guard(loopback bool) func(network, address string, _ syscall.RawConn) error {
-	return func(_, address string, _ syscall.RawConn) error {
+// guard returns a dialer control that rejects redirects to addresses only this
+// machine can reach: loopback, and link-local addresses such as the metadata
+// services of clouds. Unless private is set, it also rejects redirects from
+// public servers to addresses that are not public (CWE-918).
+func guard(loopback, private bool) func(ctx context.Context, network, address string, _ syscall.RawConn) error {
+	return func(ctx context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
 		}
 		ip := at.Addr().Unmap()
 		if ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() && !loopback {
-			return &guardError{ip}
+			return &guardError{ip, "an address that only this machine can reach"}
+		}
+		if ctx.Value(fromPublic{}) != nil && !private && !egress.Public(ip) {
+			return &guardError{ip, "a private address, by a public server (redirects: { private: true } allows it)"}
 		}
 		return nil
 	}
 }
 
-// guardError is a redirect to an address that redirects do not lead to.
-type guardError struct{ ip netip.Addr }
+// guardError reports a redirect to a forbidden address.
+type guardError struct {
+	ip  netip.Addr
+	why string
+}
 
 func (e *guardError) Error() string {
-	return "a redirect to " + e.ip.String() + ", which belongs to this machine alone, is not followed"
+	return "redirect to " + e.ip.String() + ", " + e.why
 }
 
-// config reads the certificates.
-func (t *tlsSettings) config() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CA != "" {
-		text, err := pemOf(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("tls: ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(text) {
-			return nil, errors.New("tls: ca: no certificate in it (PEM is expected)")
-		}
-	}
-	if t.Cert != "" {
-		cert, err := pemOf(t.Cert)
-		if err != nil {
-			return nil, fmt.Errorf("tls: cert: %w", err)
-		}
-		key, err := pemOf(t.Key)
-		if err != nil {
-			return nil, fmt.Errorf("tls: key: %w", err)
-		}
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("tls: cert and key: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
-}
-
-// pemOf gives PEM text: the setting itself, or the file that it names.
-func pemOf(s string) ([]byte, error) {
-	if strings.Contains(s, "-----BEGIN ") {
-		return []byte(s), nil
-	}
-	if strings.ContainsAny(s, "\n\r\x00") {
-		return nil, errors.New("neither PEM nor the path of a file")
-	}
-	b, err := os.ReadFile(s)
-	if err != nil {
-		var path *os.PathError
-		if errors.As(err, &path) {
-			return nil, fmt.Errorf("neither PEM nor a file that can be read: %w", path.Err)
-		}
-		return nil, err
-	}
-	return b, nil
-}
-
-// clone gives the headers of the connection for one request to change.
+// clone returns a copy of h with room for more headers. The values are shared.
 func clone(h nethttp.Header, more int) nethttp.Header {
 	out := make(nethttp.Header, len(h)+more)
 	for k, v := range h {

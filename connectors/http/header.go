@@ -9,41 +9,41 @@ import (
 	"valence/internal/spec"
 )
 
-// keyHeader is Idempotency-Key under a name that Go's transport does not look
-// for: header names have no case, and this spelling keeps it from repeating
-// requests on its own. See the package comment.
+// keyHeader is Idempotency-Key, spelled so that Go's transport does not
+// recognize it. Header names are case-insensitive, and this spelling prevents
+// the transport from repeating requests. See the package comment.
 const keyHeader = "idempotency-key"
 
-// ours are the headers that the connection itself must be sure of: they frame
-// the request or tell a proxy what to do with it.
-var ours = map[string]bool{
+// reservedHeaders frame the request or instruct proxies, so only the connector
+// sets them.
+var reservedHeaders = map[string]bool{
 	"Host": true, "Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Keep-Alive": true,
 	"Upgrade": true, "Te": true, "Trailer": true, "Expect": true, "Accept-Encoding": true,
 	"Proxy-Connection": true, "Proxy-Authorization": true, "Proxy-Authenticate": true,
 }
 
-// badHeader says why a header cannot be sent, "" if it can.
-func badHeader(name, value string) string {
+// headerProblem returns why a header cannot be sent, or "".
+func headerProblem(name, value string) string {
 	if name == "" {
-		return "a header has no name"
+		return "a header name is empty"
 	}
 	for i := 0; i < len(name); i++ {
 		if !tokenByte[name[i]] {
-			return "header name " + quote(name) + " holds a character that names cannot have"
+			return "header name " + quote(name) + " contains an invalid character"
 		}
 	}
-	if ours[textproto.CanonicalMIMEHeaderKey(name)] {
-		return "header " + name + " is the connector's own and cannot be set"
+	if reservedHeaders[textproto.CanonicalMIMEHeaderKey(name)] {
+		return "header " + name + " is set by the connector and cannot be overridden"
 	}
 	for i := 0; i < len(value); i++ {
 		if c := value[i]; c < 0x20 && c != '\t' || c == 0x7f {
-			return "the value of header " + name + " holds a control character"
+			return "the value of header " + name + " contains a control character"
 		}
 	}
 	return ""
 }
 
-// tokenByte are the bytes of a token (RFC 9110, 5.6.2).
+// tokenByte contains the bytes of a token (RFC 9110, 5.6.2).
 var tokenByte = func() (set [256]bool) {
 	for c := range set {
 		set[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
@@ -52,9 +52,9 @@ var tokenByte = func() (set [256]bool) {
 	return set
 }()
 
-func quote(s string) string { return `"` + strings.ToValidUTF8(cut(s, 60), "�") + `"` }
+func quote(s string) string { return `"` + strings.ToValidUTF8(truncate(s, 60), "�") + `"` }
 
-// headerKey is the key of a header where the transport expects it.
+// headerKey returns the map key of a header.
 func headerKey(name string) string {
 	switch name = textproto.CanonicalMIMEHeaderKey(name); name {
 	case "Idempotency-Key":
@@ -65,12 +65,12 @@ func headerKey(name string) string {
 	return name
 }
 
-// addHeaders puts a call's headers over those of the connection. A name that
-// the call repeats is sent as often.
+// addHeaders adds a call's headers, which replace those of the connection. A
+// header that the call repeats is sent repeatedly.
 func (c *connection) addHeaders(h nethttp.Header, own []spec.KV) *fault.Failure {
 	for _, kv := range own {
 		if c.authorized && strings.EqualFold(kv.Name, c.authHeader) {
-			return badCall("header %s stands beside the connection's auth: only one of them can be sent", kv.Name)
+			return badCall("header %s conflicts with the connection's auth: only one of them can be sent", kv.Name)
 		}
 	}
 	if why := setHeaders(h, own); why != "" {
@@ -79,10 +79,10 @@ func (c *connection) addHeaders(h nethttp.Header, own []spec.KV) *fault.Failure 
 	return nil
 }
 
-// setHeaders replaces headers; it says why if one cannot be sent.
+// setHeaders replaces headers. It returns why one cannot be sent, or "".
 func setHeaders(h nethttp.Header, list []spec.KV) string {
 	for i, kv := range list {
-		if why := badHeader(kv.Name, kv.Value); why != "" {
+		if why := headerProblem(kv.Name, kv.Value); why != "" {
 			return why
 		}
 		name := headerKey(kv.Name)

@@ -1,66 +1,68 @@
-// Package http is the connector for web services: anything that is called
-// with a URL.
+// Package http is the connector for web services.
 //
-// # What counts as what
+// # Results and failures
 //
-// An answer whose status the call accepts is a result. Everything else is a
-// failure, and the failure says whether another attempt may succeed:
+// A response with an accepted status is a result. Everything else is a failure,
+// which says whether another attempt may succeed:
 //
 //	code              when                                              retryable
 //	connect           no connection: name, dial, TLS, proxy; nothing    yes
 //	                  was sent
-//	timeout           the call's time was over first                    yes
-//	connection_lost   the connection broke before the answer was whole  yes
+//	timeout           the call timed out                                yes
+//	connection_lost   the connection broke before the end of the        yes
+//	                  response
 //	status            408 425 429, and 5xx but 501 505 506 508 510 511  yes
 //	                  any other status that is not accepted             no
-//	bad_answer        what comes is not HTTP                            yes
-//	                  a body that is not what its Content-Type says     no
-//	too_large         the answer is over max_response                   no
-//	redirect          too many, or one that is not followed             no
-//	auth              no access token is given to us                    no
+//	bad_answer        the response is not HTTP                          yes
+//	                  the body does not match its Content-Type          no
+//	too_large         the response exceeds max_response                 no
+//	redirect          too many redirects, or one that is not followed   no
+//	auth              the token endpoint rejected the client            no
 //	bad_call          path, header or document cannot be sent; nothing  no
 //	                  was sent
 //
-// Retry-After, in seconds or as a date, is passed on with a status.
+// A status failure carries Retry-After, given in seconds or as a date.
 //
-// # One call is one request
+// # One request per call
 //
-// Operations that change something carry Idempotency-Key, the same on every
-// attempt. Go's transport takes that header for leave to send a request a
-// second time on its own when a kept connection breaks, which no journal would
-// know of. It is therefore kept from seeing it: such a request is sent again
-// within a call only where nothing of it has left this machine. Safe requests
-// may be repeated once by the transport. The other exceptions are an access
-// token that the server no longer takes (401 and oauth2: once, with a new
-// token) and redirects.
+// Operations that change something carry Idempotency-Key, equal on every attempt.
+// Go's transport treats that header as permission to repeat a request when an idle
+// connection breaks, and the journal would not know about it. The connector
+// therefore hides the header from the transport: such a request is repeated only
+// if nothing of it was sent. The transport may repeat safe requests once. The
+// other exceptions are a rejected access token (401 with oauth2: repeated once with
+// a new token) and redirects.
 package http
 
 import (
+	"context"
 	nethttp "net/http"
 	"strings"
 
 	"valence/connectors"
+	"valence/internal/access"
+	"valence/internal/convert"
 	"valence/internal/spec"
 )
 
-// Connector declares the connector. The version is what it calls itself in User-Agent.
+// Connector declares the connector. The version appears in User-Agent.
 func Connector(version string) *connectors.Connector {
 	return &connectors.Connector{
 		Name:        "http",
-		Doc:         "Web services: REST and anything else that is called with a URL. Answers are read by their Content-Type, connections are kept, redirects of safe requests are followed.",
+		Doc:         "Calls HTTP services. Responses are parsed by their Content-Type, connections are kept open, and redirects of safe requests are followed.",
 		Settings:    settingsFields,
 		Operations:  operations(),
 		NewSettings: func() any { return &settings{} },
 		Check:       check,
-		Open: func(s any) (connectors.Connection, error) {
-			return open(s.(*settings), version, nethttp.ProxyFromEnvironment)
+		Open: func(s any, policy *access.Policy) (connectors.Connection, error) {
+			return open(s.(*settings), version, nethttp.ProxyFromEnvironment, policy)
 		},
 	}
 }
 
-// with is what one call of any operation is told.
+// with holds the settings of a call; each operation uses some of them.
 type with struct {
-	Method      string
+	Method      string // of the operation `request`
 	Path        string
 	Query       []spec.KV
 	Headers     []spec.KV
@@ -68,21 +70,27 @@ type with struct {
 	Root        string
 	ContentType string
 	Response    string
+	Charset     string
 	Pages       *pages
 }
 
 func (w *with) sends() bool { return w.Format != "" || w.ContentType != "" }
 
-func operations() []connectors.Operation {
-	all := declared()
-	for i := range all {
-		all[i].Check = func(v any) []string { return append(checkPath(v), checkPages(v)...) }
+// define returns an operation that sends the method, or with.Method if it is
+// empty.
+func define(method string, op connectors.Operation) connectors.Operation {
+	op.HasStatus = true
+	op.Check = func(v any) []string { return append(append(checkPath(v), checkPages(v)...), checkCharset(v)...) }
+	op.Preview = func(ctx context.Context, conn connectors.Connection, v any, call *connectors.Call) (*connectors.Preview, error) {
+		return conn.(*connection).preview(ctx, method, v.(*with), call)
 	}
-	return all
+	return connectors.Define(op, func(ctx context.Context, c *connection, w *with, call *connectors.Call) (*connectors.Result, error) {
+		return c.call(ctx, method, w, call)
+	})
 }
 
-// checkPath finds a path that no call could be sent with. Of one with
-// expressions the segments before the first can be judged.
+// checkPath reports a path that can never be sent. If it contains expressions,
+// only the segments before the first one are checked.
 func checkPath(w any) []string {
 	path, _, _ := strings.Cut(w.(*with).Path, "?")
 	if literal, _, dynamic := strings.Cut(path, "${"); dynamic {
@@ -94,43 +102,51 @@ func checkPath(w any) []string {
 	return nil
 }
 
-func declared() []connectors.Operation {
-	newWith := func() any { return &with{} }
-	get := connectors.Operation{Name: "get", Doc: "Reads. In `for_each` it may read page by page, with `pages:`.", With: getFields, NewWith: newWith, Safe: true, Paged: true,
-		Sample: "- call: shop.get\n  with: { path: \"/orders/${doc.id}\" }\n"}
-	head := connectors.Operation{Name: "head", Doc: "Asks for the headers of an answer alone; the document is empty.", With: readFields, NewWith: newWith, Safe: true,
-		Sample: "- call: shop.head\n  with: { path: \"/orders/${doc.id}\" }\n  accept: [2xx, 404]\n"}
-	post := connectors.Operation{Name: "post", Doc: "Creates, or asks for something to be done.", With: sendFields, NewWith: newWith, SendsBody: true,
-		Sample: "- call: erp.post\n  with: { path: /invoices }\n"}
-	put := connectors.Operation{Name: "put", Doc: "Replaces.", With: sendFields, NewWith: newWith, SendsBody: true,
-		Sample: "- call: erp.put\n  with: { path: \"/customers/${doc.id}\" }\n"}
-	patch := connectors.Operation{Name: "patch", Doc: "Changes a part.", With: sendFields, NewWith: newWith, SendsBody: true,
-		Sample: "- call: shop.patch\n  with: { path: \"/orders/${input.id}\" }\n  body: { erp_number: \"${doc.number}\" }\n"}
-	del := connectors.Operation{Name: "delete", Doc: "Deletes.", With: readFields, NewWith: newWith,
-		Sample: "- call: shop.delete\n  with: { path: \"/orders/${input.id}/hold\" }\n  accept: [2xx, 404]\n"}
-	request := connectors.Operation{Name: "request", Doc: "Any method. The document is sent unless the method is GET, HEAD, OPTIONS or DELETE; with them it is sent where `format` or `content_type` is given.",
-		With: requestFields, NewWith: newWith, SendsBody: true,
-		Sample: "- call: search.request\n  with: { method: GET, path: /orders/_search, format: json }\n  body: { query: { match_all: {} } }\n"}
-	return []connectors.Operation{get, head, post, put, patch, del, request}
+func checkCharset(v any) []string {
+	if charset := v.(*with).Charset; spec.Literal(charset) && !convert.KnownCharset(charset) {
+		return []string{"`charset: " + charset + "` is not supported; use a name such as utf-8, windows-1252 or shift_jis"}
+	}
+	return nil
 }
 
-// methodOf gives the method of an operation, "" for request.
-func methodOf(operation string) string {
-	switch operation {
-	case "get":
-		return nethttp.MethodGet
-	case "head":
-		return nethttp.MethodHead
-	case "post":
-		return nethttp.MethodPost
-	case "put":
-		return nethttp.MethodPut
-	case "patch":
-		return nethttp.MethodPatch
-	case "delete":
-		return nethttp.MethodDelete
+func operations() []connectors.Operation {
+	return []connectors.Operation{
+		define(nethttp.MethodGet, connectors.Operation{
+			Name: "get", With: getFields, Safe: true, Paged: true, Page: extractRecorded,
+			Doc:    "Sends a GET request. Inside `for_each`, `pages:` reads all pages of the response.",
+			Sample: "- call: shop.get\n  with: { path: \"/orders/${doc.id}\" }\n",
+		}),
+		define(nethttp.MethodHead, connectors.Operation{
+			Name: "head", With: readFields, Safe: true,
+			Doc:    "Sends a HEAD request. The document is empty.",
+			Sample: "- call: shop.head\n  with: { path: \"/orders/${doc.id}\" }\n  accept: [2xx, 404]\n",
+		}),
+		define(nethttp.MethodPost, connectors.Operation{
+			Name: "post", With: sendFields, SendsBody: true,
+			Doc:    "Sends the document with a POST request.",
+			Sample: "- call: erp.post\n  with: { path: /invoices }\n",
+		}),
+		define(nethttp.MethodPut, connectors.Operation{
+			Name: "put", With: sendFields, SendsBody: true,
+			Doc:    "Sends the document with a PUT request.",
+			Sample: "- call: erp.put\n  with: { path: \"/customers/${doc.id}\" }\n",
+		}),
+		define(nethttp.MethodPatch, connectors.Operation{
+			Name: "patch", With: sendFields, SendsBody: true,
+			Doc:    "Sends the document with a PATCH request.",
+			Sample: "- call: shop.patch\n  with: { path: \"/orders/${input.id}\" }\n  body: { erp_number: \"${doc.number}\" }\n",
+		}),
+		define(nethttp.MethodDelete, connectors.Operation{
+			Name: "delete", With: readFields,
+			Doc:    "Sends a DELETE request.",
+			Sample: "- call: shop.delete\n  with: { path: \"/orders/${input.id}/hold\" }\n  accept: [2xx, 404]\n",
+		}),
+		define("", connectors.Operation{
+			Name: "request", With: requestFields, SendsBody: true,
+			Doc:    "Sends a request with any method. The document is sent unless the method is GET, HEAD, OPTIONS or DELETE; for those it is sent only if `format` or `content_type` is set.",
+			Sample: "- call: search.request\n  with: { method: GET, path: /orders/_search, format: json }\n  body: { query: { match_all: {} } }\n",
+		}),
 	}
-	return ""
 }
 
 // safe reports whether a method changes nothing (RFC 9110, 9.2.1).

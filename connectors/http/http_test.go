@@ -21,7 +21,7 @@ import (
 	"valence/internal/spec"
 )
 
-// defaults gives settings as they are decoded from a file that says no more.
+// defaults returns settings as decoded from a file with only a URL.
 func defaults(url string) *settings {
 	s := &settings{}
 	o := &document.Object{}
@@ -35,7 +35,7 @@ func defaults(url string) *settings {
 // connect opens a connection for one test.
 func connect(t testing.TB, s *settings) *connection {
 	t.Helper()
-	c, err := open(s, "1.2.3", nil)
+	c, err := open(s, "1.2.3", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func serve(t testing.TB, h nethttp.HandlerFunc) string {
 	return s.URL
 }
 
-// raw runs a server that talks to every connection as it likes.
+// raw runs a server that calls talk for every connection.
 func raw(t testing.TB, talk func(n int, c net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -76,7 +76,7 @@ func raw(t testing.TB, talk func(n int, c net.Conn)) string {
 	return "http://" + l.Addr().String()
 }
 
-// readRequest reads the header of one request and as much body as it announces.
+// readRequest reads the header of one request and its announced body.
 func readRequest(c net.Conn) string {
 	var head []byte
 	b := make([]byte, 1)
@@ -94,11 +94,28 @@ func readRequest(c net.Conn) string {
 	return string(head)
 }
 
-func call(op string, w *with, body *document.Document) *connectors.Call {
-	return &connectors.Call{Operation: op, With: w, Body: body}
+// testCall is a call with its operation and settings.
+type testCall struct {
+	connectors.Call
+	operation string
+	with      *with
 }
 
-// quiet is the log of a server whose handshakes are meant to fail.
+func call(op string, w *with, body *document.Document) *testCall {
+	return &testCall{operation: op, with: w, Call: connectors.Call{Body: body}}
+}
+
+var declared = connectors.Connector{Operations: operations()}
+
+func (c *connection) do(ctx context.Context, k *testCall) (*connectors.Result, error) {
+	op, ok := declared.Operation(k.operation)
+	if !ok {
+		panic("unknown operation " + k.operation)
+	}
+	return op.Run(ctx, c, k.with, &k.Call)
+}
+
+// quiet discards the log of a server whose handshakes are expected to fail.
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
 func lines(s string) []string { return strings.Split(s, "\n") }
@@ -125,7 +142,7 @@ func timeout(t *testing.T, d time.Duration) (context.Context, context.CancelFunc
 	return context.WithTimeout(t.Context(), d)
 }
 
-// failure demands that err is a failure.
+// failure returns err as a failure and fails the test if it is not one.
 func failure(t *testing.T, err error) *fault.Failure {
 	t.Helper()
 	var f *fault.Failure
@@ -150,7 +167,7 @@ func TestOperations(t *testing.T) {
 		op   string
 		with *with
 		body *document.Document
-		want string // of the answer, without what is the same for all
+		want string // of the response, without the parts common to all
 	}{
 		{"get", &with{Path: "/orders/1", Query: []spec.KV{{Name: "a", Value: "ä &"}, {Name: "a", Value: "2"}}}, nil,
 			`"method":"GET","uri":"/api/orders/1?a=%C3%A4+%26&a=2","type":"","body":"","key":"","length":0`},
@@ -168,24 +185,24 @@ func TestOperations(t *testing.T) {
 	for _, test := range tests {
 		k := call(test.op, test.with, test.body)
 		k.IdempotencyKey, k.CorrelationID, k.Traceparent = "K", "c-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-		r, err := c.Call(t.Context(), k)
+		r, err := c.do(t.Context(), k)
 		if err != nil {
-			t.Errorf("%s: %v", test.op, err)
+			t.Errorf("%s: got %v, want nil", test.op, err)
 			continue
 		}
 		if r.Status != 200 || r.Headers.Get("Content-Type") != "application/json" {
-			t.Errorf("%s: status %d, headers %v", test.op, r.Status, r.Headers)
+			t.Errorf("%s: got status %d, headers %v, want 200, JSON", test.op, r.Status, r.Headers)
 		}
 		if test.want == "" {
 			if r.Doc != document.Empty {
-				t.Errorf("%s: document %q", test.op, r.Doc.Body())
+				t.Errorf("%s: got document %q, want the empty one", test.op, r.Doc.Body())
 			}
 			continue
 		}
 		got := r.Doc.Data()
 		for _, part := range []string{`"cid":"c-1"`, `"trace":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"`, `"agent":"valence/1.2.3"`} {
 			if !strings.Contains(got, part) {
-				t.Errorf("%s: %s lacks %s", test.op, got, part)
+				t.Errorf("%s: got %s, want %s in it", test.op, got, part)
 			}
 			got = strings.Replace(got, ","+part, "", 1)
 		}
@@ -211,18 +228,18 @@ func TestHeaders(t *testing.T) {
 		{[]spec.KV{{Name: "X-b", Value: "own"}}, "1|2/own/K", ""},
 		{[]spec.KV{{Name: "X-a", Value: "3"}, {Name: "x-A", Value: "4"}}, "3|4/b/K", ""},
 		{[]spec.KV{{Name: "Idempotency-Key", Value: "mine"}}, "1|2/b/mine", ""},
-		{[]spec.KV{{Name: "X-C", Value: "a\r\nX-Evil: 1"}}, "", "the value of header X-C holds a control character"},
-		{[]spec.KV{{Name: "X-C", Value: "a\x00"}}, "", "the value of header X-C holds a control character"},
-		{[]spec.KV{{Name: "X-C\r\nX-Evil", Value: "a"}}, "", "header name \"X-C\r\nX-Evil\" holds a character that names cannot have"},
-		{[]spec.KV{{Name: "", Value: "a"}}, "", "a header has no name"},
-		{[]spec.KV{{Name: "Host", Value: "evil"}}, "", "header Host is the connector's own and cannot be set"},
-		{[]spec.KV{{Name: "content-length", Value: "1"}}, "", "header content-length is the connector's own and cannot be set"},
-		{[]spec.KV{{Name: "Transfer-Encoding", Value: "chunked"}}, "", "header Transfer-Encoding is the connector's own and cannot be set"},
+		{[]spec.KV{{Name: "X-C", Value: "a\r\nX-Evil: 1"}}, "", "the value of header X-C contains a control character"},
+		{[]spec.KV{{Name: "X-C", Value: "a\x00"}}, "", "the value of header X-C contains a control character"},
+		{[]spec.KV{{Name: "X-C\r\nX-Evil", Value: "a"}}, "", "header name \"X-C\r\nX-Evil\" contains an invalid character"},
+		{[]spec.KV{{Name: "", Value: "a"}}, "", "a header name is empty"},
+		{[]spec.KV{{Name: "Host", Value: "evil"}}, "", "header Host is set by the connector and cannot be overridden"},
+		{[]spec.KV{{Name: "content-length", Value: "1"}}, "", "header content-length is set by the connector and cannot be overridden"},
+		{[]spec.KV{{Name: "Transfer-Encoding", Value: "chunked"}}, "", "header Transfer-Encoding is set by the connector and cannot be overridden"},
 	}
 	for _, test := range tests {
 		k := call("delete", &with{Headers: test.own}, nil)
 		k.IdempotencyKey = "K"
-		r, err := c.Call(t.Context(), k)
+		r, err := c.do(t.Context(), k)
 		if test.code != "" {
 			if f := failure(t, err); f.Code != codeCall || f.Message != test.code || f.Retryable {
 				t.Errorf("%v: %v, want %s", test.own, f, test.code)
@@ -234,16 +251,16 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 	if got := c.headers.Get("X-B"); got != "b" {
-		t.Errorf("a call changed the connection's header to %q", got)
+		t.Errorf("the connection's header after the call: got %q, want b", got)
 	}
 }
 
 func TestMethods(t *testing.T) {
 	c := connect(t, defaults("http://127.0.0.1:1"))
 	for _, method := range []string{"", "get", "GE T", "GET\r\n", "CONNECT", "TRACE"} {
-		_, err := c.Call(t.Context(), call("request", &with{Method: method}, nil))
+		_, err := c.do(t.Context(), call("request", &with{Method: method}, nil))
 		if f := failure(t, err); f.Code != codeCall {
-			t.Errorf("%q: %v", method, f)
+			t.Errorf("%q: got %v, want %s", method, f, codeCall)
 		}
 	}
 }
@@ -259,7 +276,7 @@ func TestOpenTouchesNoNetwork(t *testing.T) {
 	}
 	select {
 	case <-dialled:
-		t.Fatal("Open made a connection")
+		t.Fatal("Open: got a connection to the server, want none")
 	default:
 	}
 }
@@ -276,14 +293,14 @@ func TestContext(t *testing.T) {
 	c := connect(t, defaults(url))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := c.Call(ctx, call("post", &with{Path: "/slow"}, document.FromText("x")))
-	if f := failure(t, err); f.Code != fault.CodeTimeout || !f.Retryable || f.Message != "POST "+url+"/slow: no answer in time" {
-		t.Errorf("%v retryable=%v", f, f.Retryable)
+	_, err := c.do(ctx, call("post", &with{Path: "/slow"}, document.FromText("x")))
+	if f := failure(t, err); f.Code != fault.CodeTimeout || !f.Retryable || f.Message != "POST /slow: timed out" {
+		t.Errorf("got %v (retryable %v), want %s, retryable", f, f.Retryable, fault.CodeTimeout)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
-	_, err = c.Call(ctx, call("get", &with{}, nil))
+	_, err = c.do(ctx, call("get", &with{}, nil))
 	if f := failure(t, err); f.Code != fault.CodeCancelled || f.Retryable || !errors.Is(f, context.Canceled) {
-		t.Errorf("%v retryable=%v", f, f.Retryable)
+		t.Errorf("got %v (retryable %v), want %s, not retryable", f, f.Retryable, fault.CodeCancelled)
 	}
 }

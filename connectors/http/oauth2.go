@@ -11,21 +11,26 @@ import (
 	"sync"
 	"time"
 
+	"valence/connectors"
+	"valence/connectors/httpclient"
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
 
+// codeAuth is the failure of a call without an access token.
+const codeAuth = "auth"
+
 const (
 	tokenTimeout  = 30 * time.Second
 	tokenAnswer   = 64 << 10
-	tokenMargin   = time.Minute // before a token ends, the next is fetched
-	tokenPause    = time.Second // between failed fetches
+	tokenMargin   = time.Minute // the next token is requested this long before one expires
+	tokenPause    = time.Second // between failed requests
 	tokenLifetime = 10 * 365 * 24 * time.Hour
 )
 
-// tokens holds the access token of a connection: one for all calls, fetched
-// by one request at a time (RFC 6749, 4.4).
+// tokens holds the access token of a connection (RFC 6749, 4.4). All calls
+// share it, and one request at a time renews it.
 type tokens struct {
 	conn    *connection
 	url     *url.URL
@@ -39,14 +44,14 @@ type tokens struct {
 
 	mu      sync.Mutex
 	token   string
-	renewAt time.Time // from here on the next one is fetched beside the calls
+	renewAt time.Time // from then on the next token is requested in the background
 	endsAt  time.Time
-	fetch   *fetch // under way
+	fetch   *fetch // nil if none is running
 	failure *fault.Failure
 	failed  time.Time
 }
 
-// fetch is one token request; done closes once its outcome stands.
+// fetch is one token request. done is closed when it has ended.
 type fetch struct {
 	done    chan struct{}
 	token   string
@@ -72,7 +77,7 @@ func newTokens(a *authSettings, c *connection) (*tokens, error) {
 	for _, p := range a.Params {
 		form.Add(p.Name, p.Value)
 	}
-	t := &tokens{conn: c, url: u, headers: clone(c.foreign, 3)}
+	t := &tokens{conn: c, url: u, headers: clone(c.foreignHeaders, 3)}
 	t.headers["Content-Type"] = []string{"application/x-www-form-urlencoded"}
 	t.headers["Accept"] = []string{"application/json"}
 	if a.ClientAuth == "body" {
@@ -88,7 +93,7 @@ func newTokens(a *authSettings, c *connection) (*tokens, error) {
 	return t, nil
 }
 
-// close ends a fetch under way and waits for it.
+// close cancels a running token request and waits for it.
 func (t *tokens) close() {
 	t.mu.Lock()
 	t.end()
@@ -96,8 +101,8 @@ func (t *tokens) close() {
 	t.running.Wait()
 }
 
-// get gives a token that is not stale, the one that the server has just
-// refused. It waits only where there is no usable one.
+// get returns a token other than stale, which the server has just rejected. It
+// blocks only if there is no valid token.
 func (t *tokens) get(ctx context.Context, stale string) (string, *fault.Failure) {
 	t.mu.Lock()
 	now := time.Now()
@@ -125,7 +130,7 @@ func (t *tokens) get(ctx context.Context, stale string) (string, *fault.Failure)
 	select {
 	case <-waiting.done:
 	case <-ctx.Done():
-		return "", interrupted(ctx, "an access token from "+t.where())
+		return "", connectors.Interrupted(ctx, noToken)
 	}
 	if waiting.failure != nil {
 		f := *waiting.failure
@@ -134,9 +139,11 @@ func (t *tokens) get(ctx context.Context, stale string) (string, *fault.Failure)
 	return waiting.token, nil
 }
 
-func (t *tokens) where() string { return t.url.Scheme + "://" + t.url.Host + t.url.EscapedPath() }
+// noToken begins the messages of failed token requests. The URL may contain a
+// secret.
+const noToken = "cannot get an access token from the token_url"
 
-// start begins a fetch. Whoever calls holds the lock.
+// start begins a token request. The caller must hold mu.
 func (t *tokens) start() {
 	f := &fetch{done: make(chan struct{})}
 	t.fetch = f
@@ -157,31 +164,35 @@ func (t *tokens) start() {
 	})
 }
 
-// request asks for a token once. Whatever goes wrong, nothing was sent to the
-// system that the token is for; so a passing trouble is a connect failure.
+// request requests a token once. Nothing was sent to the target system, so a
+// temporary problem is a connect failure.
 func (t *tokens) request() (string, time.Duration, *fault.Failure) {
 	ctx, cancel := context.WithTimeout(t.closing, tokenTimeout)
 	defer cancel()
-	r := &request{method: nethttp.MethodPost, url: t.url, headers: t.headers, body: t.body}
-	what := "an access token from " + t.where()
+	r := &request{method: nethttp.MethodPost, url: t.url, base: &t.conn.base, headers: t.headers, body: t.body}
+	what := noToken
 	resp, f := t.conn.send(ctx, r)
+	if f != nil && f.Code == codeRefused {
+		f.Message = what + ": " + f.Message
+		return "", 0, f
+	}
 	if f != nil {
-		f.Code, f.Message, f.Retryable, f.Origin = fault.CodeConnect, what+": "+f.Message, true, fault.FromConnector
+		f.Code, f.Message, f.Retryable, f.Source = fault.CodeConnect, what+": "+f.Message, true, fault.FromConnector
 		return "", 0, f
 	}
 	defer resp.Body.Close()
-	body, err := readBody(resp, tokenAnswer)
+	body, err := httpclient.ReadBody(nil, resp, tokenAnswer)
 	if resp.StatusCode != nethttp.StatusOK {
-		code, again := codeAuth, retryableStatus(resp.StatusCode)
+		code, again := codeAuth, connectors.RetryableStatus(resp.StatusCode)
 		if again {
 			code = fault.CodeConnect
 		}
-		f := failed(code, again, nil, "%s: answered %d %s%s", what, resp.StatusCode, nethttp.StatusText(resp.StatusCode), reason(body))
-		f.RetryAfter = retryAfter(resp.Header, time.Now())
+		f := connectors.Failf(code, again, nil, "%s: status %d %s%s", what, resp.StatusCode, nethttp.StatusText(resp.StatusCode), reason(ctx, body, resp.Header.Get("Content-Type")))
+		f.RetryAfter = connectors.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 		return "", 0, f
 	}
 	if err != nil {
-		broke := unreadable(ctx, err, what, tokenAnswer)
+		broke := httpclient.BodyFailure(ctx, err, what, tokenAnswer)
 		if broke.Retryable {
 			broke.Code = fault.CodeConnect
 		} else {
@@ -189,23 +200,24 @@ func (t *tokens) request() (string, time.Duration, *fault.Failure) {
 		}
 		return "", 0, broke
 	}
-	if err := convert.CheckJSON(body); err != nil {
-		return "", 0, failed(codeAuth, false, err, "%s: the answer is no JSON: %v", what, err)
+	doc, err := convert.Decode(ctx, body, convert.Received{Format: formatJSON, ContentType: resp.Header.Get("Content-Type")})
+	if err != nil {
+		return "", 0, connectors.Failf(codeAuth, false, err, "%s: the response is not JSON: %v", what, err)
 	}
-	answer := document.Decode(document.Parse(string(body)))
+	answer := document.Decode(doc.Value())
 	token, kind := textOf(answer, "access_token"), textOf(answer, "token_type")
 	switch {
 	case token == "":
-		return "", 0, failed(codeAuth, false, nil, "%s: the answer has no access_token", what)
-	case badHeader("Authorization", token) != "":
-		return "", 0, failed(codeAuth, false, nil, "%s: the access_token cannot be sent in a header", what)
+		return "", 0, connectors.Failf(codeAuth, false, nil, "%s: the response has no access_token", what)
+	case headerProblem("Authorization", token) != "":
+		return "", 0, connectors.Failf(codeAuth, false, nil, "%s: the access_token cannot be sent in a header", what)
 	case kind != "" && !strings.EqualFold(kind, "bearer"):
-		return "", 0, failed(codeAuth, false, nil, "%s: token_type %s is not bearer", what, quote(kind))
+		return "", 0, connectors.Failf(codeAuth, false, nil, "%s: token_type %s is not bearer", what, quote(kind))
 	}
 	return token, lifetime(textOf(answer, "expires_in")), nil
 }
 
-// textOf reads a text or number of an object, "" if it is not there.
+// textOf returns text or a number of an object as text, or "".
 func textOf(object any, key string) string {
 	switch v, _ := document.Key(object, key); v := v.(type) {
 	case string:
@@ -216,8 +228,8 @@ func textOf(object any, key string) string {
 	return ""
 }
 
-// lifetime reads expires_in: seconds, which some servers write as text.
-// Without it a token is good until it is refused.
+// lifetime parses expires_in: seconds, which some servers write as text.
+// Without it a token is used until it is rejected.
 func lifetime(seconds string) time.Duration {
 	n, err := strconv.ParseFloat(seconds, 64)
 	if err != nil || !(n > 0 && n < tokenLifetime.Seconds()) {
@@ -226,12 +238,13 @@ func lifetime(seconds string) time.Duration {
 	return time.Duration(n * float64(time.Second))
 }
 
-// reason is what RFC 6749, 5.2 lets a server say, if it does.
-func reason(body []byte) string {
-	if convert.CheckJSON(body) != nil {
+// reason returns the error in a token response (RFC 6749, 5.2), or "".
+func reason(ctx context.Context, body []byte, contentType string) string {
+	doc, err := convert.Decode(ctx, body, convert.Received{Format: formatJSON, ContentType: contentType})
+	if err != nil {
 		return ""
 	}
-	answer := document.Decode(document.Parse(string(body)))
+	answer := document.Decode(doc.Value())
 	code, text := textOf(answer, "error"), textOf(answer, "error_description")
 	switch {
 	case code == "":

@@ -1,6 +1,8 @@
 package http
 
 import (
+	"fmt"
+	"hash/fnv"
 	nethttp "net/http"
 	"net/url"
 	"strconv"
@@ -12,56 +14,70 @@ import (
 	"valence/internal/spec"
 )
 
-// pages is how the pages of an answer follow each other.
+// pages describes how to find the next page.
 type pages struct {
-	Items  string
-	Cursor string
+	Items  []string
+	Cursor []string
 	Param  string
 	Link   bool
 	Page   string
 	First  int
+	Max    int
 }
 
 var pagesField = spec.Optional("pages", func(w *with) **pages { return &w.Pages },
-	"For `for_each` alone: how the next page is found. One of `cursor`, `link` and `page`.",
-	spec.String("items", func(p *pages) *string { return &p.Items }, "Where the page has its records, as keys with dots: `data.orders`; the whole answer by default."),
-	spec.String("cursor", func(p *pages) *string { return &p.Cursor }, "Where the page says how the next one begins; nothing there, null or \"\" means that it is the last. A URL is called as it is, anything else is sent as a query parameter."),
-	spec.String("param", func(p *pages) *string { return &p.Param }, "The query parameter that takes the cursor.").Or("cursor"),
-	spec.Bool("link", func(p *pages) *bool { return &p.Link }, "Whether the header `Link` with `rel=\"next\"` (RFC 8288) leads to the next page."),
-	spec.String("page", func(p *pages) *string { return &p.Page }, "The query parameter that takes the number of the page, counted up until a page is empty."),
-	spec.Int("first", func(p *pages) *int { return &p.First }, "The number of the first page.").Or(1).Min(0),
-)
+	"Only in `for_each`: how to find the next page. Exactly one of `cursor`, `link` and `page` is required.",
+	spec.Strings("items", func(p *pages) *[]string { return &p.Items }, "Path of the list of records in the response, such as `data.orders`, or a list of keys. Defaults to the whole response."),
+	spec.Strings("cursor", func(p *pages) *[]string { return &p.Cursor }, "Path of the next cursor in the response, such as `paging.next`, or a list of keys, such as `[\"@odata.nextLink\"]`. A missing, null or empty cursor ends the loop. "+
+		"A URL is called, also one without host that starts with `/` or `?`; any other value is sent as the query parameter `param`. A cursor that was seen before is an error."),
+	spec.String("param", func(p *pages) *string { return &p.Param }, "Query parameter for the cursor.").Or("cursor"),
+	spec.Bool("link", func(p *pages) *bool { return &p.Link }, "Follow the response header `Link` with `rel=\"next\"` (RFC 8288)."),
+	spec.String("page", func(p *pages) *string { return &p.Page }, "Query parameter for the page number, which increases until a page is empty: an empty list or null, 204, or 404 if it is accepted. A page that equals the one before is an error."),
+	spec.Int("first", func(p *pages) *int { return &p.First }, "Number of the first page.").Or(1).Min(0),
+	spec.Int("max", func(p *pages) *int { return &p.Max }, "Maximum number of pages. More are an error.").Or(connectors.DefaultMaxPages).Min(1).Max(10_000_000),
+).Eg("{ link: true }")
 
-// What a token of a page says before it: its own text.
+var _ connectors.PageLimit = (*with)(nil)
+
+// MaxPages returns the maximum number of pages.
+func (w *with) MaxPages() int {
+	if w.Pages == nil {
+		return 0
+	}
+	return w.Pages.Max
+}
+
+// Prefixes of page tokens.
 const (
 	byURL    = "u:"
 	byCursor = "c:"
-	byNumber = "n:"
+	byNumber = "n:" // the number, a colon and a hash of the records on the page before
 )
 
-// checkPages finds pages that no loop could go through.
+// checkPages reports invalid combinations of settings.
 func checkPages(v any) (wrong []string) {
 	p := v.(*with).Pages
 	if p == nil {
 		return nil
 	}
-	switch n := count(p.Cursor != "", p.Link, p.Page != ""); {
+	switch n := count(len(p.Cursor) > 0, p.Link, p.Page != ""); {
 	case n == 0:
-		wrong = append(wrong, "`pages:` does not say how the next page is found: it needs one of `cursor`, `link` and `page`")
+		wrong = append(wrong, "`pages:` needs one of `cursor`, `link` and `page` to find the next page")
 	case n > 1:
-		wrong = append(wrong, "`pages:` needs exactly one of `cursor`, `link` and `page`, and has "+strconv.Itoa(n))
+		wrong = append(wrong, "`pages:` must set exactly one of `cursor`, `link` and `page`, not "+strconv.Itoa(n))
 	}
-	if p.Cursor == "" && p.Param != "" && p.Param != "cursor" {
+	if len(p.Cursor) == 0 && p.Param != "" && p.Param != "cursor" {
 		wrong = append(wrong, "`param:` has no effect without `cursor:`")
 	}
 	return wrong
 }
 
-// turn makes a request one for a page.
-func (w *with) turn(r *request, token string) *fault.Failure {
+// applyPage changes r to request the page of a token. Links to other pages that
+// lack the query parameter authParam get it from r.
+func (w *with) applyPage(r *request, token, authParam string) *fault.Failure {
 	p := w.Pages
-	if n := count(p.Cursor != "", p.Link, p.Page != ""); n != 1 {
-		return badCall("pages needs one of cursor, link and page, and has %d", n)
+	if n := count(len(p.Cursor) > 0, p.Link, p.Page != ""); n != 1 {
+		return badCall("pages must set exactly one of cursor, link and page, not %d", n)
 	}
 	kind, value := token[:min(2, len(token))], token[min(2, len(token)):]
 	switch kind {
@@ -72,15 +88,18 @@ func (w *with) turn(r *request, token string) *fault.Failure {
 		value = strconv.Itoa(p.First)
 		fallthrough
 	case byNumber:
+		value, _, _ = strings.Cut(value, ":")
 		r.url = withParam(r.url, p.Page, value)
 	case byCursor:
 		r.url = withParam(r.url, p.Param, value)
 	case byURL:
-		next, err := r.url.Parse(value)
-		if err != nil || next.Scheme != r.url.Scheme || next.Host != r.url.Host || next.User != nil {
-			return badCall("the next page is at %q, which is not the system of this connection", cut(value, 200))
+		next, err := resolve(r.url, value)
+		if err != nil || origin(next) != origin(r.url) || next.User != nil {
+			return badCall("the next page is at %q, outside this connection's system", truncate(value, 200))
 		}
-		next.Fragment = ""
+		if query := next.Query(); authParam != "" && !query.Has(authParam) {
+			next = withParam(next, authParam, r.url.Query().Get(authParam))
+		}
 		r.url = next
 	}
 	return nil
@@ -95,7 +114,7 @@ func count(is ...bool) (n int) {
 	return n
 }
 
-// withParam gives the URL with a query parameter in place of all of its name.
+// withParam returns u with one query parameter replaced.
 func withParam(u *url.URL, name, value string) *url.URL {
 	var parts []string
 	for _, part := range strings.Split(u.RawQuery, "&") {
@@ -109,94 +128,127 @@ func withParam(u *url.URL, name, value string) *url.URL {
 	return &next
 }
 
-// page takes a page apart: its records, and where the next one begins.
-func (w *with) page(result *connectors.Result, token string, r *request) *fault.Failure {
+// extractPage replaces the document by the page's records and sets Next.
+func (w *with) extractPage(result *connectors.Result, token string, r *request) *fault.Failure {
 	p, whole := w.Pages, result.Doc.Value()
-	items := at(whole, p.Items)
-	if _, ok := document.Decode(items).([]any); !ok {
-		where := "the answer"
-		if p.Items != "" {
-			where = "its `" + p.Items + "`"
-		}
-		return failed(fault.CodeAnswer, false, nil, "%s: %s is %s, not a list of records", r, where, document.TypeName(items))
+	wrong := func(format string, args ...any) *fault.Failure {
+		return connectors.Failf(fault.CodeAnswer, false, nil, "%s: %s", r, fmt.Sprintf(format, args...))
 	}
+	if result.Status == nethttp.StatusNoContent || result.Status == nethttp.StatusNotFound && p.Page != "" && token != "" {
+		result.Doc = document.FromValue([]any{})
+		return nil
+	}
+	items, found, why := keyPath(p.Items).find(whole)
 	switch {
-	case p.Link:
-		if next := nextLink(result.Headers); next != "" {
-			result.Next = byURL + next
+	case why != "":
+		return wrong("%s", why)
+	case result.Doc == document.Empty:
+		return wrong("the response is empty, not a list of records")
+	case !found:
+		return wrong("it has no `%s`, which should be the list of records", keyPath(p.Items))
+	case items == nil:
+		items = []any{}
+	}
+	list, ok := document.Decode(items).([]any)
+	if !ok {
+		where := "the response"
+		if len(p.Items) > 0 {
+			where = "its `" + keyPath(p.Items).String() + "`"
 		}
-	case p.Cursor != "":
-		switch v := at(whole, p.Cursor).(type) {
-		case nil:
-		case document.Number:
-			result.Next = byCursor + string(v)
-		case string:
-			switch {
-			case v == "":
-			case strings.HasPrefix(v, "http://"), strings.HasPrefix(v, "https://"), strings.HasPrefix(v, "/"):
-				result.Next = byURL + v
-			default:
-				result.Next = byCursor + v
-			}
-		default:
-			return failed(fault.CodeAnswer, false, nil, "%s: its `%s` is %s, not a cursor", r, p.Cursor, document.TypeName(v))
-		}
-	default:
-		if list := document.Decode(items).([]any); len(list) > 0 {
-			n := p.First
-			if token != "" {
-				n, _ = strconv.Atoi(token[2:]) // we have written it
-			}
-			result.Next = byNumber + strconv.Itoa(n+1)
-		}
+		return wrong("%s is %s, not a list of records", where, document.TypeName(items))
 	}
 	result.Doc = document.FromValue(items)
+	switch {
+	case p.Link:
+		next, err := nextLink(result.Headers, r.url)
+		if err == nil && next != "" {
+			result.Next, err = pageAt(r.url, next)
+		}
+		if err != nil {
+			return wrong("cannot find the next page: %v", err)
+		}
+	case len(p.Cursor) > 0:
+		cursor, _, why := keyPath(p.Cursor).find(whole)
+		if why == "" {
+			result.Next, why = cursorToken(cursor, keyPath(p.Cursor), r.url)
+		}
+		if why != "" {
+			return wrong("cannot find the next page: %s", why)
+		}
+	case len(list) > 0:
+		n := p.First
+		hash := fnv.New64a()
+		hash.Write(result.Doc.Body())
+		sum := strconv.FormatUint(hash.Sum64(), 36)
+		if token != "" {
+			number, before, _ := strings.Cut(token[len(byNumber):], ":")
+			n, _ = strconv.Atoi(number) // written below
+			if before == sum {
+				return wrong("page %d has the same records as the page before: the system ignores `%s`, or repeats its last page", n, p.Page)
+			}
+		}
+		result.Next = byNumber + strconv.Itoa(n+1) + ":" + sum
+	}
 	return nil
 }
 
-// at follows keys with dots; "" is the value itself.
-func at(v any, path string) any {
-	if path == "" {
-		return v
+// extractRecorded is extractPage for a response that did not come from the network.
+func extractRecorded(v any, result *connectors.Result, token string) *fault.Failure {
+	w := v.(*with)
+	b, _ := parseBase("http://localhost")
+	u, f := b.join(w.Path, w.Query, "")
+	if f != nil {
+		return f
 	}
-	for _, key := range strings.Split(path, ".") {
-		v, _ = document.Key(v, key)
+	r := &request{method: nethttp.MethodGet, url: u}
+	if f := w.applyPage(r, token, ""); f != nil {
+		return f
 	}
-	return v
+	return w.extractPage(result, token, r)
 }
 
-// nextLink finds the target of rel="next" in the header Link (RFC 8288).
-func nextLink(h nethttp.Header) string {
-	for _, line := range h.Values("Link") {
-		for line != "" {
-			from, to := strings.IndexByte(line, '<'), strings.IndexByte(line, '>')
-			if from < 0 || to < from {
-				break
+// pageAt returns the token of the page that a response links to.
+func pageAt(request *url.URL, link string) (token string, err error) {
+	u, err := resolve(request, link)
+	if err != nil {
+		return "", err
+	}
+	return byURL + u.String(), nil
+}
+
+// cursorToken returns the token of the page after a cursor, "" for the end, or
+// why the value is not a cursor.
+func cursorToken(cursor any, at keyPath, request *url.URL) (token, why string) {
+	switch v := cursor.(type) {
+	case nil:
+		return "", ""
+	case document.Number:
+		return byCursor + string(v), ""
+	case string:
+		if len(v) > maxLink {
+			return "", "its `" + at.String() + "` is longer than 8 KiB"
+		}
+		if !isLink(v) {
+			if v == "" {
+				return "", ""
 			}
-			target, params := line[from+1:to], line[to+1:]
-			end := len(params)
-			quoted := false
-			for i := 0; i < len(params); i++ {
-				if params[i] == '"' {
-					quoted = !quoted
-				}
-				if params[i] == ',' && !quoted {
-					end = i
-					break
-				}
-			}
-			line = params[min(end+1, len(params)):]
-			for _, param := range strings.Split(params[:end], ";") {
-				name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-				if strings.EqualFold(strings.TrimSpace(name), "rel") {
-					for _, rel := range strings.Fields(strings.Trim(strings.TrimSpace(value), `"`)) {
-						if strings.EqualFold(rel, "next") {
-							return target
-						}
-					}
-				}
-			}
+			return byCursor + v, ""
+		}
+		token, err := pageAt(request, v)
+		if err != nil {
+			return "", "its `" + at.String() + "` is not a valid URL"
+		}
+		return token, ""
+	}
+	return "", "its `" + at.String() + "` is " + document.TypeName(cursor) + ", not a cursor"
+}
+
+// isLink reports whether a cursor is the URL of the next page.
+func isLink(s string) bool {
+	for _, prefix := range []string{"http://", "https://", "/", "?", "./", "../"} {
+		if len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
+			return true
 		}
 	}
-	return ""
+	return false
 }

@@ -11,15 +11,15 @@ import (
 	"valence/internal/document"
 )
 
-// TestProxyFromEnvironment runs this test in a process of its own, since the
-// variables are read once.
+// TestProxyFromEnvironment runs itself in a separate process, because the
+// environment variables are read only once.
 func TestProxyFromEnvironment(t *testing.T) {
 	if os.Getenv("HTTP_PROXY") != "" && os.Getenv("CHILD") != "" {
-		c, err := Connector("1").Open(defaults("http://erp.example"))
+		c, err := Connector("1").Open(defaults("http://erp.example"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := c.Call(t.Context(), &connectors.Call{Operation: "put", With: &with{Path: "/a"}, Body: document.FromText("x")})
+		r, err := c.(*connection).do(t.Context(), &testCall{operation: "put", with: &with{Path: "/a"}, Call: connectors.Call{Body: document.FromText("x")}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,6 +32,6 @@ func TestProxyFromEnvironment(t *testing.T) {
 	child.Env = append(os.Environ(), "CHILD=1", "HTTP_PROXY="+proxy, "NO_PROXY=")
 	out, err := child.CombinedOutput()
 	if err != nil || !contains(lines(string(out)), "GOT PUT erp.example/a") || used.Load() != 1 {
-		t.Fatalf("%v, the proxy saw %d requests:\n%s", err, used.Load(), out)
+		t.Fatalf("got %v, %d requests to the proxy, want 1:\n%s", err, used.Load(), out)
 	}
 }

@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"mime"
 	"mime/multipart"
@@ -9,54 +10,61 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"valence/connectors/content"
+	"valence/internal/budget"
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
 
 const (
-	formatJSON      = "json"
-	formatXML       = "xml"
-	formatText      = "text"
-	formatForm      = "form"
+	formatJSON      = convert.FormatJSON
+	formatXML       = convert.FormatXML
+	formatText      = convert.FormatText
+	formatForm      = convert.FormatForm
 	formatMultipart = "multipart"
-	formatBinary    = "binary"
+	formatBinary    = convert.FormatBinary
 )
 
 const octets = "application/octet-stream"
 
-// encode gives the bytes and the Content-Type that a document is sent as.
-func encode(d *document.Document, w *with) (body []byte, contentType string, f *fault.Failure) {
+// encode returns the body and Content-Type for a document. ns declares prefixes
+// in XML.
+func encode(ctx context.Context, d *document.Document, w *with, ns convert.Namespaces) (body []byte, contentType string, f *fault.Failure) {
 	if d == nil {
 		return nil, "", nil
 	}
-	body, contentType, f = encodeAs(d, w)
+	body, contentType, f = encodeAs(ctx, d, w, ns)
 	if w.ContentType != "" && f == nil {
-		if why := badHeader("Content-Type", w.ContentType); why != "" {
+		if why := headerProblem("Content-Type", w.ContentType); why != "" {
 			return nil, "", badCall("%s", why)
 		}
 		if w.Format == formatMultipart {
-			return nil, "", badCall("content_type cannot be set with format: multipart, whose own names the boundary")
+			return nil, "", badCall("content_type cannot be combined with format: multipart, which sets the boundary")
 		}
 		contentType = w.ContentType
 	}
 	return body, contentType, f
 }
 
-func encodeAs(d *document.Document, w *with) ([]byte, string, *fault.Failure) {
+func encodeAs(ctx context.Context, d *document.Document, w *with, ns convert.Namespaces) ([]byte, string, *fault.Failure) {
 	switch w.Format {
 	case "":
 		return d.Body(), d.MediaType(), nil
 	case formatBinary:
-		if mt := d.MediaType(); mt != "" {
-			return d.Body(), mt, nil
+		body, media, err := d.Content()
+		if err != nil {
+			return nil, "", badCall("cannot send the file: %v", err)
 		}
-		return d.Body(), octets, nil
+		if media == "" {
+			media = octets
+		}
+		return body, media, nil
 	case formatText:
 		return asText(d)
 	}
 	if d.Data() == "" {
-		return nil, "", badCall("a binary document (%s) cannot be sent as %s", d.MediaType(), w.Format)
+		return nil, "", badCall("cannot send a binary document (%s) as %s", d.MediaType(), w.Format)
 	}
 	var body []byte
 	var contentType string
@@ -68,24 +76,27 @@ func encodeAs(d *document.Document, w *with) ([]byte, string, *fault.Failure) {
 		}
 		return []byte(d.Data()), "application/json", nil
 	case formatXML:
-		if isXML(mediaType(d.MediaType())) {
+		if content.IsXML(content.MediaType(d.MediaType())) {
 			return d.Body(), d.MediaType(), nil
 		}
 		contentType = "application/xml; charset=utf-8"
-		body, err = convert.JSONToXML(d.Data(), w.Root)
+		body, err = convert.ToXML(ctx, d, w.Root, ns)
 	case formatForm:
 		contentType = "application/x-www-form-urlencoded"
-		if mediaType(d.MediaType()) == contentType {
+		if content.MediaType(d.MediaType()) == contentType {
 			return d.Body(), d.MediaType(), nil
 		}
-		body, err = convert.JSONToForm(d.Data())
+		body, err = convert.JSONToForm(ctx, d.Data())
 	case formatMultipart:
 		return asMultipart(d)
 	default:
-		return nil, "", badCall("format %s is not known", quote(w.Format))
+		return nil, "", badCall("unknown format %s", quote(w.Format))
+	}
+	if f := budget.Failure(err); f != nil {
+		return nil, "", f
 	}
 	if err != nil {
-		f := badCall("the document cannot be sent as %s: %v", w.Format, err)
+		f := badCall("cannot send the document as %s: %v", w.Format, err)
 		f.Cause = err
 		return nil, "", f
 	}
@@ -109,20 +120,21 @@ func asText(d *document.Document) ([]byte, string, *fault.Failure) {
 			return d.Body(), plain, nil
 		}
 	}
-	if isXML(mediaType(d.MediaType())) {
+	if content.IsXML(content.MediaType(d.MediaType())) {
 		return d.Body(), plain, nil
 	}
-	return nil, "", badCall("the document is %s: only text, a number or a boolean can be sent as text", document.TypeName(d.Value()))
+	return nil, "", badCall("cannot send a document of type %s as text: it must be text, a number or a boolean", document.TypeName(d.Value()))
 }
 
-// asMultipart writes multipart/form-data (RFC 7578). The parts keep the order of the keys.
+// asMultipart encodes multipart/form-data (RFC 7578) with the parts in key
+// order.
 func asMultipart(d *document.Document) ([]byte, string, *fault.Failure) {
-	if mediaType(d.MediaType()) == "multipart/form-data" {
+	if content.MediaType(d.MediaType()) == "multipart/form-data" {
 		return d.Body(), d.MediaType(), nil
 	}
 	parts, ok := document.Decode(d.Value()).(*document.Object)
 	if !ok {
-		return nil, "", badCall("the document is %s: only an object, with a key for every part, can be sent as multipart", document.TypeName(d.Value()))
+		return nil, "", badCall("cannot send a document of type %s as multipart: it must be an object with a key for every part", document.TypeName(d.Value()))
 	}
 	var buf bytes.Buffer
 	w := multipart.NewWriter(&buf)
@@ -161,26 +173,15 @@ func writePart(w *multipart.Writer, name string, v any) *fault.Failure {
 			content = document.AppendJSON(nil, v)
 			break
 		}
-		text, ok := raw.(string)
-		if !ok {
-			return badCall("multipart: part %s needs raw, as text", quote(name))
-		}
-		content = []byte(text)
-		switch encoding, _ := v.Get("encoding"); encoding {
-		case nil:
-		case "base64":
-			var err error
-			if content, err = base64.StdEncoding.DecodeString(text); err != nil {
-				return badCall("multipart: the raw of part %s is not base64", quote(name))
-			}
-		default:
-			return badCall("multipart: the encoding of part %s can only be base64", quote(name))
+		var f *fault.Failure
+		if content, f = rawContent(name, raw, v); f != nil {
+			return f
 		}
 		contentType := octets
 		if t, ok := v.Get("type"); ok {
 			contentType, _ = t.(string)
 			if _, _, err := mime.ParseMediaType(contentType); err != nil {
-				return badCall("multipart: the type of part %s is no media type", quote(name))
+				return badCall("multipart: the type of part %s is not a media type", quote(name))
 			}
 		}
 		header.Set("Content-Type", contentType)
@@ -207,31 +208,36 @@ func writePart(w *multipart.Writer, name string, v any) *fault.Failure {
 	return nil
 }
 
-// setDisposition names a part the way browsers do: UTF-8 as it is, quotes and
-// line ends percent-encoded (HTML, 4.10.21.8).
+// rawContent returns the content of a file part.
+func rawContent(name string, raw any, part *document.Object) ([]byte, *fault.Failure) {
+	text, ok := raw.(string)
+	if !ok {
+		return nil, badCall("multipart: part %s needs raw, which must be text", quote(name))
+	}
+	switch encoding, _ := part.Get("encoding"); encoding {
+	case nil:
+		return []byte(text), nil
+	case "base64":
+		content, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return nil, badCall("multipart: raw of part %s is not valid Base64", quote(name))
+		}
+		return content, nil
+	}
+	return nil, badCall("multipart: the encoding of part %s must be base64", quote(name))
+}
+
+// setDisposition names a part as browsers do: UTF-8 unescaped, quotes and line
+// breaks percent-encoded (HTML, 4.10.21.8).
 func setDisposition(h textproto.MIMEHeader, values map[string]string) string {
 	escape := strings.NewReplacer(`"`, "%22", "\r", "%0D", "\n", "%0A")
 	out := `form-data; name="` + escape.Replace(values["name"]) + `"`
 	if file, ok := values["filename"]; ok {
 		out += `; filename="` + escape.Replace(file) + `"`
 	}
-	if why := badHeader("Content-Disposition", out); why != "" {
+	if why := headerProblem("Content-Disposition", out); why != "" {
 		return why
 	}
 	h.Set("Content-Disposition", out)
 	return ""
-}
-
-// mediaType is the type of a Content-Type in lower case, without parameters.
-func mediaType(contentType string) string {
-	t, _, _ := strings.Cut(contentType, ";")
-	return strings.ToLower(strings.TrimSpace(t))
-}
-
-func isXML(media string) bool {
-	return media == "application/xml" || media == "text/xml" || strings.HasSuffix(media, "+xml")
-}
-
-func isJSON(media string) bool {
-	return media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json")
 }

@@ -36,12 +36,12 @@ func TestEncode(t *testing.T) {
 		{text, with{Format: "json"}, `"grüße"`, "application/json", ""},
 		{document.Empty, with{Format: "json"}, "null", "application/json", ""},
 		{object, with{Format: "json", ContentType: "application/vnd.api+json"}, `{"b":"x & ä","a":0.10,"l":[1,"2"]}`, "application/vnd.api+json", ""},
-		{binary, with{Format: "json"}, "", "", "a binary document (image/png) cannot be sent as json"},
+		{binary, with{Format: "json"}, "", "", "cannot send a binary document (image/png) as json"},
 
 		{document.FromJSON([]byte(`{"order":{"@id":"1","line":["a","b"]}}`)), with{Format: "xml"},
 			xmlHead + `<order id="1"><line>a</line><line>b</line></order>` + "\n", "application/xml; charset=utf-8", ""},
 		{document.FromJSON([]byte(`{"a":"1","b":"2"}`)), with{Format: "xml", Root: "r"}, xmlHead + `<r><a>1</a><b>2</b></r>` + "\n", "application/xml; charset=utf-8", ""},
-		{document.FromJSON([]byte(`{"a":"1","b":"2"}`)), with{Format: "xml"}, "", "", "the document cannot be sent as xml: "},
+		{document.FromJSON([]byte(`{"a":"1","b":"2"}`)), with{Format: "xml"}, "", "", "cannot send the document as xml: "},
 		{xml, with{Format: "xml"}, "<a/>", "text/xml; charset=utf-8", ""},
 
 		{text, with{Format: "text"}, "grüße", "text/plain; charset=utf-8", ""},
@@ -49,23 +49,23 @@ func TestEncode(t *testing.T) {
 		{document.FromJSON([]byte(`true`)), with{Format: "text", ContentType: "text/csv"}, "true", "text/csv", ""},
 		{document.FromJSON([]byte(`"a\nb"`)), with{Format: "text"}, "a\nb", "text/plain; charset=utf-8", ""},
 		{xml, with{Format: "text"}, "<a/>", "text/plain; charset=utf-8", ""},
-		{object, with{Format: "text"}, "", "", "the document is object: only text, a number or a boolean can be sent as text"},
-		{document.FromJSON([]byte(`null`)), with{Format: "text"}, "", "", "the document is null: only text, a number or a boolean can be sent as text"},
-		{binary, with{Format: "text"}, "", "", "the document is null: only text, a number or a boolean can be sent as text"},
+		{object, with{Format: "text"}, "", "", "cannot send a document of type object as text"},
+		{document.FromJSON([]byte(`null`)), with{Format: "text"}, "", "", "cannot send a document of type null as text"},
+		{binary, with{Format: "text"}, "", "", "cannot send a document of type null as text"},
 
 		{document.FromJSON([]byte(`{"b":"x & ä","a":0.10,"l":["1","2"]}`)), with{Format: "form"}, `b=x+%26+%C3%A4&a=0.10&l=1&l=2`, "application/x-www-form-urlencoded", ""},
 		{form, with{Format: "form"}, `a=1&b=2`, "application/x-www-form-urlencoded", ""},
-		{text, with{Format: "form"}, "", "", "the document cannot be sent as form: "},
+		{text, with{Format: "form"}, "", "", "cannot send the document as form: "},
 
 		{binary, with{Format: "binary"}, "\x00\xff", "image/png", ""},
 		{document.New([]byte("x"), "", ""), with{Format: "binary"}, "x", octets, ""},
-		{binary, with{Format: "binary", ContentType: "a/b\r\nX: y"}, "", "", "the value of header Content-Type holds a control character"},
-		{object, with{Format: "yaml"}, "", "", `format "yaml" is not known`},
-		{text, with{Format: "multipart"}, "", "", "the document is text: only an object, with a key for every part, can be sent as multipart"},
-		{object, with{Format: "multipart", ContentType: "multipart/related"}, "", "", "content_type cannot be set with format: multipart"},
+		{binary, with{Format: "binary", ContentType: "a/b\r\nX: y"}, "", "", "the value of header Content-Type contains a control character"},
+		{object, with{Format: "yaml"}, "", "", `unknown format "yaml"`},
+		{text, with{Format: "multipart"}, "", "", "cannot send a document of type text as multipart"},
+		{object, with{Format: "multipart", ContentType: "multipart/related"}, "", "", "content_type cannot be combined with format: multipart"},
 	}
 	for i, test := range tests {
-		body, kind, f := encode(test.doc, &test.with)
+		body, kind, f := encode(t.Context(), test.doc, &test.with, nil)
 		if test.why != "" {
 			if f == nil || f.Code != codeCall || f.Retryable || !strings.HasPrefix(f.Message, test.why) {
 				t.Errorf("%d: got %v, want %s", i, f, test.why)
@@ -81,9 +81,9 @@ func TestEncode(t *testing.T) {
 func TestMultipart(t *testing.T) {
 	d := document.FromJSON([]byte(`{"id":4711,"note":"a \"b\"\r\nc","tags":["x","y"],"none":null,"meta":{"k":[1]},"ok":true,` +
 		`"file":{"filename":"bill \"1\".txt","type":"text/plain","raw":"total: 5"},"scan":{"filename":"ä.png","raw":"AP8=","encoding":"base64"}}`))
-	body, kind, f := encode(d, &with{Format: formatMultipart})
+	body, kind, f := encode(t.Context(), d, &with{Format: formatMultipart}, nil)
 	if f != nil {
-		t.Fatal(f)
+		t.Fatalf("got %v, want no failure", f)
 	}
 	_, params, err := mime.ParseMediaType(kind)
 	if err != nil {
@@ -114,21 +114,21 @@ func TestMultipart(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	for text, why := range map[string]string{
-		`{"f":{"filename":"x"}}`:                               `multipart: part "f" needs raw, as text`,
-		`{"f":{"filename":"x","raw":1}}`:                       `multipart: part "f" needs raw, as text`,
-		`{"f":{"filename":"x","raw":"?","encoding":"base64"}}`: `multipart: the raw of part "f" is not base64`,
-		`{"f":{"filename":"x","raw":"a","encoding":"hex"}}`:    `multipart: the encoding of part "f" can only be base64`,
+		`{"f":{"filename":"x"}}`:                               `multipart: part "f" needs raw, which must be text`,
+		`{"f":{"filename":"x","raw":1}}`:                       `multipart: part "f" needs raw, which must be text`,
+		`{"f":{"filename":"x","raw":"?","encoding":"base64"}}`: `multipart: raw of part "f" is not valid Base64`,
+		`{"f":{"filename":"x","raw":"a","encoding":"hex"}}`:    `multipart: the encoding of part "f" must be base64`,
 		`{"f":{"filename":1,"raw":"a"}}`:                       `multipart: the filename of part "f" must be text`,
-		`{"f":{"filename":"x","raw":"a","type":"a\r\nX: y"}}`:  `multipart: the type of part "f" is no media type`,
-		`{"a\u0000b":"x"}`:                                     "multipart: part \"a\x00b\": the value of header Content-Disposition holds a control character",
+		`{"f":{"filename":"x","raw":"a","type":"a\r\nX: y"}}`:  `multipart: the type of part "f" is not a media type`,
+		`{"a\u0000b":"x"}`:                                     "multipart: part \"a\x00b\": the value of header Content-Disposition contains a control character",
 	} {
-		if _, _, f := encode(document.FromJSON([]byte(text)), &with{Format: formatMultipart}); f == nil || f.Message != why {
+		if _, _, f := encode(t.Context(), document.FromJSON([]byte(text)), &with{Format: formatMultipart}, nil); f == nil || f.Message != why {
 			t.Errorf("%s: got %v, want %s", text, f, why)
 		}
 	}
-	// A document that is multipart already travels as it came.
+	// A document that is already multipart is sent unchanged.
 	d = document.New([]byte("--b--"), "multipart/form-data; boundary=b", "{}")
-	if body, kind, f := encode(d, &with{Format: formatMultipart}); f != nil || string(body) != "--b--" || kind != d.MediaType() {
-		t.Errorf("%q %q %v", body, kind, f)
+	if body, kind, f := encode(t.Context(), d, &with{Format: formatMultipart}, nil); f != nil || string(body) != "--b--" || kind != d.MediaType() {
+		t.Errorf("got %q %q %v, want the document unchanged", body, kind, f)
 	}
 }

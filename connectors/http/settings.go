@@ -4,29 +4,28 @@ import (
 	"strings"
 	"time"
 
+	"valence/connectors/tlsconfig"
 	"valence/internal/spec"
 )
 
-// settings is a connection, decoded.
+// settings holds the settings of a connection.
 type settings struct {
 	URL         string
 	Headers     []spec.KV
 	Auth        authSettings
-	TLS         tlsSettings
+	TLS         tlsconfig.Settings
 	Redirects   redirectSettings
 	MaxResponse int64
 	IdleTimeout time.Duration
 }
 
 type redirectSettings struct {
-	Max   int
-	Sends bool
+	Max            int
+	Sends, Private bool
 }
 
-type tlsSettings struct{ CA, Cert, Key, ServerName string }
-
-// authSettings proves to the other system who we are. Scheme decides which of
-// the others have a meaning; check refuses the rest.
+// authSettings holds the credentials of a connection. Scheme decides which of
+// them apply; check rejects the others.
 type authSettings struct {
 	Scheme         string
 	User, Password string
@@ -52,110 +51,101 @@ const (
 
 var settingsFields = []spec.Field{
 	spec.String("url", func(s *settings) *string { return &s.URL },
-		"Where the system is: scheme, host and the path that every call is below. A query here is sent with every call.").Required(),
+		"Base URL of the system. Calls are relative to its path, and its query is sent with every call.").Eg("https://shop.example").Required(),
 	spec.StringMap("headers", func(s *settings) *[]spec.KV { return &s.Headers },
-		"Sent with every call; a call's own header of the same name replaces one. Never sent on to another host."),
-	spec.Object("auth", func(s *settings) *authSettings { return &s.Auth }, "How we prove who we are.", authFields...),
-	spec.Object("tls", func(s *settings) *tlsSettings { return &s.TLS }, "Certificates beyond what the machine trusts. TLS 1.2 is the least.", tlsFields...),
+		"Headers to send with every call. Headers of a call replace them. They are never sent to another host."),
+	spec.Object("auth", func(s *settings) *authSettings { return &s.Auth }, "Credentials to send.", authFields...),
+	spec.Object("tls", func(s *settings) *tlsconfig.Settings { return &s.TLS }, "TLS settings. The minimum version is TLS 1.2.", tlsconfig.Fields...),
 	spec.Object("redirects", func(s *settings) *redirectSettings { return &s.Redirects },
-		"Which redirects are followed. Credentials and headers of the connection and the call never go to another scheme, host or port, and no redirect leads from https to http.", redirectFields...),
+		"Redirects to follow. Credentials and headers are never sent to another scheme, host or port, and redirects from https to http, and from public to private addresses, are not followed.", redirectFields...),
 	spec.Size("max_response", func(s *settings) *int64 { return &s.MaxResponse },
-		"The largest answer, unpacked. A larger one fails with too_large.").Or(10 << 20).Min(1),
+		"Maximum size of an uncompressed response. A larger response fails with `too_large`.").Or(10 << 20).Min(1),
 	spec.Duration("idle_timeout", func(s *settings) *time.Duration { return &s.IdleTimeout },
-		"How long an unused connection is kept. Set it below what the other system closes them after.").Or(60 * time.Second).Min(time.Second),
+		"How long to keep an unused connection open. Choose a value below the idle timeout of the other system.").Or(60 * time.Second).Min(time.Second),
 }
 
 var authFields = []spec.Field{
-	spec.String("scheme", func(a *authSettings) *string { return &a.Scheme }, "Which proof.").
-		Enum(schemeNone, schemeBasic, schemeBearer, schemeAPIKey, schemeOAuth2).Required(),
-	spec.String("user", func(a *authSettings) *string { return &a.User }, "basic: the user."),
-	spec.String("password", func(a *authSettings) *string { return &a.Password }, "basic: the password."),
-	spec.String("token", func(a *authSettings) *string { return &a.Token }, "bearer: the token."),
-	spec.String("header", func(a *authSettings) *string { return &a.Header }, "api_key: the header that carries the key."),
-	spec.String("query", func(a *authSettings) *string { return &a.Query }, "api_key: the query parameter that carries the key, where it cannot be a header."),
-	spec.String("key", func(a *authSettings) *string { return &a.Key }, "api_key: the key."),
-	spec.String("token_url", func(a *authSettings) *string { return &a.TokenURL }, "oauth2: where access tokens are given (client credentials, RFC 6749, 4.4)."),
-	spec.String("client_id", func(a *authSettings) *string { return &a.ClientID }, "oauth2: the client."),
-	spec.String("client_secret", func(a *authSettings) *string { return &a.ClientSecret }, "oauth2: its secret."),
-	spec.String("client_auth", func(a *authSettings) *string { return &a.ClientAuth }, "oauth2: how the client names itself to token_url: as basic authentication, or in the body.").
+	spec.String("scheme", func(a *authSettings) *string { return &a.Scheme }, "Authentication scheme.").
+		Enum(schemeNone, schemeBasic, schemeBearer, schemeAPIKey, schemeOAuth2).Required().Eg("basic"),
+	spec.String("user", func(a *authSettings) *string { return &a.User }, "basic: user name."),
+	spec.String("password", func(a *authSettings) *string { return &a.Password }, "basic: password.").Secret(),
+	spec.String("token", func(a *authSettings) *string { return &a.Token }, "bearer: token.").Secret(),
+	spec.String("header", func(a *authSettings) *string { return &a.Header }, "api_key: header for the key."),
+	spec.String("query", func(a *authSettings) *string { return &a.Query }, "api_key: query parameter for the key, if the system accepts no header."),
+	spec.String("key", func(a *authSettings) *string { return &a.Key }, "api_key: key.").Secret(),
+	spec.String("token_url", func(a *authSettings) *string { return &a.TokenURL }, "oauth2: URL of the token endpoint (client credentials grant, RFC 6749 section 4.4)."),
+	spec.String("client_id", func(a *authSettings) *string { return &a.ClientID }, "oauth2: client id."),
+	spec.String("client_secret", func(a *authSettings) *string { return &a.ClientSecret }, "oauth2: client secret.").Secret(),
+	spec.String("client_auth", func(a *authSettings) *string { return &a.ClientAuth }, "oauth2: send the client id and secret by basic authentication or in the body.").
 		Enum("basic", "body").Or("basic"),
-	spec.Strings("scopes", func(a *authSettings) *[]string { return &a.Scopes }, "oauth2: the scopes to ask for."),
-	spec.String("audience", func(a *authSettings) *string { return &a.Audience }, "oauth2: the audience to ask for."),
-	spec.StringMap("params", func(a *authSettings) *[]spec.KV { return &a.Params }, "oauth2: further parameters of the token request."),
-}
-
-var tlsFields = []spec.Field{
-	spec.String("ca", func(t *tlsSettings) *string { return &t.CA }, "The only authorities that are trusted: certificates as PEM, or the path of a file of them."),
-	spec.String("cert", func(t *tlsSettings) *string { return &t.Cert }, "Our certificate, for servers that ask for one (mTLS): PEM, or the path of a file."),
-	spec.String("key", func(t *tlsSettings) *string { return &t.Key }, "The private key of cert: PEM, or the path of a file."),
-	spec.String("server_name", func(t *tlsSettings) *string { return &t.ServerName }, "The name that the server's certificate must have, where it is not the host of the url."),
+	spec.Strings("scopes", func(a *authSettings) *[]string { return &a.Scopes }, "oauth2: scopes to request."),
+	spec.String("audience", func(a *authSettings) *string { return &a.Audience }, "oauth2: audience to request."),
+	spec.StringMap("params", func(a *authSettings) *[]spec.KV { return &a.Params }, "oauth2: additional parameters of the token request."),
 }
 
 var redirectFields = []spec.Field{
-	spec.Int("max", func(r *redirectSettings) *int { return &r.Max }, "The most in a row; 0 follows none.").Or(5).Min(0).Max(20),
+	spec.Int("max", func(r *redirectSettings) *int { return &r.Max }, "Maximum number of redirects in a row. `0` follows none.").Or(5).Min(0).Max(20),
 	spec.Bool("sends", func(r *redirectSettings) *bool { return &r.Sends },
-		"Whether those of post, put, patch and delete are followed too: 307 and 308 are sent again, within the same host; 303 is read. Otherwise they fail."),
+		"Also follow redirects of POST, PUT, PATCH and DELETE: 307 and 308 repeat the request on the same host, 303 sends a GET. By default such redirects fail."),
+	spec.Bool("private", func(r *redirectSettings) *bool { return &r.Private }, "Also follow redirects from a server with a public address to one with a private address."),
 }
 
 var pathField = spec.Path("path", func(w *with) *string { return &w.Path },
-	"Below the connection's url. Every ${} is one segment, percent-encoded; it can lead to no other host and not above the url. A query may follow a ?.")
+	"Path below the URL of the connection. The value of each `${}` is percent-encoded as one segment; it cannot lead to another host or above the URL. A query may follow `?`.")
 
-var readFields = []spec.Field{pathField, queryField, headersField, responseField}
+var readFields = []spec.Field{pathField, queryField, headersField, responseField, charsetField}
 
-// getFields are of a read that may have pages.
-var getFields = []spec.Field{pathField, queryField, headersField, responseField, pagesField}
+// getFields includes pages.
+var getFields = []spec.Field{pathField, queryField, headersField, responseField, charsetField, pagesField}
 
-var sendFields = []spec.Field{pathField, queryField, headersField, formatField, rootField, contentTypeField, responseField}
+var sendFields = []spec.Field{pathField, queryField, headersField, formatField, rootField, contentTypeField, responseField, charsetField}
 
 var requestFields = append([]spec.Field{
-	spec.String("method", func(w *with) *string { return &w.Method }, "The method, in capitals as the other system knows it.").Required(),
+	spec.String("method", func(w *with) *string { return &w.Method }, "HTTP method, in upper case.").Eg("GET").Required(),
 }, sendFields...)
 
 var (
 	queryField = spec.StringMap("query", func(w *with) *[]spec.KV { return &w.Query },
-		"Query parameters, encoded, in this order.")
+		"Query parameters, in this order. Values are percent-encoded.")
 	headersField = spec.StringMap("headers", func(w *with) *[]spec.KV { return &w.Headers },
-		"Headers of this call.")
+		"Headers to send with this call.")
 	formatField = spec.String("format", func(w *with) *string { return &w.Format },
-		"What the document is sent as; as it is where nothing is said. multipart takes an object of parts: text, or a file as { filename, type, raw }, with encoding: base64 where it is not text.").
+		"Format to send the document in. By default it is sent as it is. `multipart` expects an object of parts: a string, or a file as `{ filename, type, raw }`, with `encoding: base64` if it is binary.").
 		Enum(formatJSON, formatXML, formatText, formatForm, formatMultipart, formatBinary)
 	rootField = spec.String("root", func(w *with) *string { return &w.Root },
-		"With format: xml, the name of the root element, where the document is not an object with that one key.")
+		"With `format: xml`: name of the root element, unless the document is an object with a single key.")
 	contentTypeField = spec.String("content_type", func(w *with) *string { return &w.ContentType },
-		"The Content-Type to send, where the format's own is not what the other system wants.")
+		"Content-Type to send. Defaults to the one of the format.")
+	charsetField = spec.String("charset", func(w *with) *string { return &w.Charset },
+		"Charset of a response that declares none, such as `windows-1252`.").Or("utf-8")
 	responseField = spec.String("response", func(w *with) *string { return &w.Response },
-		"What the answer is read as, where its Content-Type is missing or wrong.").
+		"Format to parse the response as. Defaults to its Content-Type.").
 		Enum(formatJSON, formatXML, formatText, formatForm, formatBinary)
 )
 
-// literal reports whether a setting is there and known before the run.
-func literal(s string) bool { return s != "" && !strings.Contains(s, "${") }
-
-// check finds what excludes what. Values may still hold expressions.
+// check reports settings that exclude each other. Values may still be
+// expressions.
 func check(v any) []string {
 	s := v.(*settings)
 	var wrong []string
-	if literal(s.URL) {
+	if spec.Literal(s.URL) {
 		if _, why := parseBase(s.URL); why != "" {
 			wrong = append(wrong, why)
 		}
 	}
 	for _, h := range s.Headers {
-		if why := badHeader(h.Name, ""); why != "" {
+		if why := headerProblem(h.Name, ""); why != "" {
 			wrong = append(wrong, "headers: "+why)
 		}
 		if s.Auth.Scheme != "" && strings.EqualFold(h.Name, "Authorization") {
-			wrong = append(wrong, "headers: Authorization stands beside auth: only one of them can be sent")
+			wrong = append(wrong, "headers: Authorization is not allowed with auth")
 		}
 	}
 	wrong = append(wrong, s.Auth.check()...)
-	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
-		wrong = append(wrong, "tls: cert and key need each other")
-	}
-	return wrong
+	return append(wrong, s.TLS.Check()...)
 }
 
-// check compares what is given with what the scheme takes.
+// check reports settings that the scheme does not support and missing ones.
 func (a *authSettings) check() []string {
 	takes := map[string][]string{
 		schemeBasic:  {"user", "password"},
@@ -182,25 +172,25 @@ func (a *authSettings) check() []string {
 	for _, g := range given {
 		switch {
 		case g.ok && !contains(takes, g.key) && a.Scheme == "":
-			wrong = append(wrong, "auth: "+g.key+" without a scheme")
+			wrong = append(wrong, "auth: "+g.key+" needs a scheme")
 		case g.ok && !contains(takes, g.key):
-			wrong = append(wrong, "auth: scheme "+a.Scheme+" takes no "+g.key)
+			wrong = append(wrong, "auth: scheme "+a.Scheme+" does not use "+g.key)
 		case !g.ok && contains(needs, g.key):
 			wrong = append(wrong, "auth: scheme "+a.Scheme+" needs "+g.key)
 		}
 	}
 	if a.Scheme == schemeAPIKey && (a.Header == "") == (a.Query == "") {
-		wrong = append(wrong, "auth: scheme api_key needs either header or query")
+		wrong = append(wrong, "auth: scheme api_key needs exactly one of header and query")
 	}
 	if a.Header != "" {
-		if why := badHeader(a.Header, ""); why != "" {
+		if why := headerProblem(a.Header, ""); why != "" {
 			wrong = append(wrong, "auth: "+why)
 		}
 	}
-	if strings.Contains(a.User, ":") && literal(a.User) {
-		wrong = append(wrong, "auth: user holds a colon, which basic authentication cannot carry")
+	if strings.Contains(a.User, ":") && spec.Literal(a.User) {
+		wrong = append(wrong, "auth: user contains a colon, which basic authentication does not allow")
 	}
-	if literal(a.TokenURL) {
+	if spec.Literal(a.TokenURL) {
 		if _, why := parseBase(a.TokenURL); why != "" {
 			wrong = append(wrong, "auth: token_"+why)
 		}

@@ -9,37 +9,37 @@ import (
 	"valence/internal/spec"
 )
 
-// codeCall is the failure of a call that cannot be sent as it stands. It is
-// the process' fault, not the other system's.
+// codeCall is the failure of a call that cannot be sent. The process is at
+// fault, not the other system.
 const codeCall = "bad_call"
 
 func badCall(format string, args ...any) *fault.Failure {
 	return fault.Failf(codeCall, format, args...)
 }
 
-// base is the URL of a connection, split once.
+// base is the parsed URL of a connection.
 type base struct {
 	scheme, host string
-	whole        string // encoded path as it was written
-	path         string // the same without a slash at its end
-	plain        bool   // path needs no encoding
+	whole        string // encoded path as written
+	path         string // the same without a trailing slash
+	plain        bool   // path needs no decoding
 	query        string
 }
 
-// parseBase reads the url of a connection.
+// parseBase parses the URL of a connection.
 func parseBase(text string) (base, string) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		return base{}, "url cannot be read as a URL"
+		return base{}, "url is not a valid URL"
 	case u.Scheme != "http" && u.Scheme != "https":
 		return base{}, "url must start with http:// or https://"
 	case u.Host == "" || u.Hostname() == "" || u.Opaque != "":
 		return base{}, "url has no host"
 	case u.User != nil:
-		return base{}, "url holds a user or password: they belong under auth, with scheme: basic"
+		return base{}, "url must not contain a user or password: use auth with scheme: basic"
 	case u.Fragment != "" || strings.Contains(text, "#"):
-		return base{}, "url has a fragment (#…), which is never sent"
+		return base{}, "url must not contain a fragment (#…)"
 	}
 	b := base{scheme: u.Scheme, host: u.Host, query: u.RawQuery}
 	if _, why := cleanPath(strings.TrimSuffix(u.EscapedPath(), "/")); why != "" {
@@ -51,17 +51,17 @@ func parseBase(text string) (base, string) {
 	return b, ""
 }
 
-// join gives the URL of a call. The path can only lead below the base: it
-// cannot name a host, climb, or hold what servers decode into climbing.
+// join returns the URL of a call, always below the base. A path cannot name a
+// host or leave the base, even if a server decodes it repeatedly.
 func (b *base) join(path string, query []spec.KV, extra string) (*url.URL, *fault.Failure) {
 	path, inline, _ := strings.Cut(path, "?")
 	encoded, why := cleanPath(path)
 	if why != "" {
-		return nil, badCall("path %q %s", cut(path, 200), why)
+		return nil, badCall("path %q %s", truncate(path, 200), why)
 	}
 	if inline != "" {
 		if inline, why = cleanQuery(inline); why != "" {
-			return nil, badCall("path: its query %q %s", cut(inline, 200), why)
+			return nil, badCall("path: its query %q %s", truncate(inline, 200), why)
 		}
 	}
 	u := &url.URL{Scheme: b.scheme, Host: b.host}
@@ -81,39 +81,44 @@ func (b *base) join(path string, query []spec.KV, extra string) (*url.URL, *faul
 	} else {
 		plain, err := url.PathUnescape(full)
 		if err != nil {
-			return nil, badCall("path %q holds a %% that does not encode a byte", cut(path, 200))
+			return nil, badCall("path %q contains a %% that does not encode a byte", truncate(path, 200))
 		}
 		u.Path, u.RawPath = plain, full
 	}
-	if b.query == "" && inline == "" && extra == "" && len(query) == 0 {
-		return u, nil
+	if b.query != "" || inline != "" || extra != "" || len(query) > 0 {
+		u.RawQuery = joinQuery(b.query, inline, query, extra)
 	}
-	var q strings.Builder
-	add := func(s string) {
-		if s == "" {
-			return
-		}
-		if q.Len() > 0 {
-			q.WriteByte('&')
-		}
-		q.WriteString(s)
-	}
-	add(b.query)
-	add(inline)
-	for _, kv := range query {
-		if q.Len() > 0 {
-			q.WriteByte('&')
-		}
-		q.WriteString(url.QueryEscape(kv.Name))
-		q.WriteByte('=')
-		q.WriteString(url.QueryEscape(kv.Value))
-	}
-	add(extra)
-	u.RawQuery = q.String()
 	return u, nil
 }
 
-// inSegment are the bytes that may stand in a path as they are (RFC 3986, pchar and /).
+// joinQuery returns the query of a call: of the base, of the path, of the
+// settings, and the parameter of auth.
+func joinQuery(base, inline string, query []spec.KV, extra string) string {
+	var q strings.Builder
+	add := func(parts ...string) {
+		if q.Len() > 0 {
+			q.WriteByte('&')
+		}
+		for _, p := range parts {
+			q.WriteString(p)
+		}
+	}
+	for _, s := range []string{base, inline} {
+		if s != "" {
+			add(s)
+		}
+	}
+	for _, kv := range query {
+		add(url.QueryEscape(kv.Name), "=", url.QueryEscape(kv.Value))
+	}
+	if extra != "" {
+		add(extra)
+	}
+	return q.String()
+}
+
+// inSegment contains the bytes that need no encoding in a path (RFC 3986, pchar
+// and /).
 var inSegment = func() (set [256]bool) {
 	for c := range set {
 		set[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
@@ -122,8 +127,8 @@ var inSegment = func() (set [256]bool) {
 	return set
 }()
 
-// cleanPath gives the path with everything encoded that must be, or says why
-// it is refused.
+// cleanPath returns the path with all necessary bytes encoded, or why it is
+// rejected.
 func cleanPath(p string) (encoded, why string) {
 	plain := true
 	for i := 0; i < len(p); i++ {
@@ -134,14 +139,14 @@ func cleanPath(p string) (encoded, why string) {
 		plain = false
 		switch {
 		case c < 0x20 || c == 0x7f:
-			return "", "holds a control character"
+			return "", "contains a control character"
 		case c == '\\':
-			return "", "holds a backslash"
+			return "", "contains a backslash"
 		case c == '#':
-			return "", "holds a fragment (#…), which is never sent"
+			return "", "contains a fragment (#…)"
 		case c == '%':
 			if i+2 >= len(p) || !isHex(p[i+1]) || !isHex(p[i+2]) {
-				return "", "holds a % that does not encode a byte"
+				return "", "contains a % that does not encode a byte"
 			}
 		}
 	}
@@ -150,26 +155,26 @@ func cleanPath(p string) (encoded, why string) {
 	}
 	first, _, _ := strings.Cut(p, "/")
 	if strings.Contains(first, ":") {
-		return "", "names a scheme or host: it is always below the connection's url"
+		return "", "must not name a scheme or host: it is relative to the connection's url"
 	}
-	if strings.Contains(p, ".") && climbs(p) {
-		return "", "climbs (. or ..)"
+	if strings.Contains(p, ".") && hasDotSegment(p) {
+		return "", "must not contain . or .. segments"
 	}
 	if plain {
 		return p, ""
 	}
 	if !utf8.ValidString(p) {
-		return "", "is not UTF-8"
+		return "", "is not valid UTF-8"
 	}
-	if why := hides(p); why != "" {
+	if why := hiddenProblem(p); why != "" {
 		return "", why
 	}
 	return encodeRest(p), ""
 }
 
-// hides looks through every layer of encoding, since proxies and servers
-// decode once more than they should.
-func hides(p string) string {
+// hiddenProblem checks every layer of encoding, because proxies and servers may
+// decode more than once.
+func hiddenProblem(p string) string {
 	for decoded := p; strings.Contains(decoded, "%"); {
 		next, err := url.PathUnescape(decoded)
 		if err != nil || next == decoded {
@@ -178,19 +183,19 @@ func hides(p string) string {
 		decoded = next
 		for i := 0; i < len(decoded); i++ {
 			if decoded[i] < 0x20 || decoded[i] == 0x7f {
-				return "holds an encoded control character"
+				return "contains an encoded control character"
 			}
 		}
-		if climbs(decoded) {
-			return "climbs (an encoded . or ..)"
+		if hasDotSegment(decoded) {
+			return "must not contain encoded . or .. segments"
 		}
 	}
 	return ""
 }
 
-// climbs reports whether a segment is . or .., also as servers read it that
-// take \ for / or cut parameters off (..;x).
-func climbs(p string) bool {
+// hasDotSegment reports whether a segment is . or .., including the readings of
+// servers that treat \ as / or cut off parameters (..;x).
+func hasDotSegment(p string) bool {
 	for len(p) > 0 {
 		segment := p
 		if i := strings.IndexAny(p, `/\`); i >= 0 {
@@ -218,17 +223,18 @@ func encodeRest(p string) string {
 	return string(out)
 }
 
-// cleanQuery takes a query that stands in a path as it was written.
+// cleanQuery returns a query with all necessary bytes encoded, or why it is
+// rejected.
 func cleanQuery(q string) (encoded, why string) {
 	out := make([]byte, 0, len(q))
 	for i := 0; i < len(q); i++ {
 		switch c := q[i]; {
 		case c < 0x20 || c == 0x7f:
-			return q, "holds a control character"
+			return q, "contains a control character"
 		case c == '#':
-			return q, "holds a fragment (#…), which is never sent"
+			return q, "contains a fragment (#…)"
 		case c == '%' && (i+2 >= len(q) || !isHex(q[i+1]) || !isHex(q[i+2])):
-			return q, "holds a % that does not encode a byte"
+			return q, "contains a % that does not encode a byte"
 		case c == '%' || c == '?' || inSegment[c]:
 			out = append(out, c)
 		default:
@@ -244,7 +250,7 @@ func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-func cut(s string, n int) string {
+func truncate(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}

@@ -36,37 +36,37 @@ func TestJoin(t *testing.T) {
 		{"https://x.example/api", "//evil.example/", nil, "has an empty segment (//)"},
 		{"https://x.example/api", "/a//b", nil, "has an empty segment (//)"},
 		{"https://x.example/api", "https://evil.example/", nil, "has an empty segment (//)"},
-		{"https://x.example/api", "https:evil", nil, "names a scheme or host: it is always below the connection's url"},
-		{"https://x.example/api", "x:80/evil", nil, "names a scheme or host: it is always below the connection's url"},
-		{"https://x.example/api", "..", nil, "climbs (. or ..)"},
-		{"https://x.example/api", "/../admin", nil, "climbs (. or ..)"},
-		{"https://x.example/api", "/a/./b", nil, "climbs (. or ..)"},
-		{"https://x.example/api", "/a/..;v=1/b", nil, "climbs (. or ..)"},
-		{"https://x.example/api", "/%2e%2e/admin", nil, "climbs (an encoded . or ..)"},
-		{"https://x.example/api", "/.%2E/admin", nil, "climbs (an encoded . or ..)"},
-		{"https://x.example/api", "/%252e%252e/admin", nil, "climbs (an encoded . or ..)"},
-		{"https://x.example/api", "/..%2Fadmin", nil, "climbs (an encoded . or ..)"},
-		{"https://x.example/api", "/a%2F..%2F..%2Fadmin", nil, "climbs (an encoded . or ..)"},
-		{"https://x.example/api", "/..%5cadmin", nil, "climbs (an encoded . or ..)"},
-		{"https://x.example/api", "/..%3bx/admin", nil, "climbs (an encoded . or ..)"},
-		{"https://x.example/api", `/..\admin`, nil, "holds a backslash"},
-		{"https://x.example/api", "/a\x00b", nil, "holds a control character"},
-		{"https://x.example/api", "/a%00b", nil, "holds an encoded control character"},
-		{"https://x.example/api", "/a%2500b", nil, "holds an encoded control character"},
-		{"https://x.example/api", "/a\r\nX: y", nil, "holds a control character"},
-		{"https://x.example/api", "/a%0d%0aX", nil, "holds an encoded control character"},
-		{"https://x.example/api", "/a%zz", nil, "holds a % that does not encode a byte"},
-		{"https://x.example/api", "/a%2", nil, "holds a % that does not encode a byte"},
-		{"https://x.example/api", "/a#b", nil, "holds a fragment (#…), which is never sent"},
-		{"https://x.example/api", "/a\xff", nil, "is not UTF-8"},
-		{"https://x.example/api", "/a?b=%0", nil, "holds a % that does not encode a byte"},
-		{"https://x.example/api", "/a?b=1\r\nX: y", nil, "holds a control character"},
-		{"https://x.example/api", "/a?b#c", nil, "holds a fragment (#…), which is never sent"},
+		{"https://x.example/api", "https:evil", nil, "must not name a scheme or host: it is relative to the connection's url"},
+		{"https://x.example/api", "x:80/evil", nil, "must not name a scheme or host: it is relative to the connection's url"},
+		{"https://x.example/api", "..", nil, "must not contain . or .. segments"},
+		{"https://x.example/api", "/../admin", nil, "must not contain . or .. segments"},
+		{"https://x.example/api", "/a/./b", nil, "must not contain . or .. segments"},
+		{"https://x.example/api", "/a/..;v=1/b", nil, "must not contain . or .. segments"},
+		{"https://x.example/api", "/%2e%2e/admin", nil, "must not contain encoded . or .. segments"},
+		{"https://x.example/api", "/.%2E/admin", nil, "must not contain encoded . or .. segments"},
+		{"https://x.example/api", "/%252e%252e/admin", nil, "must not contain encoded . or .. segments"},
+		{"https://x.example/api", "/..%2Fadmin", nil, "must not contain encoded . or .. segments"},
+		{"https://x.example/api", "/a%2F..%2F..%2Fadmin", nil, "must not contain encoded . or .. segments"},
+		{"https://x.example/api", "/..%5cadmin", nil, "must not contain encoded . or .. segments"},
+		{"https://x.example/api", "/..%3bx/admin", nil, "must not contain encoded . or .. segments"},
+		{"https://x.example/api", `/..\admin`, nil, "contains a backslash"},
+		{"https://x.example/api", "/a\x00b", nil, "contains a control character"},
+		{"https://x.example/api", "/a%00b", nil, "contains an encoded control character"},
+		{"https://x.example/api", "/a%2500b", nil, "contains an encoded control character"},
+		{"https://x.example/api", "/a\r\nX: y", nil, "contains a control character"},
+		{"https://x.example/api", "/a%0d%0aX", nil, "contains an encoded control character"},
+		{"https://x.example/api", "/a%zz", nil, "contains a % that does not encode a byte"},
+		{"https://x.example/api", "/a%2", nil, "contains a % that does not encode a byte"},
+		{"https://x.example/api", "/a#b", nil, "contains a fragment (#…)"},
+		{"https://x.example/api", "/a\xff", nil, "is not valid UTF-8"},
+		{"https://x.example/api", "/a?b=%0", nil, "contains a % that does not encode a byte"},
+		{"https://x.example/api", "/a?b=1\r\nX: y", nil, "contains a control character"},
+		{"https://x.example/api", "/a?b#c", nil, "contains a fragment (#…)"},
 	}
 	for _, test := range tests {
 		b, why := parseBase(test.base)
 		if why != "" {
-			t.Fatal(why)
+			t.Fatalf("got %s, want a valid base", why)
 		}
 		u, f := b.join(test.path, test.query, "")
 		if f != nil {
@@ -91,13 +91,13 @@ func TestBase(t *testing.T) {
 		{"http://", "url has no host"},
 		{"http://:80", "url has no host"},
 		{"http:x", "url has no host"},
-		{"http://u:p@x", "url holds a user or password: they belong under auth, with scheme: basic"},
-		{"http://x/#f", "url has a fragment (#…), which is never sent"},
-		{"http://x/a/../b", "url climbs (. or ..)"},
-		{"http://x/%2e%2e/b", "url climbs (an encoded . or ..)"},
+		{"http://u:p@x", "url must not contain a user or password: use auth with scheme: basic"},
+		{"http://x/#f", "url must not contain a fragment (#…)"},
+		{"http://x/a/../b", "url must not contain . or .. segments"},
+		{"http://x/%2e%2e/b", "url must not contain encoded . or .. segments"},
 		{"http://x/a//b", "url has an empty segment (//)"},
-		{"http://x y/", "url cannot be read as a URL"},
-		{"http://x/\x00", "url cannot be read as a URL"},
+		{"http://x y/", "url is not a valid URL"},
+		{"http://x/\x00", "url is not a valid URL"},
 	}
 	for _, test := range tests {
 		if _, why := parseBase(test.url); why != test.want {
@@ -106,8 +106,8 @@ func TestBase(t *testing.T) {
 	}
 }
 
-// FuzzJoin holds every path to what join promises: it stays on the host and
-// below the base, however often it is decoded.
+// FuzzJoin checks that every URL stays on the host and below the base, no
+// matter how often it is decoded.
 func FuzzJoin(f *testing.F) {
 	for _, s := range []string{"/orders/1", "..", "/%2e%2e/", "//x", "/a%252fb", `\..\`, "/a?b=c#d", "http://x/", "/\x00", "/ü/%c3%bc"} {
 		f.Add(s)
@@ -121,16 +121,16 @@ func FuzzJoin(f *testing.F) {
 		text := u.String()
 		back, err := url.Parse(text)
 		if err != nil || back.Host != "x.example" || back.Scheme != "https" || back.Fragment != "" || back.User != nil {
-			t.Fatalf("%q became %q (%v)", path, text, err)
+			t.Fatalf("%q: got %q (%v), want the host of the base", path, text, err)
 		}
 		line := u.RequestURI()
 		if strings.ContainsAny(line, " \r\n\x00#") || !strings.HasPrefix(line, "/api") {
-			t.Fatalf("%q became the request line %q", path, line)
+			t.Fatalf("%q: got request line %q, want it below /api", path, line)
 		}
 		for p := back.EscapedPath(); ; {
 			for segment := range strings.FieldsFuncSeq(p, func(r rune) bool { return r == '/' || r == '\\' }) {
 				if segment == ".." || segment == "." {
-					t.Fatalf("%q became %q, which climbs", path, text)
+					t.Fatalf("%q: got %q, want no dot segments", path, text)
 				}
 			}
 			next, err := url.PathUnescape(p)

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"valence/connectors/tlsconfig"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -60,7 +61,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-// sign gives a certificate and its key as PEM.
+// sign returns a certificate and its key as PEM.
 func (a *authority) sign(t *testing.T, name string, until time.Duration) (cert, key string) {
 	k := newKey(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
@@ -78,7 +79,7 @@ func (a *authority) sign(t *testing.T, name string, until time.Duration) (cert, 
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 }
 
-// serveTLS runs a server that names its caller and the protocol.
+// serveTLS runs a server that responds with the caller's name and the protocol.
 func serveTLS(t *testing.T, cert, key string, clients *authority) string {
 	pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 	if err != nil {
@@ -117,18 +118,18 @@ func TestTLS(t *testing.T) {
 	}
 	tests := []struct {
 		name, url string
-		tls       tlsSettings
+		tls       tlsconfig.Settings
 		want      string // the answer; "" is a connect failure
 	}{
-		{"own authority, HTTP/2", open, tlsSettings{CA: ca, ServerName: "erp.example"}, "nobody over HTTP/2.0"},
-		{"authority in a file", open, tlsSettings{CA: file, ServerName: "erp.example"}, "nobody over HTTP/2.0"},
-		{"the machine's authorities", open, tlsSettings{ServerName: "erp.example"}, ""},
-		{"another authority", open, tlsSettings{CA: certificatePEM(theirs.cert), ServerName: "erp.example"}, ""},
-		{"another name", open, tlsSettings{CA: ca}, ""},
-		{"expired", stale, tlsSettings{CA: ca, ServerName: "erp.example"}, ""},
-		{"mTLS", closed, tlsSettings{CA: ca, ServerName: "erp.example", Cert: client, Key: clientKey}, "atom-7 over HTTP/2.0"},
-		{"mTLS without a certificate", closed, tlsSettings{CA: ca, ServerName: "erp.example"}, ""},
-		{"mTLS as a stranger", closed, tlsSettings{CA: ca, ServerName: "erp.example", Cert: stranger, Key: strangerKey}, ""},
+		{"own authority, HTTP/2", open, tlsconfig.Settings{CA: ca, ServerName: "erp.example"}, "nobody over HTTP/2.0"},
+		{"authority in a file", open, tlsconfig.Settings{CA: file, ServerName: "erp.example"}, "nobody over HTTP/2.0"},
+		{"the machine's authorities", open, tlsconfig.Settings{ServerName: "erp.example"}, ""},
+		{"another authority", open, tlsconfig.Settings{CA: certificatePEM(theirs.cert), ServerName: "erp.example"}, ""},
+		{"another name", open, tlsconfig.Settings{CA: ca}, ""},
+		{"expired", stale, tlsconfig.Settings{CA: ca, ServerName: "erp.example"}, ""},
+		{"mTLS", closed, tlsconfig.Settings{CA: ca, ServerName: "erp.example", Cert: client, Key: clientKey}, "atom-7 over HTTP/2.0"},
+		{"mTLS without a certificate", closed, tlsconfig.Settings{CA: ca, ServerName: "erp.example"}, ""},
+		{"mTLS as a stranger", closed, tlsconfig.Settings{CA: ca, ServerName: "erp.example", Cert: stranger, Key: strangerKey}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -136,14 +137,14 @@ func TestTLS(t *testing.T) {
 			s.TLS = test.tls
 			c := connect(t, s)
 			for range 2 {
-				r, err := c.Call(t.Context(), call("post", &with{}, document.FromText("x")))
+				r, err := c.do(t.Context(), call("post", &with{}, document.FromText("x")))
 				if test.want == "" {
-					// With TLS 1.3 a server refuses a client after its handshake
-					// is over, which may show as no more than a broken connection.
+					// With TLS 1.3, a server rejects a client after its
+					// handshake, which may appear only as a broken connection.
 					f := failure(t, err)
 					refused := f.Code == fault.CodeConnect || test.url == closed && f.Code == fault.CodeAborted
 					if !refused || !f.Retryable {
-						t.Errorf("got %+v", f)
+						t.Errorf("got %+v, want the certificate rejected, retryable", f)
 					}
 					continue
 				}
@@ -162,22 +163,23 @@ func TestTLSSettings(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.sign(t, "x", time.Hour)
 	_, otherKey := a.sign(t, "x", time.Hour)
-	for want, set := range map[string]tlsSettings{
-		"tls: ca: neither PEM nor a file that can be read: no such file or directory": {CA: "/nowhere/ca.pem"},
-		"tls: ca: no certificate in it (PEM is expected)":                             {CA: key},
-		"tls: ca: neither PEM nor the path of a file":                                 {CA: "a\nb"},
-		"tls: cert and key need each other":                                           {Cert: cert},
-		"tls: cert and key: tls: private key does not match public key":               {Cert: cert, Key: otherKey},
+	for want, set := range map[string]tlsconfig.Settings{
+		"tls: ca: neither PEM nor a readable file: no such file or directory": {CA: "/nowhere/ca.pem"},
+		"tls: ca: no PEM certificate found":                                   {CA: key},
+		"tls: ca: neither PEM nor a file path":                                {CA: "a\nb"},
+		"tls: cert and key must be set together":                              {Cert: cert},
+		"tls: cert and key: tls: private key does not match public key":       {Cert: cert, Key: otherKey},
 	} {
 		s := defaults("https://x.example")
 		s.TLS = set
-		if _, err := open(s, "1", nil); err == nil || err.Error() != want {
+		if _, err := open(s, "1", nil, nil); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }
 
-// TestCertificateStaysHome: a redirect must not introduce us to another host.
+// TestCertificateStaysHome checks that a redirect does not present our
+// certificate to another host.
 func TestCertificateStaysHome(t *testing.T) {
 	a := newAuthority(t)
 	cert, key := a.sign(t, "localhost", time.Hour)
@@ -198,8 +200,8 @@ func TestCertificateStaysHome(t *testing.T) {
 	home.StartTLS()
 	t.Cleanup(home.Close)
 	s := defaults(strings.Replace(home.URL, "127.0.0.1", "localhost", 1))
-	s.TLS = tlsSettings{CA: certificatePEM(a.cert), Cert: cert, Key: key}
-	if _, err := connect(t, s).Call(t.Context(), call("get", &with{}, nil)); err != nil {
+	s.TLS = tlsconfig.Settings{CA: certificatePEM(a.cert), Cert: cert, Key: key}
+	if _, err := connect(t, s).do(t.Context(), call("get", &with{}, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if first, second := <-asked, <-asked; first != 1 || second != 0 {
@@ -208,7 +210,7 @@ func TestCertificateStaysHome(t *testing.T) {
 }
 
 // proxyServer is an HTTP proxy: CONNECT for https, absolute URLs for http. It
-// takes every name for target.
+// resolves every name to target.
 func proxyServer(t *testing.T, target string, status int) (string, *atomic.Int64) {
 	var used atomic.Int64
 	address := strings.TrimPrefix(strings.TrimPrefix(target, "https://"), "http://")
@@ -272,41 +274,41 @@ func TestProxy(t *testing.T) {
 	}{
 		{"https://erp.example", secure, 200, "nobody over HTTP/2.0", ""},
 		{"http://erp.example", plain, 200, "plain for erp.example", ""},
-		{"https://erp.example", secure, 407, "the proxy answered 407 Proxy Authentication Required", fault.CodeConnect},
-		{"https://erp.example", secure, 502, "the proxy answered 502 Bad Gateway", fault.CodeConnect},
-		{"https://erp.example", "127.0.0.1:1", 200, "the proxy answered 502 Bad Gateway", fault.CodeConnect},
-		{"http://erp.example", plain, 407, "answered 407 Proxy Authentication Required", fault.CodeStatus},
+		{"https://erp.example", secure, 407, "the proxy returned 407 Proxy Authentication Required", fault.CodeConnect},
+		{"https://erp.example", secure, 502, "the proxy returned 502 Bad Gateway", fault.CodeConnect},
+		{"https://erp.example", "127.0.0.1:1", 200, "the proxy returned 502 Bad Gateway", fault.CodeConnect},
+		{"http://erp.example", plain, 407, "returned 407 Proxy Authentication Required", fault.CodeStatus},
 	}
 	for _, test := range tests {
 		proxy, used := proxyServer(t, test.target, test.status)
 		s := defaults(test.url)
 		s.TLS.CA = certificatePEM(a.cert)
-		c, err := open(s, "1", func(*nethttp.Request) (*url.URL, error) { return url.Parse(proxy) })
+		c, err := open(s, "1", func(*nethttp.Request) (*url.URL, error) { return url.Parse(proxy) }, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := c.Call(t.Context(), call("post", &with{}, document.FromText("x")))
+		r, err := c.do(t.Context(), call("post", &with{}, document.FromText("x")))
 		if test.code == "" {
 			if err != nil || r.Doc.Value() != test.want {
-				t.Errorf("%s: %v %v", test.url, r, err)
+				t.Errorf("%s: got %v %v, want %s", test.url, r, err, test.want)
 			}
 		} else if f := failure(t, err); f.Code != test.code || !strings.Contains(f.Message, test.want) {
-			t.Errorf("%s: %+v", test.url, f)
+			t.Errorf("%s: got %+v, want code %s, message %q", test.url, f, test.code, test.want)
 		}
 		if used.Load() != 1 {
-			t.Errorf("%s: the proxy saw %d requests", test.url, used.Load())
+			t.Errorf("%s: got %d requests to the proxy, want 1", test.url, used.Load())
 		}
 		c.Close()
 	}
-	// A proxy that is not there: nothing was sent.
+	// No proxy listens, so nothing is sent.
 	s := defaults("https://erp.example")
-	c, err := open(s, "1", func(*nethttp.Request) (*url.URL, error) { return url.Parse("http://127.0.0.1:1") })
+	c, err := open(s, "1", func(*nethttp.Request) (*url.URL, error) { return url.Parse("http://127.0.0.1:1") }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_, err = c.Call(t.Context(), call("get", &with{}, nil))
+	_, err = c.do(t.Context(), call("get", &with{}, nil))
 	if f := failure(t, err); f.Code != fault.CodeConnect || !f.Retryable {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want %s, retryable", f, fault.CodeConnect)
 	}
 }

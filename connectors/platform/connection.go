@@ -10,10 +10,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 
 	"valence/connectors"
+	"valence/internal/access"
+	"valence/internal/spec"
 )
 
 var _ connectors.Connection = (*connection)(nil)
@@ -22,42 +23,40 @@ const apiPath = "/api/rest/v1"
 
 // connection is an open connection to one account.
 type connection struct {
-	base        string // with the account, without a slash at its end
+	base        string // including the account, without a trailing slash
 	credential  string
 	agent       string
 	maxResponse int64
 	transport   *http.Transport
 }
 
-// literal reports whether a setting is there and known before the run.
-func literal(s string) bool { return s != "" && !strings.Contains(s, "${") }
-
-// check finds what single fields cannot. Values may still hold expressions.
+// check reports problems that no single field can find. Values may still be
+// expressions.
 func check(v any) []string {
 	s := v.(*settings)
 	var wrong []string
-	if literal(s.URL) {
+	if spec.Literal(s.URL) {
 		if _, err := parseURL(s.URL); err != nil {
 			wrong = append(wrong, err.Error())
 		}
 	}
-	if literal(s.User) && strings.Contains(s.User, ":") {
-		wrong = append(wrong, "user holds a colon, which basic authentication cannot carry")
+	if spec.Literal(s.User) && strings.Contains(s.User, ":") {
+		wrong = append(wrong, "user contains a colon, which basic authentication does not allow")
 	}
-	if literal(s.Account) && url.PathEscape(s.Account) != s.Account {
-		wrong = append(wrong, "account is no id of an account: letters, digits and hyphens")
+	if spec.Literal(s.Account) && url.PathEscape(s.Account) != s.Account {
+		wrong = append(wrong, "account is not valid: use letters, digits and hyphens")
 	}
 	return wrong
 }
 
-// parseURL gives where the API is.
+// parseURL returns the base URL of the API.
 func parseURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", errors.New("url is not the address of a control plane, such as https://cloud.example")
+		return "", errors.New("url must be the URL of a control plane, such as https://cloud.example")
 	}
 	if u.Scheme == "http" && !loopback(u.Hostname()) {
-		return "", errors.New("url must be https: the API token would go unprotected")
+		return "", errors.New("url must use https to protect the API token")
 	}
 	path := strings.TrimRight(u.EscapedPath(), "/")
 	if path == "" {
@@ -71,8 +70,8 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
-// open makes a connection without touching the network.
-func open(s *settings, version string) (*connection, error) {
+// open returns a connection without touching the network.
+func open(s *settings, version string, policy *access.Policy) (*connection, error) {
 	if wrong := check(s); len(wrong) > 0 {
 		return nil, errors.New(strings.Join(wrong, "; "))
 	}
@@ -83,47 +82,55 @@ func open(s *settings, version string) (*connection, error) {
 	if s.Token == "" || s.User == "" || s.Account == "" {
 		return nil, errors.New("account, user and token must not be empty")
 	}
+	at, err := url.Parse(base)
+	if err == nil {
+		err = policy.CheckURL(at)
+	}
+	if err != nil {
+		return nil, err
+	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if s.CA != "" {
-		if config.RootCAs, err = authorities(s.CA); err != nil {
+		if config.RootCAs, err = authorities(s.CA, policy); err != nil {
 			return nil, err
 		}
 	}
+	transport := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: s.ConnectTimeout,
+		IdleConnTimeout:     s.IdleTimeout,
+		MaxIdleConnsPerHost: 256,
+		ForceAttemptHTTP2:   true,
+	}
+	policy.Guard(transport, net.Dialer{Timeout: s.ConnectTimeout})
 	user := "BOOMI_TOKEN." + strings.TrimPrefix(s.User, "BOOMI_TOKEN.")
 	return &connection{
 		base:        base + "/" + s.Account,
 		credential:  "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+s.Token)),
 		agent:       "valence/" + version,
 		maxResponse: s.MaxResponse,
-		transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: s.ConnectTimeout}).DialContext,
-			TLSClientConfig:     config,
-			TLSHandshakeTimeout: s.ConnectTimeout,
-			IdleConnTimeout:     s.IdleTimeout,
-			MaxIdleConnsPerHost: 256,
-			ForceAttemptHTTP2:   true,
-		},
+		transport:   transport,
 	}, nil
 }
 
-// authorities reads certificates: PEM, or the path of a file.
-func authorities(s string) (*x509.CertPool, error) {
+// authorities loads certificates from PEM text or a file.
+func authorities(s string, policy *access.Policy) (*x509.CertPool, error) {
 	text := []byte(s)
 	if !strings.Contains(s, "-----BEGIN ") {
 		var err error
-		if text, err = os.ReadFile(s); err != nil {
-			return nil, fmt.Errorf("ca: neither PEM nor a file that can be read: %w", err)
+		if text, err = policy.ReadFile(s); err != nil {
+			return nil, fmt.Errorf("ca: neither PEM nor a readable file: %w", err)
 		}
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New("ca: no certificate in it (PEM is expected)")
+		return nil, errors.New("ca: no PEM certificate found")
 	}
 	return pool, nil
 }
 
-// Close lets idle connections go.
+// Close closes idle connections.
 func (c *connection) Close() error {
 	c.transport.CloseIdleConnections()
 	return nil

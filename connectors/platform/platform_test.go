@@ -17,7 +17,7 @@ import (
 	"valence/internal/spec"
 )
 
-// connect opens a connection to a server that answers as h does.
+// connect opens a connection to a server with the handler h.
 func connect(t *testing.T, h http.HandlerFunc) *connection {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -30,7 +30,7 @@ func connect(t *testing.T, h http.HandlerFunc) *connection {
 	if err := spec.Bind(settingsFields, s, o); err != nil {
 		t.Fatal(err)
 	}
-	c, err := open(s, "1.2.3")
+	c, err := open(s, "1.2.3", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,15 +49,15 @@ const requested = `{"@type":"ExecutionRequest","requestId":"executionrecord-1","
 func TestExecute(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		with with
+		with execute
 		body *document.Document
 		want string
 	}{
-		{"names", with{Process: "fetch", Atom: "edge", Props: []spec.KV{{Name: "recordId", Value: "4711"}}}, document.FromText("not sent"),
+		{"names", execute{Process: "fetch", Atom: "edge", Props: []spec.KV{{Name: "recordId", Value: "4711"}}}, document.FromText("not sent"),
 			`{"@type":"ExecutionRequest","atomName":"edge","processName":"fetch","DynamicProcessProperties":{"@type":"DynamicProcessProperties","DynamicProcessProperty":[{"@type":"DynamicProcessProperty","name":"recordId","value":"4711"}]},"idempotencyKey":"key-1"}`},
-		{"ids and a document", with{ProcessID: "p", AtomID: "a", Document: true}, document.FromJSON([]byte(`{"a":1}`)),
+		{"ids and a document", execute{ProcessID: "p", AtomID: "a", Document: true}, document.FromJSON([]byte(`{"a":1}`)),
 			`{"@type":"ExecutionRequest","atomId":"a","processId":"p","document":"{\"a\":1}","documentType":"application/json","idempotencyKey":"key-1"}`},
-		{"bytes", with{ProcessID: "p", AtomID: "a", Document: true}, document.New([]byte{0xff, 0}, "application/pdf", ""),
+		{"bytes", execute{ProcessID: "p", AtomID: "a", Document: true}, document.New([]byte{0xff, 0}, "application/pdf", ""),
 			`{"@type":"ExecutionRequest","atomId":"a","processId":"p","document":"/wA=","documentType":"application/pdf","documentEncoding":"base64","idempotencyKey":"key-1"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,12 +70,12 @@ func TestExecute(t *testing.T) {
 				}
 				answer(w, 200, requested)
 			})
-			r, err := conn.Call(t.Context(), &connectors.Call{Operation: "execute", With: &c.with, Body: c.body, IdempotencyKey: "key-1", CorrelationID: "c-1"})
+			r, err := executeOperation.Run(t.Context(), conn, &c.with, &connectors.Call{Body: c.body, IdempotencyKey: "key-1", CorrelationID: "c-1"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := r.Doc.Data(); got != `{"request_id":"executionrecord-1","record_url":"https://cloud.example/r"}` {
-				t.Error(got)
+				t.Errorf("got %s, want the request id and record URL", got)
 			}
 		})
 	}
@@ -86,12 +86,12 @@ func TestRecord(t *testing.T) {
 	var asked atomic.Int32
 	conn := connect(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/api/rest/v1/default/ExecutionRecord/async/executionrecord-1" {
-			t.Error(r.URL.Path)
+			t.Errorf("path: got %s, want the record of executionrecord-1", r.URL.Path)
 		}
 		switch asked.Add(1) {
 		case 1:
 			if r.Header.Get("Prefer") != "wait=20" {
-				t.Error(r.Header)
+				t.Errorf("Prefer: got %q, want wait=20", r.Header.Get("Prefer"))
 			}
 			answer(w, 202, ``)
 		case 2:
@@ -100,71 +100,71 @@ func TestRecord(t *testing.T) {
 			answer(w, 200, prefix+`{"@type":"ExecutionRecord","executionId":"execution-1-2026.01.31","status":"ERROR","executionDuration":["Long",12],"message":"no"}]}`)
 		}
 	})
-	r, err := conn.Call(t.Context(), &connectors.Call{Operation: "record", With: &with{Request: "executionrecord-1", Wait: 20 * time.Second}})
+	r, err := recordOperation.Run(t.Context(), conn, &record{Request: "executionrecord-1", Wait: 20 * time.Second}, &connectors.Call{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Doc.Data(); got != `{"executionId":"execution-1-2026.01.31","status":"ERROR","executionDuration":12,"message":"no"}` {
-		t.Error(got)
+		t.Errorf("got %s, want the record without @type and with plain numbers", got)
 	}
 }
 
 func TestFailures(t *testing.T) {
-	execute := &with{Process: "p", Atom: "a"}
+	settings := &execute{Process: "p", Atom: "a"}
 	for _, c := range []struct {
 		name      string
-		operation string
-		with      *with
+		operation connectors.Operation
+		with      any
 		h         http.HandlerFunc
 		code      string
 		status    int
 		retryable bool
 		message   string
 	}{
-		{"refused", "execute", execute, func(w http.ResponseWriter, _ *http.Request) {
+		{"refused", executeOperation, settings, func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, 400, `{"@type":"Error","message":"there is no process p"}`)
 		}, fault.CodeStatus, 400, false, "there is no process p"},
-		{"busy", "execute", execute, func(w http.ResponseWriter, _ *http.Request) {
+		{"busy", executeOperation, settings, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			answer(w, 503, `{}`)
 		}, fault.CodeStatus, 503, true, "503 Service Unavailable"},
-		{"not there", "execute", execute, func(w http.ResponseWriter, _ *http.Request) { answer(w, 501, `{}`) }, fault.CodeStatus, 501, false, "501"},
-		{"nonsense", "execute", execute, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, `<html>`) }, fault.CodeAnswer, 200, false, "without requestId"},
-		{"too large", "execute", execute, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, strings.Repeat(" ", 5000)) }, fault.CodeTooLarge, 200, false, "max_response"},
-		{"cut", "execute", execute, func(w http.ResponseWriter, _ *http.Request) {
+		{"not there", executeOperation, settings, func(w http.ResponseWriter, _ *http.Request) { answer(w, 501, `{}`) }, fault.CodeStatus, 501, false, "501"},
+		{"nonsense", executeOperation, settings, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, `<html>`) }, fault.CodeAnswer, 200, false, "without requestId"},
+		{"too large", executeOperation, settings, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, strings.Repeat(" ", 5000)) }, fault.CodeTooLarge, 200, false, "max_response"},
+		{"cut", executeOperation, settings, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			answer(w, 200, `{"`)
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}, fault.CodeAborted, 200, true, "broke"},
-		{"both", "execute", &with{Process: "p", ProcessID: "p", Atom: "a"}, nil, codeCall, 0, false, "either process or process_id"},
-		{"no atom", "execute", &with{Process: "p"}, nil, codeCall, 0, false, "either atom or atom_id"},
-		{"no request", "record", &with{}, nil, codeCall, 0, false, "needs request"},
-		{"pending", "record", &with{Request: "r"}, func(w http.ResponseWriter, _ *http.Request) { answer(w, 202, ``) }, codeNotEnded, 202, true, "no record yet"},
-		{"running", "record", &with{Request: "r", Wait: 150 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
+		{"both", executeOperation, &execute{Process: "p", ProcessID: "p", Atom: "a"}, nil, codeCall, 0, false, "exactly one of process and process_id"},
+		{"no atom", executeOperation, &execute{Process: "p"}, nil, codeCall, 0, false, "exactly one of atom and atom_id"},
+		{"no request", recordOperation, &record{}, nil, codeCall, 0, false, "needs request"},
+		{"pending", recordOperation, &record{Request: "r"}, func(w http.ResponseWriter, _ *http.Request) { answer(w, 202, ``) }, codeNotEnded, 202, true, "no record yet"},
+		{"running", recordOperation, &record{Request: "r", Wait: 150 * time.Millisecond}, func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, 200, `{"result":[{"status":"INPROCESS"}]}`)
 		}, codeNotEnded, 200, true, "INPROCESS"},
-		{"unknown", "record", &with{Request: "r"}, func(w http.ResponseWriter, _ *http.Request) { answer(w, 404, `{"message":"gone"}`) }, fault.CodeStatus, 404, false, "gone"},
-		{"no json", "record", &with{Request: "r"}, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, `{`) }, fault.CodeAnswer, 200, false, "not JSON"},
+		{"unknown", recordOperation, &record{Request: "r"}, func(w http.ResponseWriter, _ *http.Request) { answer(w, 404, `{"message":"gone"}`) }, fault.CodeStatus, 404, false, "gone"},
+		{"no json", recordOperation, &record{Request: "r"}, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, `{`) }, fault.CodeAnswer, 200, false, "not JSON"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conn := connect(t, func(w http.ResponseWriter, r *http.Request) {
 				if c.h == nil {
-					t.Error("something was sent")
+					t.Errorf("got request %s %s, want none", r.Method, r.URL)
 					return
 				}
 				c.h(w, r)
 			})
-			_, err := conn.Call(t.Context(), &connectors.Call{Operation: c.operation, With: c.with})
+			_, err := c.operation.Run(t.Context(), conn, c.with, &connectors.Call{})
 			var f *fault.Failure
 			if !errors.As(err, &f) || f.Code != c.code || f.Status != c.status || f.Retryable != c.retryable || !strings.Contains(f.Message, c.message) {
-				t.Errorf("%+v", f)
+				t.Errorf("got %+v, want code %s, status %d, retryable %v, message %q", f, c.code, c.status, c.retryable, c.message)
 			}
 			if c.name == "busy" && f.RetryAfter != 7*time.Second {
-				t.Error(f.RetryAfter)
+				t.Errorf("Retry-After: got %v, want 7s", f.RetryAfter)
 			}
 			if strings.Contains(err.Error(), "s3cret") {
-				t.Error("the token is in the message")
+				t.Errorf("got %v, want no token in it", err)
 			}
 		})
 	}
@@ -172,15 +172,15 @@ func TestFailures(t *testing.T) {
 
 func TestNoConnection(t *testing.T) {
 	server := httptest.NewServer(nil)
-	conn, err := open(&settings{URL: server.URL, Account: "a", User: "u", Token: "t", ConnectTimeout: time.Second, MaxResponse: 1}, "1")
+	conn, err := open(&settings{URL: server.URL, Account: "a", User: "u", Token: "t", ConnectTimeout: time.Second, MaxResponse: 1}, "1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server.Close()
-	_, err = conn.Call(t.Context(), &connectors.Call{Operation: "record", With: &with{Request: "r"}})
+	_, err = recordOperation.Run(t.Context(), conn, &record{Request: "r"}, &connectors.Call{})
 	var f *fault.Failure
 	if !errors.As(err, &f) || f.Code != fault.CodeConnect || !f.Retryable {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want %s, retryable", f, fault.CodeConnect)
 	}
 }
 
@@ -188,10 +188,10 @@ func TestInterrupted(t *testing.T) {
 	conn := connect(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, 202, ``) })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err := conn.Call(ctx, &connectors.Call{Operation: "record", With: &with{Request: "r", Wait: time.Minute}})
+	_, err := recordOperation.Run(ctx, conn, &record{Request: "r", Wait: time.Minute}, &connectors.Call{})
 	var f *fault.Failure
 	if !errors.As(err, &f) || f.Code != fault.CodeTimeout || !f.Retryable {
-		t.Errorf("%+v", f)
+		t.Errorf("got %+v, want %s, retryable", f, fault.CodeTimeout)
 	}
 }
 
@@ -210,7 +210,7 @@ func TestSettings(t *testing.T) {
 	} {
 		got, err := parseURL(url)
 		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%s: %q, %v", url, got, err)
+			t.Errorf("%s: got %q, %v, want %q", url, got, err, want)
 		}
 	}
 	for _, s := range []settings{
@@ -220,11 +220,11 @@ func TestSettings(t *testing.T) {
 		{URL: "https://cloud.example", Account: "a", User: "u", Token: "t", CA: "/does/not/exist"},
 		{URL: "https://cloud.example", Account: "a", User: "u", Token: "t", CA: "-----BEGIN CERTIFICATE-----"},
 	} {
-		if _, err := open(&s, "1"); err == nil {
-			t.Errorf("%+v opens", s)
+		if _, err := open(&s, "1", nil); err == nil {
+			t.Errorf("open %+v: got nil, want an error", s)
 		}
 	}
 	if wrong := check(&settings{URL: "${env.URL}", User: "${env.USER}", Account: "${env.ACCOUNT}"}); len(wrong) != 0 {
-		t.Error(wrong)
+		t.Errorf("got %v, want no problems", wrong)
 	}
 }

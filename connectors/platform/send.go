@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -14,16 +13,19 @@ import (
 	"time"
 
 	"valence/connectors"
+	"valence/internal/access"
 	"valence/internal/fault"
 )
 
 const (
-	maxErrorBody  = 64 << 10
-	maxRetryAfter = 24 * time.Hour
+	maxErrorBody = 64 << 10
+
+	codeCall    = "bad_call" // the call cannot be made
+	codeRefused = "refused"  // the policy does not allow the host
 )
 
-// send makes one request and reads its answer. Wait asks the control plane to
-// hold the request that long.
+// send sends one request and reads the response. wait asks the control plane to
+// hold the request open for that long.
 func (c *connection) send(ctx context.Context, call *connectors.Call, method, path string, body []byte, wait time.Duration) (int, []byte, *fault.Failure) {
 	what := method + " " + c.base + path
 	var connected atomic.Bool
@@ -49,11 +51,11 @@ func (c *connection) send(ctx context.Context, call *connectors.Call, method, pa
 		f.Status = resp.StatusCode
 		return 0, nil, f
 	case int64(len(answer)) > c.maxResponse:
-		f := failed(fault.CodeTooLarge, false, nil, "%s: the answer is over max_response, %d bytes", what, c.maxResponse)
+		f := connectors.Failf(fault.CodeTooLarge, false, nil, "%s: the response exceeds max_response (%d bytes)", what, c.maxResponse)
 		f.Status = resp.StatusCode
 		return 0, nil, f
 	case !call.Accept.Has(resp.StatusCode):
-		return 0, nil, refused(resp, answer, what)
+		return 0, nil, statusFailure(resp, answer, what)
 	}
 	return resp.StatusCode, answer, nil
 }
@@ -76,7 +78,7 @@ func (c *connection) head(req *http.Request, call *connectors.Call, wait time.Du
 	}
 }
 
-// printable reports whether a text may stand in a header.
+// printable reports whether s can be sent in a header.
 func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
@@ -86,8 +88,8 @@ func printable(s string) bool {
 	return s != ""
 }
 
-// refused is the failure of an answer whose status the call does not accept.
-func refused(resp *http.Response, answer []byte, what string) *fault.Failure {
+// statusFailure returns the failure for a status that the call does not accept.
+func statusFailure(resp *http.Response, answer []byte, what string) *fault.Failure {
 	text := strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)
 	var said struct {
 		Message string `json:"message"`
@@ -95,14 +97,14 @@ func refused(resp *http.Response, answer []byte, what string) *fault.Failure {
 	if json.Unmarshal(answer, &said) == nil && said.Message != "" {
 		text += ": " + said.Message
 	}
-	f := failed(fault.CodeStatus, retryable(resp.StatusCode), nil, "%s answered %s", what, text)
+	f := connectors.Failf(fault.CodeStatus, retryable(resp.StatusCode), nil, "%s returned %s", what, text)
 	f.Status = resp.StatusCode
-	f.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	f.RetryAfter = connectors.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	f.Body = answer[:min(len(answer), maxErrorBody)]
 	return f
 }
 
-// retryable reports whether the same request may succeed later.
+// retryable reports whether a repeated request may succeed.
 func retryable(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -112,37 +114,27 @@ func retryable(status int) bool {
 	return false
 }
 
-// retryAfter reads seconds or a date (RFC 9110, 10.2.3); a day is the most.
-func retryAfter(text string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return min(time.Duration(n)*time.Second, maxRetryAfter)
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return 0
-	}
-	return max(0, min(at.Sub(now), maxRetryAfter))
-}
-
-func failed(code string, retryable bool, cause error, format string, args ...any) *fault.Failure {
-	return &fault.Failure{Code: code, Message: fmt.Sprintf(format, args...), Origin: fault.FromConnector, Retryable: retryable, Cause: cause}
-}
-
-// classify names the failure of a request that got no answer, or half of one.
+// classify returns the failure of a request without a complete response.
 func classify(ctx context.Context, err error, connected bool, what string) *fault.Failure {
 	if ctx.Err() != nil {
-		return interrupted(ctx, what)
+		return connectors.Interrupted(ctx, what)
+	}
+	var refusal *access.Refusal
+	if errors.As(err, &refusal) {
+		return connectors.Failf(codeRefused, false, err, "%s: %v", what, refusal)
 	}
 	if !connected {
-		return failed(fault.CodeConnect, true, err, "%s: no connection: %v", what, err)
+		return connectors.Failf(fault.CodeConnect, true, err, "%s: no connection: %v", what, err)
 	}
-	return failed(fault.CodeAborted, true, err, "%s: the connection broke before the answer was whole: %v", what, err)
+	return connectors.Failf(fault.CodeAborted, true, err, "%s: the connection broke before the response was complete: %v", what, err)
 }
 
-// interrupted is the failure of a call whose context ended.
-func interrupted(ctx context.Context, what string) *fault.Failure {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return failed(fault.CodeTimeout, true, ctx.Err(), "%s: no answer in time", what)
-	}
-	return &fault.Failure{Code: fault.CodeCancelled, Message: what + ": cancelled", Origin: fault.FromAtom, Cause: context.Cause(ctx)}
+func badCall(format string, args ...any) *fault.Failure {
+	return connectors.Failf(codeCall, false, nil, format, args...)
+}
+
+func unreadable(status int, answer []byte, what string) *fault.Failure {
+	f := connectors.Failf(fault.CodeAnswer, false, nil, "the control plane returned status %s and %s", strconv.Itoa(status), what)
+	f.Status, f.Body = status, answer[:min(len(answer), maxErrorBody)]
+	return f
 }

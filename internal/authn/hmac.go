@@ -16,19 +16,32 @@ import (
 
 const defaultTolerance = 5 * time.Minute
 
-// signature is a form in which senders sign a body.
+// signature describes how a sender signs a body.
 type signature struct {
-	header    string // canonical name of the header with the signature
-	timestamp string // canonical name of the header with the signed time, "" if there is none
+	headers   []string // canonical names of the signature header, of which the first present one counts
 	algorithm func() hash.Hash
 	decode    func(string) ([]byte, error)
-	// read takes the header apart: the signatures that one of the secrets
-	// must have made, and the text that is signed before the body. It is
-	// false where the header is not of the form.
-	read func(f *signature, r *http.Request, value string) (signed []string, before string, unix int64, ok bool)
+	// read returns the claim in the headers of a request. ok is false if they are
+	// malformed.
+	read func(r *http.Request) (c claim, ok bool)
 	key  func(secret string) ([]byte, bool)
-	// timed is true where a time is signed too.
+	// timed says that the signature covers a time.
 	timed bool
+}
+
+// claim is the signature of a request: one of the signatures must match the
+// body between before and after.
+type claim struct {
+	signatures    []string
+	before, after string
+	unix          int64
+}
+
+// add adds a signature, unless there are more than allowed already.
+func (c *claim) add(mac string) {
+	if len(c.signatures) <= maxSignatures {
+		c.signatures = append(c.signatures, mac)
+	}
 }
 
 func presetNames() []string { return []string{"standard-webhooks", "github", "stripe", "shopify"} }
@@ -36,17 +49,17 @@ func presetNames() []string { return []string{"standard-webhooks", "github", "st
 func preset(name string) *signature {
 	switch name {
 	case "standard-webhooks":
-		return &signature{header: "Webhook-Signature", timestamp: "Webhook-Timestamp", algorithm: sha256.New,
+		return &signature{headers: []string{"Webhook-Signature", "Svix-Signature"}, algorithm: sha256.New,
 			decode: base64.StdEncoding.DecodeString, read: readStandardWebhooks, key: standardWebhooksKey, timed: true}
 	case "github":
-		return &signature{header: "X-Hub-Signature-256", algorithm: sha256.New, decode: hex.DecodeString,
-			read: readPrefixed("sha256=", true), key: plainKey}
+		return &signature{headers: []string{"X-Hub-Signature-256"}, algorithm: sha256.New, decode: hex.DecodeString,
+			read: readOne("X-Hub-Signature-256", "sha256="), key: plainKey}
 	case "stripe":
-		return &signature{header: "Stripe-Signature", algorithm: sha256.New, decode: hex.DecodeString,
+		return &signature{headers: []string{"Stripe-Signature"}, algorithm: sha256.New, decode: hex.DecodeString,
 			read: readStripe, key: plainKey, timed: true}
 	case "shopify":
-		return &signature{header: "X-Shopify-Hmac-Sha256", algorithm: sha256.New, decode: base64.StdEncoding.DecodeString,
-			read: readPrefixed("", false), key: plainKey}
+		return &signature{headers: []string{"X-Shopify-Hmac-Sha256"}, algorithm: sha256.New, decode: base64.StdEncoding.DecodeString,
+			read: readOne("X-Shopify-Hmac-Sha256", ""), key: plainKey}
 	}
 	return nil
 }
@@ -60,9 +73,9 @@ type signed struct {
 func newHMAC(s *settings) Authenticator {
 	a := &signed{tolerance: s.duration("tolerance", defaultTolerance)}
 	if s.has("preset") {
-		for _, k := range []string{"header", "algorithm", "encoding", "timestamp"} {
+		for _, k := range []string{"header", "algorithm", "encoding", "prefix", "timestamp", "id", "signed"} {
 			if s.has(k) {
-				s.problem("%s: is what preset decides; give one or the other", k)
+				s.problem("%s: conflicts with preset; set only one of them", k)
 			}
 		}
 		a.form = preset(s.text("preset"))
@@ -73,12 +86,12 @@ func newHMAC(s *settings) Authenticator {
 		return a
 	}
 	if s.has("tolerance") && !a.form.timed {
-		s.problem("tolerance: has no meaning here, because no time is signed")
+		s.problem("tolerance: has no effect, because the signature covers no time")
 	}
 	for i, secret := range s.texts("secret") {
 		key, ok := a.form.key(secret)
 		if !ok {
-			s.problem("secret: number %d must be base64, as whsec_…", i+1)
+			s.problem("secret: value %d is not Base64; the sender shows it in the form whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", i+1)
 		}
 		a.keys = append(a.keys, key)
 	}
@@ -88,10 +101,11 @@ func newHMAC(s *settings) Authenticator {
 func customSignature(s *settings) *signature {
 	f := &signature{algorithm: sha256.New, decode: hex.DecodeString, key: plainKey}
 	if !s.has("header") {
-		s.problem("header: is missing, or preset: (%s)", strings.Join(presetNames(), ", "))
+		s.problem("header: set header or preset (%s)", strings.Join(presetNames(), ", "))
 		return nil
 	}
-	f.header = headerName(s, "header", s.text("header"))
+	own := ownForm{header: headerName(s, "header", s.text("header"))}
+	f.headers = []string{own.header}
 	algorithm := "sha256"
 	if s.has("algorithm") {
 		algorithm = s.text("algorithm")
@@ -107,30 +121,33 @@ func customSignature(s *settings) *signature {
 	if s.has("encoding") && s.text("encoding") == "base64" {
 		f.decode = base64.StdEncoding.DecodeString
 	}
-	f.read = readPrefixed(algorithm+"=", false)
-	if s.has("timestamp") {
-		f.timestamp, f.timed = headerName(s, "timestamp", s.text("timestamp")), true
-		f.read = readTimed(algorithm + "=")
+	own.prefix = algorithm + "="
+	if s.has("prefix") {
+		own.prefix, own.mustPrefix = s.text("prefix"), true
 	}
+	if s.has("timestamp") {
+		own.timestamp, f.timed = headerName(s, "timestamp", s.text("timestamp")), true
+	}
+	if s.has("id") {
+		own.id = headerName(s, "id", s.text("id"))
+	}
+	own.signs(s)
+	f.read = own.read
 	return f
 }
 
 func (a *signed) Authenticate(r *http.Request, body []byte) (string, error) {
-	value, once := single(r, a.form.header)
-	if !once {
-		return "", ErrDenied
-	}
-	signatures, before, unix, ok := a.form.read(a.form, r, value)
-	if !ok || len(signatures) == 0 || len(signatures) > maxSignatures {
+	c, ok := a.form.read(r)
+	if !ok || len(c.signatures) == 0 || len(c.signatures) > maxSignatures {
 		return "", ErrDenied
 	}
 	if a.form.timed {
-		if age := time.Since(time.Unix(unix, 0)); age > a.tolerance || age < -a.tolerance {
+		if age := time.Since(time.Unix(c.unix, 0)); age > a.tolerance || age < -a.tolerance {
 			return "", ErrDenied
 		}
 	}
-	given := make([][]byte, 0, len(signatures))
-	for _, s := range signatures {
+	given := make([][]byte, 0, len(c.signatures))
+	for _, s := range c.signatures {
 		if mac, err := a.form.decode(s); err == nil {
 			given = append(given, mac)
 		}
@@ -138,8 +155,9 @@ func (a *signed) Authenticate(r *http.Request, body []byte) (string, error) {
 	accepted := false
 	for _, key := range a.keys {
 		mac := hmac.New(a.form.algorithm, key)
-		mac.Write([]byte(before))
+		mac.Write([]byte(c.before))
 		mac.Write(body)
+		mac.Write([]byte(c.after))
 		want := mac.Sum(nil)
 		for _, g := range given {
 			if hmac.Equal(g, want) {
@@ -153,71 +171,77 @@ func (a *signed) Authenticate(r *http.Request, body []byte) (string, error) {
 	return "hmac", nil
 }
 
-// maxSignatures bounds what a caller can make us compare.
+// maxSignatures limits the comparisons per request.
 const maxSignatures = 16
 
-func (a *signed) Consumes() []string { return []string{a.form.header} }
+func (a *signed) Consumes() []string { return a.form.headers }
 func (a *signed) NeedsBody() bool    { return true }
 
 func plainKey(secret string) ([]byte, bool) { return []byte(secret), true }
 
-// standardWebhooksKey: the key is the base64 behind whsec_
+// standardWebhooksKey decodes the Base64 key after whsec_
 // (https://github.com/standard-webhooks/standard-webhooks, "Signature scheme").
 func standardWebhooksKey(secret string) ([]byte, bool) {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 	return key, err == nil && len(key) > 0
 }
 
-// readStandardWebhooks: "v1,<base64> v1,<base64>" over "id.timestamp.body".
-func readStandardWebhooks(f *signature, r *http.Request, value string) ([]string, string, int64, bool) {
-	id, hasID := single(r, "Webhook-Id")
-	stamp, unix, ok := unixHeader(r, f.timestamp)
-	if !ok || !hasID || id == "" {
-		return nil, "", 0, false
+// readStandardWebhooks parses "v1,<base64> v1,<base64>", signed over
+// "id.timestamp.body". All headers have the prefix webhook- or, from senders
+// that deliver through Svix, svix-.
+func readStandardWebhooks(r *http.Request) (c claim, ok bool) {
+	family := "Webhook"
+	if _, standard := r.Header["Webhook-Signature"]; !standard {
+		family = "Svix"
 	}
-	var signatures []string
+	value, once := single(r, family+"-Signature")
+	id, hasID := single(r, family+"-Id")
+	stamp, unix, ok := unixHeader(r, family+"-Timestamp")
+	if !ok || !once || !hasID || id == "" {
+		return c, false
+	}
 	for part := range strings.SplitSeq(value, " ") {
 		if version, mac, ok := strings.Cut(part, ","); ok && version == "v1" {
-			signatures = append(signatures, mac)
+			c.add(mac)
 		}
 	}
-	return signatures, id + "." + stamp + ".", unix, true
+	c.before, c.unix = id+"."+stamp+".", unix
+	return c, true
 }
 
-// readStripe: "t=<unix>,v1=<hex>,v1=<hex>,v0=…" over "t.body"
+// readStripe parses "t=<unix>,v1=<hex>,v1=<hex>,v0=…", signed over "t.body"
 // (https://docs.stripe.com/webhooks/signatures, "Verify manually").
-func readStripe(_ *signature, _ *http.Request, value string) (signatures []string, before string, unix int64, ok bool) {
+func readStripe(r *http.Request) (c claim, ok bool) {
+	value, once := single(r, "Stripe-Signature")
+	if !once {
+		return c, false
+	}
 	for part := range strings.SplitSeq(value, ",") {
 		name, v, _ := strings.Cut(strings.TrimSpace(part), "=")
 		switch name {
 		case "t":
 			if ok {
-				return nil, "", 0, false
+				return c, false
 			}
 			n, err := strconv.ParseInt(v, 10, 64)
 			if err != nil {
-				return nil, "", 0, false
+				return c, false
 			}
-			before, unix, ok = v+".", n, true
+			c.before, c.unix, ok = v+".", n, true
 		case "v1":
-			signatures = append(signatures, v)
+			c.add(v)
 		}
 	}
-	return signatures, before, unix, ok
+	return c, ok
 }
 
-// readPrefixed: one signature over the body, behind a prefix that must or may be there.
-func readPrefixed(prefix string, must bool) func(*signature, *http.Request, string) ([]string, string, int64, bool) {
-	return func(_ *signature, _ *http.Request, value string) ([]string, string, int64, bool) {
+// readOne returns a read function for one signature over the body, after a
+// prefix.
+func readOne(header, prefix string) func(*http.Request) (claim, bool) {
+	return func(r *http.Request) (claim, bool) {
+		value, once := single(r, header)
 		mac, found := strings.CutPrefix(strings.TrimSpace(value), prefix)
-		return []string{mac}, "", 0, found || !must
-	}
-}
-
-func readTimed(prefix string) func(*signature, *http.Request, string) ([]string, string, int64, bool) {
-	return func(f *signature, r *http.Request, value string) ([]string, string, int64, bool) {
-		stamp, unix, ok := unixHeader(r, f.timestamp)
-		return []string{strings.TrimPrefix(strings.TrimSpace(value), prefix)}, stamp + ".", unix, ok
+		return claim{signatures: []string{mac}}, once && found
 	}
 }
 

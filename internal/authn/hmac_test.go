@@ -12,8 +12,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// The first is the example of GitHub's "Validating webhook deliveries"; the
-// others were signed with `openssl dgst -hmac` in the form that the senders document.
+// The first signature is from GitHub's "Validating webhook deliveries". The
+// others were created with `openssl dgst -hmac` as the senders document.
 func TestSignatures(t *testing.T) {
 	type m = map[string]any
 	event := `{"id":"evt_1","type":"charge.succeeded"}`
@@ -64,6 +64,19 @@ func TestSignatures(t *testing.T) {
 		{"own form, too old", m{"header": "X-Sig", "algorithm": "sha1", "timestamp": "X-Time", "secret": "k"}, "hi", []string{"X-Sig", "8e6bec72ceb39566738080a690e9b2c1cc3ca644", "X-Time", "1492774577"}, time.Hour, false},
 		{"own form, time missing", m{"header": "X-Sig", "algorithm": "sha1", "timestamp": "X-Time", "secret": "k"}, "hi", []string{"X-Sig", "8e6bec72ceb39566738080a690e9b2c1cc3ca644"}, 0, false},
 		{"own form, twice", m{"header": "X-Sig", "algorithm": "sha1", "timestamp": "X-Time", "secret": "k"}, "hi", []string{"X-Sig", "8e6bec72ceb39566738080a690e9b2c1cc3ca644", "X-Sig", "8e6bec72ceb39566738080a690e9b2c1cc3ca644", "X-Time", "1492774577"}, 0, false},
+
+		{"svix headers, second of two", m{"preset": "standard-webhooks", "secret": "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="}, "hi", []string{"Svix-Id", "msg_1", "Svix-Timestamp", "1492774577", "Svix-Signature", "v1,AAAA v1,9K1b4weRUVP5FrxiXO7G/IBruEWWMnzQtZ/6HsqWTss="}, 0, true},
+		{"svix headers, another body", m{"preset": "standard-webhooks", "secret": "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="}, "ho", []string{"Svix-Id", "msg_1", "Svix-Timestamp", "1492774577", "Svix-Signature", "v1,9K1b4weRUVP5FrxiXO7G/IBruEWWMnzQtZ/6HsqWTss="}, 0, false},
+		{"svix headers, too old", m{"preset": "standard-webhooks", "secret": "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="}, "hi", []string{"Svix-Id", "msg_1", "Svix-Timestamp", "1492774577", "Svix-Signature", "v1,9K1b4weRUVP5FrxiXO7G/IBruEWWMnzQtZ/6HsqWTss="}, time.Hour, false},
+		{"svix id, webhook signature", m{"preset": "standard-webhooks", "secret": "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="}, "hi", []string{"Svix-Id", "msg_1", "Webhook-Timestamp", "1492774577", "Webhook-Signature", "v1,9K1b4weRUVP5FrxiXO7G/IBruEWWMnzQtZ/6HsqWTss="}, 0, false},
+		{"own form, id and time", m{"header": "X-Sig", "secret": "k", "id": "X-Id", "timestamp": "X-Time"}, "hi", []string{"X-Sig", "843b0ec2e0dac1a86fb61e6b463fe18f45f238c4fd82fe372f28e27cbea49830", "X-Id", "m1", "X-Time", "1492774577"}, 0, true},
+		{"own form, another id", m{"header": "X-Sig", "secret": "k", "id": "X-Id", "timestamp": "X-Time"}, "hi", []string{"X-Sig", "843b0ec2e0dac1a86fb61e6b463fe18f45f238c4fd82fe372f28e27cbea49830", "X-Id", "m2", "X-Time", "1492774577"}, 0, false},
+		{"own form, no id", m{"header": "X-Sig", "secret": "k", "id": "X-Id", "timestamp": "X-Time"}, "hi", []string{"X-Sig", "843b0ec2e0dac1a86fb61e6b463fe18f45f238c4fd82fe372f28e27cbea49830", "X-Time", "1492774577"}, 0, false},
+		{"own form, signed text", m{"header": "X-Sig", "secret": "k", "timestamp": "X-Time", "prefix": "v0=", "signed": "v0:{timestamp}:{body}"}, "hi", []string{"X-Sig", "v0=26c36490a0036ba4dec1b50e66d42e569ac815e19cd9643de367d0dfdbc699ba", "X-Time", "1492774577"}, 0, true},
+		{"own form, several signatures", m{"header": "X-Sig", "secret": "k", "timestamp": "X-Time", "prefix": "v0=", "signed": "v0:{timestamp}:{body}"}, "hi", []string{"X-Sig", "v1=00, v0=00ff,v0=26c36490a0036ba4dec1b50e66d42e569ac815e19cd9643de367d0dfdbc699ba", "X-Time", "1492774577"}, 0, true},
+		{"own form, prefix of another version", m{"header": "X-Sig", "secret": "k", "timestamp": "X-Time", "prefix": "v0=", "signed": "v0:{timestamp}:{body}"}, "hi", []string{"X-Sig", "v1=26c36490a0036ba4dec1b50e66d42e569ac815e19cd9643de367d0dfdbc699ba", "X-Time", "1492774577"}, 0, false},
+		{"own form, id after the body", m{"header": "X-Sig", "secret": "k", "id": "X-Id", "signed": "{body}{id}"}, "hi", []string{"X-Sig", "cbdcaea96a27d350f7ab04bb2b781e0b5c4fa4596675292bf7f1fbd8f57bd5a6", "X-Id", "m1"}, 0, true},
+		{"own form, placeholders in the id", m{"header": "X-Sig", "secret": "k", "id": "X-Id", "signed": "{body}{id}"}, "hi", []string{"X-Sig", "398d63d94d3de80c3c824e20e7f28449ffb1540840894c61e9fd624a28064f90", "X-Id", "{body}"}, 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -71,14 +84,14 @@ func TestSignatures(t *testing.T) {
 				a := build(t, "hmac", c.settings)
 				who, err := a.Authenticate(request("/", c.headers...), []byte(c.body))
 				if c.accepted && (err != nil || who != "hmac") || !c.accepted && err != ErrDenied {
-					t.Errorf("got %q, %v", who, err)
+					t.Errorf("got %q, %v, want accepted = %v", who, err, c.accepted)
 				}
 			})
 		})
 	}
 }
 
-// Signing is left to the project's own library.
+// The Standard Webhooks library creates the signature.
 func TestStandardWebhooks(t *testing.T) {
 	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 	wh, err := standardwebhooks.NewWebhook(secret)
@@ -128,13 +141,13 @@ func TestStandardWebhooks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := build(t, "hmac", map[string]any{"preset": "standard-webhooks", "secret": c.secret})
 			if _, err := a.Authenticate(request("/", c.headers...), []byte(c.body)); (err == nil) != c.accepted {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want accepted = %v", err, c.accepted)
 			}
 		})
 	}
 }
 
-// A caller cannot make us compare without measure.
+// The number of signatures that are compared is limited.
 func TestSignaturesAreBounded(t *testing.T) {
 	mac := hmac.New(sha256.New, []byte("s"))
 	now := strconv.FormatInt(time.Now().Unix(), 10)
@@ -146,7 +159,7 @@ func TestSignaturesAreBounded(t *testing.T) {
 	header += ",v1=" + hex.EncodeToString(mac.Sum(nil))
 	a := build(t, "hmac", map[string]any{"preset": "stripe", "secret": "s"})
 	if _, err := a.Authenticate(request("/", "Stripe-Signature", header), []byte("x")); err != ErrDenied {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, ErrDenied)
 	}
 }
 
@@ -159,12 +172,31 @@ func FuzzSignatureHeaders(f *testing.F) {
 			a := build(t, "hmac", map[string]any{"preset": p, "secret": "c2VjcmV0c2VjcmV0"})
 			form := a.(*signed).form
 			r := request("/")
-			r.Header[form.header] = []string{header}
+			r.Header[form.headers[0]] = []string{header}
 			r.Header["Webhook-Timestamp"] = []string{stamp}
 			r.Header["Webhook-Id"] = []string{"m"}
 			if _, err := a.Authenticate(r, []byte("body")); err != ErrDenied {
-				t.Fatalf("%s took %q", p, header)
+				t.Fatalf("%s with %q: got %v, want %v", p, header, err, ErrDenied)
 			}
 		}
 	})
+}
+
+func TestSignedText(t *testing.T) {
+	for _, c := range []struct {
+		settings map[string]any
+		want     string
+	}{
+		{map[string]any{"signed": "{timestamp}.{body}"}, "auth scheme hmac: signed: contains {timestamp}, but timestamp is not set: name the header that carries it"},
+		{map[string]any{"signed": "{id}{body}"}, "auth scheme hmac: signed: contains {id}, but id is not set: name the header that carries it"},
+		{map[string]any{"timestamp": "X-Time", "signed": "{body}"}, "auth scheme hmac: signed: does not contain {timestamp}, so that timestamp would not be protected"},
+		{map[string]any{"signed": "{body}{body}"}, "auth scheme hmac: signed: must contain {body} once and no other placeholders than {id} and {timestamp}, such as `v0:{timestamp}:{body}`"},
+		{map[string]any{"signed": "{url}{body}"}, "auth scheme hmac: signed: must contain {body} once and no other placeholders than {id} and {timestamp}, such as `v0:{timestamp}:{body}`"},
+		{map[string]any{"signed": "x"}, "auth scheme hmac: signed: must contain {body} once and no other placeholders than {id} and {timestamp}, such as `v0:{timestamp}:{body}`"},
+	} {
+		c.settings["header"], c.settings["secret"] = "X-Sig", "k"
+		if _, err := New("hmac", c.settings, nil); err == nil || err.Error() != c.want {
+			t.Errorf("%v: got %v, want %s", c.settings, err, c.want)
+		}
+	}
 }

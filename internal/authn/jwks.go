@@ -15,13 +15,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// How an issuer's key set is kept. It is fetched by the first request that
-// needs it, so that an atom starts without the issuer; afterwards an issuer
-// that cannot be reached does no harm while its keys stay the same.
+// Limits for an issuer's key set. The first request that needs the set fetches
+// it, so an atom starts without the issuer. Later, an unreachable issuer does
+// no harm while its keys stay the same.
 const (
-	keySetFresh    = 15 * time.Minute // then it is fetched again
-	keySetUnknown  = 30 * time.Second // least time between fetches caused by unknown keys
-	keySetFailed   = 5 * time.Second  // least time between fetches after one that failed
+	keySetFresh    = 15 * time.Minute // age after which the set is fetched again
+	keySetUnknown  = 30 * time.Second // minimum time between fetches caused by unknown keys
+	keySetFailed   = 5 * time.Second  // minimum time between fetches after a failure
 	keySetTimeout  = 10 * time.Second
 	keySetSize     = 1 << 20
 	keySetRedirect = 3
@@ -31,10 +31,10 @@ type keySet struct {
 	url    string
 	client *http.Client
 
-	fetching sync.Mutex // held by the one request that fetches
+	fetching sync.Mutex // held by the request that fetches
 
 	mu      sync.Mutex
-	known   keyfunc.Keyfunc // nil until the first fetch that succeeded
+	known   keyfunc.Keyfunc // nil until the first successful fetch
 	tried   time.Time
 	fetched time.Time
 }
@@ -43,9 +43,13 @@ func newKeySet(s *settings) *keySet {
 	k := &keySet{url: s.text("jwks")}
 	u, err := url.Parse(k.url)
 	if err != nil || u.Host == "" || !secure(u) {
-		s.problem("jwks: must be an https URL (http is taken for this machine alone)")
+		s.problem("jwks: must be an https URL (http is allowed for this machine only)")
+	}
+	if err == nil {
+		s.refused = s.policy.CheckURL(u)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	s.policy.Guard(transport, net.Dialer{Timeout: keySetTimeout})
 	transport.MaxIdleConnsPerHost = 1
 	transport.IdleConnTimeout = time.Second
 	k.client = &http.Client{Timeout: keySetTimeout, Transport: transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
@@ -112,9 +116,9 @@ func (k *keySet) current() (keyfunc.Keyfunc, time.Duration) {
 	return k.known, time.Since(k.fetched)
 }
 
-// refresh fetches the set unless that was tried within pause. With stale, a
-// request that would have to wait for another one's fetch goes on with the
-// set that is known.
+// refresh fetches the set unless that was tried within pause. If stale is set,
+// a request uses the current set instead of waiting for another request's
+// fetch.
 func (k *keySet) refresh(ctx context.Context, stale bool, pause time.Duration) keyfunc.Keyfunc {
 	if stale {
 		if !k.fetching.TryLock() {
@@ -134,7 +138,8 @@ func (k *keySet) refresh(ctx context.Context, stale bool, pause time.Duration) k
 	if wait {
 		return set
 	}
-	// The caller going away must not spoil the fetch for those who wait for it.
+	// Other requests wait for this fetch, so it must survive the cancellation
+	// of this one.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keySetTimeout)
 	defer cancel()
 	fresh, err := k.fetch(ctx)

@@ -16,7 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// What a caller can make us parse and verify.
+// Limits for parsing and verifying tokens.
 const (
 	maxToken  = 16 << 10
 	minSecret = 32 // bytes: RFC 7518, section 3.2
@@ -34,7 +34,7 @@ type token struct {
 	claims   map[string][]string
 }
 
-// keySource gives the keys that may have signed a token.
+// keySource returns the keys that may have signed a token.
 type keySource interface {
 	keys(r *http.Request, t *jwt.Token) (any, error)
 }
@@ -42,7 +42,7 @@ type keySource interface {
 func newJWT(s *settings) Authenticator {
 	a := &token{audience: s.texts("audience"), claims: claims(s)}
 	if s.has("jwks") == s.has("key") {
-		s.problem("jwks: is needed, or key:, and not both")
+		s.problem("jwks: set exactly one of jwks and key")
 	}
 	methods := asymmetric
 	if s.has("jwks") {
@@ -70,7 +70,7 @@ func claims(s *settings) map[string][]string {
 	}
 	m, ok := s.values["claims"].(map[string]any)
 	if !ok {
-		s.problem("claims: must be a mapping")
+		s.problem("claims: must be a map")
 		return nil
 	}
 	out := map[string][]string{}
@@ -82,7 +82,7 @@ func claims(s *settings) map[string][]string {
 		for _, e := range list {
 			text, ok := scalar(e)
 			if !ok {
-				s.problem("claims: %s must be text, a number, true or false, or a list of them", name)
+				s.problem("claims: %s must be a string, a number, true or false, or a list of them", name)
 				continue
 			}
 			out[name] = append(out[name], text)
@@ -101,7 +101,8 @@ func (a *token) Authenticate(r *http.Request, _ []byte) (string, error) {
 	}
 	got := jwt.MapClaims{}
 	parsed, err := a.parser.ParseWithClaims(text, got, func(t *jwt.Token) (any, error) {
-		// A header that asks for something we do not do (RFC 7515, section 4.1.11) is refused.
+		// RFC 7515, section 4.1.11: unsupported critical headers must be
+		// rejected.
 		if _, critical := t.Header["crit"]; critical {
 			return nil, ErrDenied
 		}
@@ -161,9 +162,9 @@ func scalar(v any) (string, bool) {
 	return "", false
 }
 
-// fixed are keys that the author gave, all of one kind: []byte, *rsa.PublicKey,
-// *ecdsa.PublicKey or ed25519.PublicKey. A key of one kind never verifies a
-// token of another, so a public key cannot be taken for a shared secret.
+// fixed holds configured keys, all of one kind: []byte, *rsa.PublicKey,
+// *ecdsa.PublicKey or ed25519.PublicKey. Keys only verify tokens of their kind,
+// so a public key cannot be used as a shared secret.
 type fixed []any
 
 func fixedKeys(s *settings) fixed {
@@ -187,7 +188,7 @@ func fixedKeys(s *settings) fixed {
 		out = append(out, key)
 	}
 	if secrets > 0 && secrets < len(out) {
-		s.problem("key: holds shared secrets and public keys; use one kind")
+		s.problem("key: contains shared secrets and public keys; use one kind")
 	}
 	return out
 }
@@ -226,10 +227,10 @@ func fits(m jwt.SigningMethod, key any) bool {
 func publicKey(text string) (any, error) {
 	block, rest := pem.Decode([]byte(text))
 	if block == nil {
-		return nil, fmt.Errorf("is not well-formed PEM")
+		return nil, fmt.Errorf("is not valid PEM")
 	}
 	if len(strings.TrimSpace(string(rest))) > 0 {
-		return nil, fmt.Errorf("must hold one PEM block; give several keys as a list")
+		return nil, fmt.Errorf("must contain one PEM block; use a list for several keys")
 	}
 	var key any
 	var err error
@@ -244,19 +245,19 @@ func publicKey(text string) (any, error) {
 			key = c.PublicKey
 		}
 	default:
-		return nil, fmt.Errorf("is a PEM block %q; a public key or a certificate is needed", block.Type)
+		return nil, fmt.Errorf("is a PEM block %q; use a public key or a certificate", block.Type)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot be read as a public key")
+		return nil, fmt.Errorf("is not a valid public key")
 	}
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		if k.Size() < 256 {
-			return nil, fmt.Errorf("is an RSA key of less than 2048 bits")
+			return nil, fmt.Errorf("is an RSA key with fewer than 2048 bits")
 		}
 	case *ecdsa.PublicKey, ed25519.PublicKey:
 	default:
-		return nil, fmt.Errorf("is a key of a kind that signs no tokens here (RSA, ECDSA, Ed25519)")
+		return nil, fmt.Errorf("is not an RSA, ECDSA or Ed25519 key")
 	}
 	return key, nil
 }

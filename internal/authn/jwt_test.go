@@ -169,20 +169,20 @@ func TestJWTAlgorithms(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			who, err := build(t, "jwt", map[string]any{"key": c.key}).Authenticate(request("/", "Authorization", "Bearer "+c.token), nil)
 			if c.ok && (err != nil || who != "alice") || !c.ok && err != ErrDenied {
-				t.Errorf("got %q, %v", who, err)
+				t.Errorf("got %q, %v, want accepted = %v", who, err, c.ok)
 			}
 		})
 	}
 }
 
 func TestJWTKeysOfTwoKinds(t *testing.T) {
-	_, err := New("jwt", map[string]any{"key": []any{rsaPair(t).pem, shared}})
-	if err == nil || err.Error() != "auth scheme jwt: key: holds shared secrets and public keys; use one kind" {
-		t.Errorf("got %v", err)
+	_, err := New("jwt", map[string]any{"key": []any{rsaPair(t).pem, shared}}, nil)
+	if err == nil || err.Error() != "auth scheme jwt: key: contains shared secrets and public keys; use one kind" {
+		t.Errorf("got %v, want mixed kinds of keys reported", err)
 	}
 }
 
-// issuer answers for a key set without a network.
+// issuer serves a key set without a network.
 type issuer struct {
 	fetches atomic.Int32
 	answer  atomic.Pointer[func(*http.Request) (*http.Response, error)]
@@ -227,7 +227,7 @@ func TestKeySet(t *testing.T) {
 			text := sign(t, jwt.SigningMethodRS256, p.private, kid, jwt.MapClaims{"sub": "alice", "exp": in(time.Minute)})
 			who, err := a.Authenticate(request("/", "Authorization", "Bearer "+text), nil)
 			if ok != (err == nil && who == "alice") || err != nil && err != ErrDenied {
-				t.Errorf("%s: got %q, %v", what, who, err)
+				t.Errorf("%s: got %q, %v, want accepted = %v", what, who, err, ok)
 			}
 			if got := id.fetches.Load(); got != fetches {
 				t.Errorf("%s: %d fetches so far, want %d", what, got, fetches)
@@ -267,8 +267,8 @@ func TestKeySet(t *testing.T) {
 	})
 }
 
-// A key set with a shared secret in it must not let anybody sign with it, and
-// one whose RSA key is published as text must not either.
+// A key set must not turn shared secrets, or the text of its RSA keys, into
+// signing keys.
 func TestKeySetHoldsNoSecrets(t *testing.T) {
 	id := &issuer{}
 	id.gives(200, `{"keys":[{"kty":"oct","kid":"1","alg":"HS256","k":"`+base64.RawURLEncoding.EncodeToString([]byte(shared))+`"}]}`)
@@ -276,7 +276,7 @@ func TestKeySetHoldsNoSecrets(t *testing.T) {
 	a.(*token).keys.(*keySet).client.Transport = id
 	text := sign(t, jwt.SigningMethodHS256, []byte(shared), "1", jwt.MapClaims{"sub": "alice", "exp": in(time.Minute)})
 	if _, err := a.Authenticate(request("/", "Authorization", "Bearer "+text), nil); err != ErrDenied {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, ErrDenied)
 	}
 }
 
@@ -295,12 +295,12 @@ func TestKeySetFetchIsBounded(t *testing.T) {
 		refused := sign(t, jwt.SigningMethodHS256, []byte(shared), "", jwt.MapClaims{"sub": "a"})
 		_, err := a.Authenticate(request("/", "Authorization", "Bearer "+refused), nil)
 		if err != ErrDenied || id.fetches.Load() != 0 {
-			t.Errorf("a token of a refused algorithm: %v, %d fetches", err, id.fetches.Load())
+			t.Errorf("rejected algorithm: got %v, %d fetches, want %v, 0", err, id.fetches.Load(), ErrDenied)
 		}
 		text := sign(t, jwt.SigningMethodRS256, one.private, "1", jwt.MapClaims{"sub": "alice", "exp": in(time.Hour)})
 		_, err = a.Authenticate(request("/", "Authorization", "Bearer "+text), nil)
 		if took := time.Since(start); err != ErrDenied || took != keySetTimeout {
-			t.Errorf("a silent issuer: %v after %v", err, took)
+			t.Errorf("silent issuer: got %v after %v, want %v after %v", err, took, ErrDenied, keySetTimeout)
 		}
 	})
 }
@@ -317,9 +317,9 @@ func TestKeySetRedirects(t *testing.T) {
 	resp, err := client.Get("https://id.example/keys")
 	if err == nil {
 		resp.Body.Close()
-		t.Error("followed a redirect to http")
+		t.Error("redirect to http: got it followed, want an error")
 	}
 	if got := id.fetches.Load(); got != 1 {
-		t.Errorf("%d requests", got)
+		t.Errorf("requests: got %d, want 1", got)
 	}
 }

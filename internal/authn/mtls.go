@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// mtls trusts certificates of the author's authorities only, whatever the
-// server's own handshake let in.
+// mtls accepts only certificates of the configured authorities, regardless of
+// the server's own handshake.
 type mtls struct {
 	roots    *x509.CertPool
 	subjects []string
@@ -17,7 +17,7 @@ type mtls struct {
 func newMTLS(s *settings) Authenticator {
 	a := &mtls{roots: x509.NewCertPool(), subjects: s.texts("subject")}
 	if ca := s.text("ca"); ca != "" && !a.roots.AppendCertsFromPEM([]byte(ca)) {
-		s.problem("ca: must hold certificates as PEM, such as ${env.PARTNER_CA}")
+		s.problem("ca: must contain PEM certificates, such as ${env.PARTNER_CA}")
 	}
 	return a
 }

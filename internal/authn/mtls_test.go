@@ -99,6 +99,6 @@ func TestMTLS(t *testing.T) {
 		})
 	}
 	if _, err := build(t, "mtls", map[string]any{"ca": ours.pem()}).Authenticate(request("/"), nil); err != ErrDenied {
-		t.Errorf("without TLS: got %v", err)
+		t.Errorf("without TLS: got %v, want %v", err, ErrDenied)
 	}
 }

@@ -10,20 +10,21 @@ import (
 	"strings"
 )
 
-// secrets holds what a caller may present, as digests, so that comparing
-// takes the same time whatever is presented.
+// secrets holds the digests of accepted secrets, so that they can be
+// compared in constant time.
 type secrets []secret
 
 type secret struct {
 	digest [sha256.Size]byte
-	name   string // tells callers with different secrets apart without telling the secret
+	name   string // distinguishes callers with different secrets without revealing the secret
 }
 
 func newSecrets(kind string, values []string) secrets {
 	out := make(secrets, 0, len(values))
 	for _, v := range values {
 		s := secret{digest: sha256.Sum256([]byte(v))}
-		// Slow on purpose: names are shown to operators, who must not be able to guess the secret from them.
+		// Slow on purpose: operators see the name and must not be able to guess
+		// the secret from it.
 		if key, err := pbkdf2.Key(sha256.New, v, []byte("valence principal "+kind), 4096, 8); err == nil {
 			s.name = kind + "-" + hex.EncodeToString(key)
 		}
@@ -32,7 +33,7 @@ func newSecrets(kind string, values []string) secrets {
 	return out
 }
 
-// match looks at every secret, whichever fits.
+// match compares with every secret, in constant time.
 func (ss secrets) match(presented string) (name string, ok bool) {
 	digest := sha256.Sum256([]byte(presented))
 	found := -1
@@ -45,8 +46,8 @@ func (ss secrets) match(presented string) (name string, ok bool) {
 	return ss[found].name, true
 }
 
-// single gives the only value of a header. A header that is sent twice is no
-// proof: what stands in front may have looked at the other one.
+// single returns the value of a header that occurs once. A repeated header is
+// rejected, because a proxy may have checked the other value.
 func single(r *http.Request, canonical string) (string, bool) {
 	values := r.Header[canonical]
 	if len(values) != 1 {
@@ -63,7 +64,7 @@ type apiKey struct {
 func newAPIKey(s *settings) Authenticator {
 	a := &apiKey{query: s.text("query"), keys: newSecrets("key", s.texts("key"))}
 	if s.has("header") == s.has("query") {
-		s.problem("header: is needed, or query:, and not both")
+		s.problem("header: set exactly one of header and query")
 	}
 	if h := s.text("header"); h != "" {
 		a.header = headerName(s, "header", h)
@@ -103,7 +104,7 @@ type basic struct {
 func newBasic(s *settings) Authenticator {
 	user := s.text("user")
 	if strings.Contains(user, ":") {
-		s.problem("user: must not hold a colon")
+		s.problem("user: must not contain a colon")
 	}
 	return &basic{user: user, users: newSecrets("user", []string{user}), passwords: newSecrets("password", s.texts("password"))}
 }
@@ -150,7 +151,7 @@ func bearerToken(r *http.Request) string {
 func headerName(s *settings, key, name string) string {
 	for _, c := range []byte(name) {
 		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			s.problem("%s: is not the name of a header", key)
+			s.problem("%s: is not a valid header name", key)
 			break
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 func build(t testing.TB, scheme string, settings map[string]any) Authenticator {
 	t.Helper()
-	a, err := New(scheme, settings)
+	a, err := New(scheme, settings, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestSharedSecrets(t *testing.T) {
 			switch c.who {
 			case "*":
 				if who != "" || err != nil {
-					t.Errorf("got %q, %v", who, err)
+					t.Errorf("got %q, %v, want no name and no error", who, err)
 				}
 			case "":
 				if err != ErrDenied || who != "" {
@@ -82,11 +82,11 @@ func TestPrincipalsTellSecretsApart(t *testing.T) {
 	one, _ := a.Authenticate(request("/", "X-Key", "first"), nil)
 	two, _ := a.Authenticate(request("/", "X-Key", "second"), nil)
 	if one == two || one == "" || two == "" {
-		t.Errorf("%q and %q", one, two)
+		t.Errorf("got names %q and %q, want different ones", one, two)
 	}
 	alone := build(t, "api_key", map[string]any{"header": "X-Key", "key": "second"})
 	if again, _ := alone.Authenticate(request("/", "X-Key", "second"), nil); again != two {
-		t.Errorf("%q became %q when the first key was taken out", two, again)
+		t.Errorf("name after the first key was removed: got %q, want %q", again, two)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestConsumes(t *testing.T) {
 			query = q.ConsumesQuery()
 		}
 		if query != c.query || a.NeedsBody() != c.body {
-			t.Errorf("%s: query %q, body %v", c.scheme, query, a.NeedsBody())
+			t.Errorf("%s: got query %q, body %v, want %q, %v", c.scheme, query, a.NeedsBody(), c.query, c.body)
 		}
 	}
 }
@@ -126,39 +126,39 @@ func TestSettings(t *testing.T) {
 		settings     m
 		want         string
 	}{
-		{"unknown scheme", "apikey", nil, `there is no auth scheme "apikey": it is one of none, api_key, basic, bearer, jwt, hmac, mtls`},
+		{"unknown scheme", "apikey", nil, `unknown auth scheme "apikey": use none, api_key, basic, bearer, jwt, hmac or mtls`},
 		{"unknown setting", "none", m{"key": "x"}, "auth scheme none: key: is not a setting of this scheme"},
-		{"all at once", "api_key", m{"heder": "X"}, "auth scheme api_key: header: is needed, or query:, and not both; heder: is not a setting of this scheme; key: is missing"},
-		{"both places", "api_key", m{"header": "X", "query": "x", "key": "k"}, "auth scheme api_key: header: is needed, or query:, and not both"},
+		{"all at once", "api_key", m{"heder": "X"}, "auth scheme api_key: header: set exactly one of header and query; heder: is not a setting of this scheme; key: is missing"},
+		{"both places", "api_key", m{"header": "X", "query": "x", "key": "k"}, "auth scheme api_key: header: set exactly one of header and query"},
 		{"empty key", "api_key", m{"header": "X", "key": ""}, "auth scheme api_key: key: is empty"},
 		{"empty list", "api_key", m{"header": "X", "key": []any{}}, "auth scheme api_key: key: is an empty list"},
-		{"a list with a hole", "api_key", m{"header": "X", "key": []any{"a", nil}}, "auth scheme api_key: key: element 2 must be text and not empty"},
-		{"a number", "bearer", m{"token": 7}, "auth scheme bearer: token: must be text or a list of texts"},
-		{"header name", "api_key", m{"header": "X Key", "key": "k"}, "auth scheme api_key: header: is not the name of a header"},
-		{"colon", "basic", m{"user": "a:b", "password": "p"}, "auth scheme basic: user: must not hold a colon"},
+		{"a list with a hole", "api_key", m{"header": "X", "key": []any{"a", nil}}, "auth scheme api_key: key: element 2 must be a non-empty string"},
+		{"a number", "bearer", m{"token": 7}, "auth scheme bearer: token: must be a string or a list of strings"},
+		{"header name", "api_key", m{"header": "X Key", "key": "k"}, "auth scheme api_key: header: is not a valid header name"},
+		{"colon", "basic", m{"user": "a:b", "password": "p"}, "auth scheme basic: user: must not contain a colon"},
 		{"preset", "hmac", m{"preset": "gitlab", "secret": "s"}, "auth scheme hmac: preset: must be one of standard-webhooks, github, stripe, shopify"},
-		{"preset and header", "hmac", m{"preset": "github", "header": "X", "secret": "s"}, "auth scheme hmac: header: is what preset decides; give one or the other"},
-		{"no form", "hmac", m{"secret": "s"}, "auth scheme hmac: header: is missing, or preset: (standard-webhooks, github, stripe, shopify)"},
-		{"tolerance without time", "hmac", m{"preset": "github", "secret": "s", "tolerance": "5m"}, "auth scheme hmac: tolerance: has no meaning here, because no time is signed"},
-		{"tolerance", "hmac", m{"preset": "stripe", "secret": "s", "tolerance": "5"}, "auth scheme hmac: tolerance: must be a length of time up to 24h, such as 5m"},
-		{"standard-webhooks secret", "hmac", m{"preset": "standard-webhooks", "secret": "???"}, "auth scheme hmac: secret: number 1 must be base64, as whsec_…"},
+		{"preset and header", "hmac", m{"preset": "github", "header": "X", "secret": "s"}, "auth scheme hmac: header: conflicts with preset; set only one of them"},
+		{"no form", "hmac", m{"secret": "s"}, "auth scheme hmac: header: set header or preset (standard-webhooks, github, stripe, shopify)"},
+		{"tolerance without time", "hmac", m{"preset": "github", "secret": "s", "tolerance": "5m"}, "auth scheme hmac: tolerance: has no effect, because the signature covers no time"},
+		{"tolerance", "hmac", m{"preset": "stripe", "secret": "s", "tolerance": "5"}, "auth scheme hmac: tolerance: must be a duration of at most 24h, such as 5m"},
+		{"standard-webhooks secret", "hmac", m{"preset": "standard-webhooks", "secret": "???"}, "auth scheme hmac: secret: value 1 is not Base64; the sender shows it in the form whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
 		{"algorithm", "hmac", m{"header": "X", "secret": "s", "algorithm": "md5"}, "auth scheme hmac: algorithm: must be one of sha1, sha256, sha384, sha512"},
-		{"no key", "jwt", m{"issuer": "i"}, "auth scheme jwt: jwks: is needed, or key:, and not both"},
-		{"jwks over http", "jwt", m{"jwks": "http://id.example/keys"}, "auth scheme jwt: jwks: must be an https URL (http is taken for this machine alone)"},
+		{"no key", "jwt", m{"issuer": "i"}, "auth scheme jwt: jwks: set exactly one of jwks and key"},
+		{"jwks over http", "jwt", m{"jwks": "http://id.example/keys"}, "auth scheme jwt: jwks: must be an https URL (http is allowed for this machine only)"},
 		{"short secret", "jwt", m{"key": "short"}, "auth scheme jwt: key: number 1 must be PEM or a secret of at least 32 bytes"},
-		{"bad PEM", "jwt", m{"key": "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"}, "auth scheme jwt: key: number 1 cannot be read as a public key"},
-		{"private key", "jwt", m{"key": "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"}, `auth scheme jwt: key: number 1 is a PEM block "PRIVATE KEY"; a public key or a certificate is needed`},
-		{"claims", "jwt", m{"key": long, "claims": "x"}, "auth scheme jwt: claims: must be a mapping"},
-		{"claim", "jwt", m{"key": long, "claims": m{"a": m{}}}, "auth scheme jwt: claims: a must be text, a number, true or false, or a list of them"},
-		{"ca", "mtls", m{"ca": "/etc/ca.pem"}, "auth scheme mtls: ca: must hold certificates as PEM, such as ${env.PARTNER_CA}"},
+		{"bad PEM", "jwt", m{"key": "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"}, "auth scheme jwt: key: number 1 is not a valid public key"},
+		{"private key", "jwt", m{"key": "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"}, `auth scheme jwt: key: number 1 is a PEM block "PRIVATE KEY"; use a public key or a certificate`},
+		{"claims", "jwt", m{"key": long, "claims": "x"}, "auth scheme jwt: claims: must be a map"},
+		{"claim", "jwt", m{"key": long, "claims": m{"a": m{}}}, "auth scheme jwt: claims: a must be a string, a number, true or false, or a list of them"},
+		{"ca", "mtls", m{"ca": "/etc/ca.pem"}, "auth scheme mtls: ca: must contain PEM certificates, such as ${env.PARTNER_CA}"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := New(c.scheme, c.settings)
+			_, err := New(c.scheme, c.settings, nil)
 			if err == nil || err.Error() != c.want {
 				t.Errorf("got  %v\nwant %s", err, c.want)
 			}
 			if errors.Is(err, ErrDenied) {
-				t.Error("is ErrDenied")
+				t.Errorf("got %v, want an error other than ErrDenied", err)
 			}
 		})
 	}

@@ -5,19 +5,23 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"valence/internal/access"
 )
 
-// settings reads a scheme's values and collects what is wrong with them.
+// settings reads the values of a scheme and collects problems.
 type settings struct {
 	values   map[string]any
+	policy   *access.Policy
 	problems []string
+	refused  error // by the policy
 }
 
 func (s *settings) problem(format string, args ...any) {
 	s.problems = append(s.problems, fmt.Sprintf(format, args...))
 }
 
-// check looks for keys that the scheme has not and for those it needs.
+// check reports unknown and missing keys.
 func (s *settings) check(scheme Scheme) {
 	for k := range s.values {
 		if !slices.ContainsFunc(scheme.Settings, func(d Setting) bool { return d.Name == k }) {
@@ -40,7 +44,7 @@ func (s *settings) check(scheme Scheme) {
 
 func (s *settings) has(key string) bool { return s.values[key] != nil }
 
-// text gives a text, "" if there is none.
+// text returns a string, or "" if it is missing.
 func (s *settings) text(key string) string {
 	switch v := s.values[key].(type) {
 	case nil:
@@ -50,12 +54,12 @@ func (s *settings) text(key string) string {
 		}
 		return v
 	default:
-		s.problem("%s: must be text", key)
+		s.problem("%s: must be a string", key)
 	}
 	return ""
 }
 
-// texts gives one text or a list of texts, none of them empty.
+// texts returns a string or a list of strings, none of them empty.
 func (s *settings) texts(key string) []string {
 	switch v := s.values[key].(type) {
 	case nil:
@@ -65,7 +69,7 @@ func (s *settings) texts(key string) []string {
 		for i, e := range v {
 			t, ok := e.(string)
 			if !ok || t == "" {
-				s.problem("%s: element %d must be text and not empty", key, i+1)
+				s.problem("%s: element %d must be a non-empty string", key, i+1)
 				continue
 			}
 			out = append(out, t)
@@ -81,11 +85,11 @@ func (s *settings) texts(key string) []string {
 		}
 		return []string{v}
 	}
-	s.problem("%s: must be text or a list of texts", key)
+	s.problem("%s: must be a string or a list of strings", key)
 	return nil
 }
 
-// duration gives a length of time such as 90s or 5m.
+// duration returns a duration such as 90s or 5m.
 func (s *settings) duration(key string, otherwise time.Duration) time.Duration {
 	if !s.has(key) {
 		return otherwise
@@ -96,7 +100,7 @@ func (s *settings) duration(key string, otherwise time.Duration) time.Duration {
 		d, err = time.ParseDuration(s.text(key))
 	}
 	if err != nil || d < 0 || d > 24*time.Hour {
-		s.problem("%s: must be a length of time up to 24h, such as 5m", key)
+		s.problem("%s: must be a duration of at most 24h, such as 5m", key)
 		return otherwise
 	}
 	return d

@@ -1,121 +1,98 @@
-// Package cli is the command line: every command, and the one place where the
-// parts of the program are wired together.
+// Package cli is the command line of valence: the grammar, help, errors and
+// shell completion. Each group of commands is a package below it.
 package cli
 
 import (
 	"errors"
-	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
+	"valence/internal/cli/backup"
+	"valence/internal/cli/cloudcmd"
+	"valence/internal/cli/connection"
+	"valence/internal/cli/demo"
+	"valence/internal/cli/deploy"
+	"valence/internal/cli/editor"
+	"valence/internal/cli/operate"
+	"valence/internal/cli/project"
+	"valence/internal/cli/replay"
+	"valence/internal/cli/run"
+	"valence/internal/cli/terminal"
+	"valence/internal/cli/tests"
+	"valence/internal/cli/try"
+	"valence/internal/clierror"
 	"valence/internal/spec"
 )
 
-// version is what this program is called when it is asked; a release's build
-// sets it (-ldflags -X). Nothing else does.
-var version = "0.1.0"
-
-// Exit codes: a stable part of the command line.
-const (
-	exitDone   = 0
-	exitErrors = 1 // the thing asked about has errors
-	exitUsage  = 2 // used wrongly
-	exitFailed = 3 // could not reach or start something
-)
-
-// grammar is the command line as kong reads it.
+// grammar declares the commands for kong.
 type grammar struct {
-	Run        runCmd        `cmd:"" help:"Start an atom on a project."`
-	Demo       demoCmd       `cmd:"" help:"Show the whole story on this machine, with nothing to configure."`
-	New        newCmd        `cmd:"" help:"Make a project that lints and runs."`
-	Lint       lintCmd       `cmd:"" help:"Find all problems of a project."`
-	Explain    explainCmd    `cmd:"" help:"Tell what a process will do: what is durable, what can repeat, how long callers wait."`
-	Exec       execCmd       `cmd:"" help:"Run one process."`
-	Executions executionsCmd `cmd:"" help:"List, show and cancel executions of a running atom."`
-	Failed     failedCmd     `cmd:"" help:"List, group, resubmit and delete what failed."`
-	Sequences  sequencesCmd  `cmd:"" help:"List, skip and release what blocks a key of a sequence."`
-	Processes  processesCmd  `cmd:"" help:"List, pause and resume the processes of a running atom."`
-	Join       joinCmd       `cmd:"" help:"Enrol this machine's atom with a control plane."`
-	Deploy     deployCmd     `cmd:"" help:"Package a project and deploy it to an environment."`
-	Backup     backupCmd     `cmd:"" help:"Copy the data of a running or stopped atom."`
-	Cloud      cloudCmd      `cmd:"" help:"Start a control plane, or manage one."`
-	Schema     schemaCmd     `cmd:"" help:"Print the JSON Schema of the language."`
-	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
-	Version    versionCmd    `cmd:"" help:"Print which program this is."`
+	Run        run.Command               `cmd:"" help:"Start an atom on a project."`
+	Demo       demo.Command              `cmd:"" help:"Show what valence does, on this machine and without configuration."`
+	New        project.NewCommand        `cmd:"" help:"Create a project."`
+	Lint       project.LintCommand       `cmd:"" help:"Report all problems of a project."`
+	Explain    project.ExplainCommand    `cmd:"" help:"Explain a process: what is durable, what can repeat, how long callers wait."`
+	Test       tests.Command             `cmd:"" help:"Run the tests of a project."`
+	Replay     replay.Command            `cmd:"" help:"Run executions of an atom's history through another version of their process."`
+	Try        try.Command               `cmd:"" help:"Evaluate an expression, or make one call of a process."`
+	Exec       operate.ExecCommand       `cmd:"" help:"Run a process once."`
+	Connection connection.Command        `cmd:"" help:"Prepare the other system of a connection."`
+	Executions operate.ExecutionsCommand `cmd:"" help:"List, show and cancel the executions of a running atom."`
+	Failed     operate.FailedCommand     `cmd:"" help:"List, group, resubmit and delete failed executions."`
+	Sequences  operate.SequencesCommand  `cmd:"" help:"List, skip and release blocked sequence keys."`
+	Processes  operate.ProcessesCommand  `cmd:"" help:"List the processes of a running atom, pause and resume their triggers."`
+	Join       run.JoinCommand           `cmd:"" help:"Enroll the atom of this machine with a control plane."`
+	Deploy     deploy.Command            `cmd:"" help:"Package a project and deploy it to an environment."`
+	Backup     backup.Command            `cmd:"" help:"Back up the data of an atom."`
+	Check      backup.CheckCommand       `cmd:"" help:"Read a data folder or a backup, and report damage."`
+	Cloud      cloudcmd.Command          `cmd:"" help:"Start or manage a control plane."`
+	Schema     project.SchemaCommand     `cmd:"" help:"Print the JSON Schema of the language."`
+	LSP        editor.Command            `cmd:"" name:"lsp" help:"Serve an editor: the language server of projects."`
+	Completion completionCommand         `cmd:"" help:"Print the completion script for a shell."`
+	Version    versionCommand            `cmd:"" help:"Print the version."`
 }
 
-// streams are what a command reads and writes.
-type streams struct {
-	in       io.Reader
-	out, err io.Writer
-}
+// exit carries an exit code out of kong, which expects os.Exit.
+type exit struct{ code int }
 
-// mistake is an error as the user sees it: what is wrong, what to do, and the
-// exit code.
-type mistake struct {
-	code     int
-	msg, try string
-}
-
-func (m *mistake) Error() string { return m.msg }
-
-func usage(try, format string, args ...any) error {
-	return &mistake{exitUsage, fmt.Sprintf(format, args...), try}
-}
-
-func failed(try, format string, args ...any) error {
-	return &mistake{exitFailed, fmt.Sprintf(format, args...), try}
-}
-
-func wrong(try, format string, args ...any) error {
-	return &mistake{exitErrors, fmt.Sprintf(format, args...), try}
-}
-
-// reported ends a command whose output has told already what is wrong.
-type reported struct{ code int }
-
-func (r reported) Error() string { return fmt.Sprintf("exit code %d", r.code) }
-
-// exited carries an exit out of kong, which knows only os.Exit.
-type exited struct{ code int }
-
-// Main runs one command line, without the program's name, and gives the exit code.
+// Main runs a command line, without the program's name, and returns the exit code.
 func Main(args []string, in io.Reader, out, errw io.Writer) (code int) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
-		case exited:
+		case exit:
 			code = r.code
 		default:
 			panic(r)
 		}
 	}()
-	s := &streams{in, out, errw}
+	s := &terminal.Streams{In: in, Out: terminal.NewWriter(out), Err: terminal.NewWriter(errw)}
 	parser, err := newParser(s)
 	if err != nil {
-		panic(err) // the grammar itself is wrong: no command line can help
+		panic(err) // the grammar is invalid, whatever the command line
 	}
-	err = unknownCommand(parser, args)
+	err = checkCommand(parser, args)
 	if err == nil {
 		err = parseAndRun(parser, s, args)
 	}
-	return s.end(err)
+	return clierror.Report(s.Err, err)
 }
 
-func newParser(s *streams) (*kong.Kong, error) {
+func newParser(s *terminal.Streams) (*kong.Kong, error) {
 	return kong.New(&grammar{},
 		kong.Name("valence"),
-		kong.Description("Runs integration processes written in YAML: web services in, connector calls out, nothing acknowledged is lost."),
-		kong.Writers(s.out, s.err),
-		kong.Exit(func(code int) { panic(exited{code}) }),
+		kong.Description("Runs integration processes written in YAML. They serve web services and call other systems; no acknowledged message is lost."),
+		kong.Writers(s.Out, s.Err),
+		kong.Exit(func(code int) { panic(exit{code}) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.NamedMapper("size", sizeMapper{}),
+		kong.PostBuild(func(k *kong.Kong) error { k.Model.HelpFlag.Help = "Show this help."; return nil }),
 	)
 }
 
-func parseAndRun(parser *kong.Kong, s *streams, args []string) error {
+func parseAndRun(parser *kong.Kong, s *terminal.Streams, args []string) error {
 	if len(args) == 0 {
 		if _, err := parser.Parse([]string{"--help"}); err != nil {
 			return err
@@ -124,41 +101,63 @@ func parseAndRun(parser *kong.Kong, s *streams, args []string) error {
 	ctx, err := parser.Parse(args)
 	if err != nil {
 		var p *kong.ParseError
-		try := "valence --help"
-		if errors.As(err, &p) && p.Context != nil && p.Context.Selected() != nil {
-			try = p.Context.Selected().FullPath() + " --help"
+		hint := "valence --help"
+		if errors.As(err, &p) && p.Context != nil {
+			if unknown := unknownCommand(p.Context, args); unknown != nil {
+				return unknown
+			}
+			if p.Context.Selected() != nil {
+				hint = p.Context.Selected().FullPath() + " --help"
+			}
 		}
-		return usage(try, "%s", strings.TrimPrefix(err.Error(), parser.Model.Name+": "))
+		return clierror.Usage(hint, "%s", strings.TrimPrefix(err.Error(), parser.Model.Name+": "))
 	}
 	return ctx.Run(s, parser.Model)
 }
 
-// end prints an error in the form that users know, and gives the exit code.
-func (s *streams) end(err error) int {
-	if err == nil {
-		return exitDone
+// planned are commands that do not exist yet. No similar name is suggested for
+// them.
+var planned = []string{"group", "import", "migrate"}
+
+// unknownCommand returns the error of a word that stands for a command below
+// another one and is none; nil if the words name commands.
+func unknownCommand(ctx *kong.Context, args []string) error {
+	n := ctx.Model.Node
+	for _, word := range args {
+		if strings.HasPrefix(word, "-") {
+			return nil
+		}
+		var names []string
+		var next *kong.Node
+		for _, child := range n.Children {
+			if child.Name == word {
+				next = child
+			}
+			if !child.Hidden {
+				names = append(names, child.Name)
+			}
+		}
+		switch {
+		case next != nil:
+			n = next
+		case len(names) == 0 || n == ctx.Model.Node || takesArguments(n):
+			return nil
+		default:
+			similar := spec.Suggest(word, names)
+			if similar != "" {
+				return clierror.Usage(n.FullPath()+" "+similar, "unknown command %s %s; did you mean %s?", n.FullPath(), word, similar)
+			}
+			return clierror.Usage("one of: "+strings.Join(names, ", "), "unknown command %s %s", n.FullPath(), word)
+		}
 	}
-	if r := (reported{}); errors.As(err, &r) {
-		return r.code
-	}
-	m := &mistake{code: exitFailed, msg: err.Error()}
-	errors.As(err, &m)
-	fmt.Fprintf(s.err, "error: %s\n", m.msg)
-	if m.try != "" {
-		fmt.Fprintf(s.err, "try: %s\n", m.try)
-	}
-	return m.code
+	return nil
 }
 
-// later are commands that the product will have.
-var later = map[string]string{
-	"test": "exec PROCESS --local", "sequences": "",
-	"migrate": "backup",
-}
+// takesArguments reports whether a command has arguments of its own.
+func takesArguments(n *kong.Node) bool { return len(n.Positional) > 0 }
 
-// unknownCommand tells about a command that is not there before kong does, to
-// suggest the nearest.
-func unknownCommand(parser *kong.Kong, args []string) error {
+// checkCommand returns an error for an unknown command, with the most similar one.
+func checkCommand(parser *kong.Kong, args []string) error {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		return nil
 	}
@@ -169,15 +168,11 @@ func unknownCommand(parser *kong.Kong, args []string) error {
 		}
 		names = append(names, n.Name)
 	}
-	if instead, known := later[args[0]]; known {
-		try := "valence --help"
-		if instead != "" {
-			try = "valence " + instead
-		}
-		return usage(try, "the command %s is not available yet", args[0])
+	if slices.Contains(planned, args[0]) {
+		return clierror.Usage("valence --help", "the command %s is not available yet", args[0])
 	}
-	if near := spec.Suggest(args[0], names); near != "" {
-		return usage("valence "+near, "there is no command %s; did you mean %s?", args[0], near)
+	if similar := spec.Suggest(args[0], names); similar != "" {
+		return clierror.Usage("valence "+similar, "unknown command %s; did you mean %s?", args[0], similar)
 	}
-	return usage("valence --help", "there is no command %s", args[0])
+	return clierror.Usage("valence --help", "unknown command %s", args[0])
 }

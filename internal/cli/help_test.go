@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"valence/internal/cli/terminal"
 )
 
-// TestEveryCommandShowsAnExample: who asks for help gets something to copy.
-func TestEveryCommandShowsAnExample(t *testing.T) {
-	parser, err := newParser(&streams{out: io.Discard, err: io.Discard})
+func TestEveryCommandHasAnExample(t *testing.T) {
+	parser, err := newParser(&terminal.Streams{Out: io.Discard, Err: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,7 +19,7 @@ func TestEveryCommandShowsAnExample(t *testing.T) {
 		n, ok := node.(*kong.Node)
 		if ok && n.Type == kong.CommandNode && !n.Hidden {
 			if !strings.Contains(n.Detail, "xample") || !strings.Contains(n.Detail, "    valence ") {
-				t.Errorf("valence %s --help shows no example:\n%s", n.FullPath(), n.Detail)
+				t.Errorf("valence %s --help: got %q, want an example", n.FullPath(), n.Detail)
 			}
 		}
 		return next(nil)

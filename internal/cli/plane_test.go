@@ -13,14 +13,14 @@ import (
 	"valence/cloud/platform"
 )
 
-// planes are the control planes that scripts have started, by their folder.
+// planes are the control planes started by scripts.
 type planes struct {
-	t  *testing.T
-	mu sync.Mutex
-	by map[string]*cloudtest.Plane
+	t        *testing.T
+	mu       sync.Mutex
+	byFolder map[string]*cloudtest.Plane // by the folder of the script
 }
 
-func newPlanes(t *testing.T) *planes { return &planes{t: t, by: map[string]*cloudtest.Plane{}} }
+func newPlanes(t *testing.T) *planes { return &planes{t: t, byFolder: map[string]*cloudtest.Plane{}} }
 
 // start starts a control plane with the environments test and prod, sets CLOUD,
 // and writes deployer.token: `plane`.
@@ -33,22 +33,22 @@ func (p *planes) start(ts *testscript.TestScript, neg bool, args []string) {
 	}})
 	x.Environment(p.t, "test")
 	x.Environment(p.t, "prod")
-	token, err := x.CreateToken(p.t.Context(), x.Admin, cloud.Token{Name: "ci", Role: cloud.Deployer})
+	token, err := x.Accounts.CreateToken(p.t.Context(), x.Admin, cloud.Token{Name: "ci", Role: cloud.Deployer})
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("deployer.token"), []byte(token.Secret+"\n"), 0o600))
 	ts.Setenv("CLOUD", x.URL)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.by[ts.MkAbs(".")] = x
+	p.byFolder[ts.MkAbs(".")] = x
 }
 
-// token makes an install token: `install-token ENVIRONMENT VARIABLE`.
+// token creates an install token: `install-token ENVIRONMENT VARIABLE`.
 func (p *planes) token(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: install-token ENVIRONMENT VARIABLE")
 	}
 	p.mu.Lock()
-	x := p.by[ts.MkAbs(".")]
+	x := p.byFolder[ts.MkAbs(".")]
 	p.mu.Unlock()
 	ts.Setenv(args[1], x.InstallToken(p.t, args[0]))
 }

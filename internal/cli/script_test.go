@@ -3,7 +3,6 @@ package cli_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -16,7 +15,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"valence/atom/admin"
 	"valence/internal/cli"
+	"valence/internal/datafolder"
 )
 
 func TestMain(m *testing.M) {
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the program as its users do.
+// TestScripts runs the program in the scripts of testdata/script.
 func TestScripts(t *testing.T) {
 	p := newPlanes(t)
 	testscript.Run(t, testscript.Params{
@@ -33,17 +34,11 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"plane": p.start, "install-token": p.token, "up": up, "http": request, "hold": hold, "code": code, "eventually": eventually, "rewrite": rewrite, "appears": appears, "http-refused": refused,
-			"address": address, "until": until,
+			"plane": p.start, "install-token": p.token, "up": up, "address": address,
+			"http": httpCommand, "http-refused": httpRefused, "eventually": eventually,
+			"code": code, "until": until, "hold": hold, "rewrite": rewrite, "appears": appears, "examples": examples,
 		},
 	})
-}
-
-// running is what the atom of a data folder writes down about itself.
-type running struct {
-	PID    int    `json:"pid"`
-	Listen string `json:"listen"`
-	Admin  string `json:"admin"`
 }
 
 // up waits until the atom of a data folder is ready, and sets LISTEN, ADMIN,
@@ -52,21 +47,22 @@ func up(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: up DATA")
 	}
-	var r running
-	wait(ts, "the atom on "+args[0]+" to be ready", func() bool {
-		text, err := os.ReadFile(filepath.Join(ts.MkAbs(args[0]), "running.json"))
-		return err == nil && json.Unmarshal(text, &r) == nil
+	var a datafolder.AtomAddress
+	poll(ts, "the atom on "+args[0]+" to be ready", func() (ok bool) {
+		a, ok = datafolder.ReadAtomAddress(ts.MkAbs(args[0]))
+		return ok
 	})
-	token, err := os.ReadFile(filepath.Join(ts.MkAbs(args[0]), "admin.token"))
+	token, err := os.ReadFile(filepath.Join(ts.MkAbs(args[0]), admin.TokenFile))
 	ts.Check(err)
-	ts.Setenv("LISTEN", r.Listen)
-	ts.Setenv("ADMIN", r.Admin)
-	ts.Setenv("PID", fmt.Sprint(r.PID))
+	ts.Setenv("LISTEN", a.Listen)
+	ts.Setenv("ADMIN", a.Admin)
+	ts.Setenv("PID", fmt.Sprint(a.PID))
 	ts.Setenv("TOKEN", strings.TrimSpace(string(token)))
 }
 
-// wait looks again and again, since what it looks at is another process.
-func wait(ts *testscript.TestScript, what string, ok func() bool) {
+// poll calls ok until it returns true. Scripts observe other programs, which
+// cannot notify them.
+func poll(ts *testscript.TestScript, what string, ok func() bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -75,24 +71,25 @@ func wait(ts *testscript.TestScript, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			ts.Fatalf("waited in vain for %s", what)
+			ts.Fatalf("timeout: waited for %s", what)
 		}
 	}
 }
 
-// request makes one HTTP request, prints status, content type and body, and
-// fails unless the status is the one given: `http 200 POST URL [BODY] [Name: value]...`.
-func request(ts *testscript.TestScript, neg bool, args []string) {
+// httpCommand makes one HTTP request, prints status, content type and body, and
+// fails if the status differs: `http 200 POST URL [BODY] [Name: value]...`.
+func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: http STATUS METHOD URL [BODY] [HEADER]...")
 	}
 	status, head, body := send(ts, args[1:])
 	fmt.Fprintf(ts.Stdout(), "%d %s\n%s\n", status, head.Get("Content-Type"), body)
 	if fmt.Sprint(status) != args[0] {
-		ts.Fatalf("%s %s: status %d, want %s:\n%s", args[1], args[2], status, args[0], body)
+		ts.Fatalf("%s %s: got status %d, want %s:\n%s", args[1], args[2], status, args[0], body)
 	}
 }
 
+// send makes one HTTP request.
 func send(ts *testscript.TestScript, args []string) (int, http.Header, string) {
 	var body io.Reader = http.NoBody
 	if len(args) > 2 {
@@ -115,23 +112,23 @@ func send(ts *testscript.TestScript, args []string) (int, http.Header, string) {
 	return resp.StatusCode, resp.Header, string(text)
 }
 
-// eventually makes a request until its body holds a text: `eventually TEXT METHOD URL...`.
+// eventually repeats a request until the body of its response contains a text: `eventually TEXT METHOD URL...`.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: eventually TEXT METHOD URL [BODY] [HEADER]...")
 	}
-	wait(ts, args[0], func() bool {
+	poll(ts, args[0], func() bool {
 		_, _, body := send(ts, args[1:])
 		return strings.Contains(body, args[0])
 	})
 }
 
-// refused waits until nothing answers at a URL: `http-refused URL`.
-func refused(ts *testscript.TestScript, neg bool, args []string) {
+// httpRefused waits until nothing answers at a URL: `http-refused URL`.
+func httpRefused(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: http-refused URL")
 	}
-	wait(ts, "nothing to answer at "+args[0], func() bool {
+	poll(ts, "nothing to answer at "+args[0], func() bool {
 		resp, err := http.Get(args[0])
 		if err == nil {
 			resp.Body.Close()
@@ -140,12 +137,33 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// appears waits until a file holds a text: `appears TEXT FILE`.
+// examples runs every example in the help of a command: `examples COMMAND`.
+func examples(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: examples COMMAND")
+	}
+	var help bytes.Buffer
+	cli.Main(append(args, "--help"), strings.NewReader(""), &help, io.Discard)
+	count := 0
+	for line := range strings.Lines(help.String()) {
+		if command := strings.TrimSpace(line); strings.HasPrefix(line, "    valence ") || strings.HasPrefix(line, "  valence ") {
+			count++
+			if err := ts.Exec("sh", "-c", command); err != nil {
+				ts.Fatalf("%s: %v", command, err)
+			}
+		}
+	}
+	if count == 0 {
+		ts.Fatalf("got no example in the help of %v, want at least one:\n%s", args, help.String())
+	}
+}
+
+// appears waits until a file contains a text: `appears TEXT FILE`.
 func appears(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: appears TEXT FILE")
 	}
-	wait(ts, args[0]+" in "+args[1], func() bool {
+	poll(ts, args[0]+" in "+args[1], func() bool {
 		text, err := os.ReadFile(ts.MkAbs(args[1]))
 		return err == nil && bytes.Contains(text, []byte(args[0]))
 	})
@@ -157,24 +175,25 @@ func address(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: address DATA VARIABLE")
 	}
-	var at struct{ URL string }
-	text, err := os.ReadFile(filepath.Join(ts.MkAbs(args[0]), "cloud.json"))
-	ts.Check(err)
-	ts.Check(json.Unmarshal(text, &at))
-	ts.Setenv(args[1], at.URL)
+	a, ok := datafolder.ReadCloudAddress(ts.MkAbs(args[0]))
+	if !ok {
+		ts.Fatalf("no control plane runs on %s", args[0])
+	}
+	ts.Setenv(args[1], a.URL)
 }
 
-// until runs the program again and again until it prints a text: `until TEXT ARG...`.
+// until repeats a command until it prints a text: `until TEXT ARG...`.
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: until TEXT ARG...")
 	}
-	wait(ts, args[0], func() bool {
+	poll(ts, args[0], func() bool {
 		return ts.Exec("valence", args[1:]...) == nil && strings.Contains(ts.ReadFile("stdout"), args[0])
 	})
 }
 
-// hold takes a free port until the script ends, and names it: `hold PORT`.
+// hold occupies a free port until the script ends and sets a variable to its
+// address: `hold VARIABLE`.
 func hold(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: hold VARIABLE")
@@ -185,8 +204,7 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], ln.Addr().String())
 }
 
-// code runs the program and fails unless it ends with the exit code:
-// `code 3 run --listen x`.
+// code runs a command and fails if its exit code differs: `code 3 run --listen x`.
 func code(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: code N [ARG]...")
@@ -199,7 +217,7 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	if fmt.Sprint(got) != args[0] {
-		ts.Fatalf("valence %s: exit code %d, want %s", strings.Join(args[1:], " "), got, args[0])
+		ts.Fatalf("valence %s: got exit code %d, want %s", strings.Join(args[1:], " "), got, args[0])
 	}
 }
 
@@ -212,7 +230,7 @@ func rewrite(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := os.ReadFile(path)
 	ts.Check(err)
 	if !bytes.Contains(text, []byte(args[1])) {
-		ts.Fatalf("%s does not hold %q", args[0], args[1])
+		ts.Fatalf("%s does not contain %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(path, bytes.ReplaceAll(text, []byte(args[1]), []byte(args[2])), 0o644))
 }

@@ -8,7 +8,7 @@ import (
 	"valence/internal/spec"
 )
 
-// sizeMapper reads flags such as 20GiB into an int64.
+// sizeMapper parses flags such as 20GiB into an int64.
 type sizeMapper struct{}
 
 // Decode implements kong.Mapper.

@@ -4,53 +4,35 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
-	"runtime/debug"
+
+	"valence/internal/cli/terminal"
+	"valence/internal/version"
 )
 
-type versionCmd struct {
+type versionCommand struct {
 	JSON bool `help:"Print as JSON."`
 }
 
-// Help is shown below the command's summary.
-func (*versionCmd) Help() string {
+// Help returns the text below the command's summary.
+func (*versionCommand) Help() string {
 	return "Example:\n\n    valence version --json\n"
 }
 
 // Run prints the version, the revision it was built from, and the platform.
-func (c *versionCmd) Run(s *streams) error {
+func (c *versionCommand) Run(s *terminal.Streams) error {
 	v := struct {
 		Version  string `json:"version"`
 		Revision string `json:"revision,omitempty"`
 		Go       string `json:"go"`
 		Platform string `json:"platform"`
-	}{Version: version, Revision: revision(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	}{version.String(), version.Revision(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 	if c.JSON {
-		return json.NewEncoder(s.out).Encode(v)
+		return json.NewEncoder(s.Out).Encode(v)
 	}
-	built := v.Revision
-	if built != "" {
-		built = " " + built
+	revision := v.Revision
+	if revision != "" {
+		revision = " " + revision
 	}
-	_, err := fmt.Fprintf(s.out, "valence %s%s (%s, %s)\n", v.Version, built, v.Go, v.Platform)
+	_, err := fmt.Fprintf(s.Out, "valence %s%s (%s, %s)\n", v.Version, revision, v.Go, v.Platform)
 	return err
-}
-
-// revision is the commit that the program was built from, "" if that is not known.
-func revision() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	rev, dirty := "", ""
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			rev = s.Value[:min(12, len(s.Value))]
-		case "vcs.modified":
-			if s.Value == "true" {
-				dirty = "+changes"
-			}
-		}
-	}
-	return rev + dirty
 }

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
@@ -38,14 +39,14 @@ func BenchmarkBaselineJSONValid(b *testing.B) {
 }
 
 func BenchmarkXMLToJSON(b *testing.B) {
-	text, err := JSONToXML(order, "order")
+	text, err := JSONToXML(context.Background(), order, "order", nil)
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := XMLToJSON(text, nil); err != nil {
+		if _, err := XMLToJSON(context.Background(), text, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,9 +1,14 @@
-// Package convert turns JSON, XML, CSV and forms into each other, exactly: the
-// digits of numbers, the characters of text and the order of keys survive.
+// Package convert converts between JSON, XML, CSV and forms without loss: the
+// digits of numbers, the characters of text and the order of keys are
+// preserved.
 //
-// JSON text is the data view of every format, so each function reads or
-// writes JSON. Every function is strict, bounded in depth, and safe to call
-// from many goroutines at once. An error about the input is a *SyntaxError.
+// The data view of every format is JSON text, so each function reads or writes
+// JSON. All functions are strict, bounded in depth and safe for concurrent use.
+// Errors about the input are *SyntaxErrors.
+//
+// Time and memory are linear in the input. A conversion checks its context
+// about every 64 KiB and reserves the memory it uses in the budget.Share of the
+// context, if there is one.
 package convert
 
 import (
@@ -12,16 +17,19 @@ import (
 	"unicode/utf8"
 )
 
-// MaxDepth is how deep objects, arrays and elements may be nested.
+// MaxDepth limits the nesting of objects, arrays and elements.
 const MaxDepth = 512
 
-// MaxElements is how many elements one XML document, and how many fields one
-// form, may hold.
+// MaxElements limits the elements and attributes of an XML document and the
+// fields of a form.
 const MaxElements = 1_000_000
 
-// SyntaxError tells where an input is not what it says it is. Line and Col
-// count from 1, Col in characters; Offset counts bytes from 0. Pointer is the
-// RFC 6901 pointer to the value that holds the place.
+// MaxAttributes limits the attributes of one XML element.
+const MaxAttributes = 1000
+
+// SyntaxError reports invalid input and its position. Line and Col count from
+// 1, Col in characters; Offset counts bytes from 0. Pointer is the RFC 6901
+// pointer to the enclosing value.
 type SyntaxError struct {
 	Line, Col int
 	Offset    int
@@ -29,7 +37,7 @@ type SyntaxError struct {
 	Msg       string
 }
 
-// Error prints the place, then what is wrong there.
+// Error returns the position followed by the message.
 func (e *SyntaxError) Error() string {
 	if e.Line == 0 {
 		if e.Pointer == "" {
@@ -43,12 +51,12 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("line %d, column %d (%s): %s", e.Line, e.Col, e.Pointer, e.Msg)
 }
 
-// errorAt makes the error for the byte at offset.
-func errorAt(b []byte, offset int, pointer, format string, args ...any) *SyntaxError {
+// syntaxError returns an error for the byte at offset.
+func syntaxError(b []byte, offset int, pointer, format string, args ...any) *SyntaxError {
 	offset = min(offset, len(b))
 	line, start := 1, 0
 	for i, c := range b[:offset] {
-		if c == '\n' {
+		if c == '\n' || c == '\r' && (i+1 == len(b) || b[i+1] != '\n') {
 			line, start = line+1, i+1
 		}
 	}
@@ -58,7 +66,7 @@ func errorAt(b []byte, offset int, pointer, format string, args ...any) *SyntaxE
 	}
 }
 
-// pathError makes the error for a value that has a pointer but no line, as
+// pathError returns an error for a value that has a pointer but no line, as
 // when writing another format.
 func pathError(path []string, format string, args ...any) *SyntaxError {
 	return &SyntaxError{Pointer: pointer(path), Msg: fmt.Sprintf(format, args...)}

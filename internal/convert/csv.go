@@ -2,40 +2,42 @@ package convert
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// CSVToJSON reads a table by RFC 4180: a list of objects by the names in the
-// first row, or, without header, a list of lists. Every value is text exactly
-// as it stands, line breaks in quotes included. Lines end in LF or CRLF, a byte
-// order mark is skipped, empty lines are left out. delimiter 0 is a comma.
+// CSVToJSON converts a table (RFC 4180) to a list of objects with the names of
+// the first row, or without header to a list of lists. Values are text exactly
+// as written, including line breaks in quotes. Lines end with LF, CRLF or CR; a
+// byte order mark and empty lines are skipped. If delimiter is 0, it is a
+// comma.
 //
-// Bare quotes, rows longer or shorter than the header, and headers that are
-// empty or there twice are errors.
-func CSVToJSON(b []byte, header bool, delimiter rune) ([]byte, error) {
+// Bare quotes, rows longer or shorter than the header, and empty or duplicate
+// header names are errors. So is an unquoted first row of one field that contains
+// another common delimiter: the table probably has that one.
+//
+// Like all conversions, it stops when ctx ends, and reserves the memory of its
+// result in the budget of ctx.
+func CSVToJSON(ctx context.Context, b []byte, header bool, delimiter rune) ([]byte, error) {
 	sep, err := checkDelimiter(delimiter)
 	if err != nil {
 		return nil, err
 	}
-	src := b
-	if bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) {
-		src = b[3:]
+	if err := checkUTF8(b); err != nil {
+		return nil, err
 	}
-	if !utf8.Valid(src) {
-		at := 0
-		for r, n := utf8.DecodeRune(src); r != utf8.RuneError || n != 1; r, n = utf8.DecodeRune(src[at:]) {
-			at += n
-		}
-		return nil, errorAt(b, len(b)-len(src)+at, "", "byte 0x%02x is not UTF-8", src[at])
-	}
-	r := &csvReader{src: b, at: len(b) - len(src), sep: sep}
+	r := &csvReader{src: b, at: len(b) - len(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))), sep: sep}
 	var names []string
+	m := newMeter(ctx, len(b))
+	if err := m.use(2 * len(b)); err != nil {
+		return nil, err
+	}
 	out := append(make([]byte, 0, 2*len(b)), '[')
+	defer m.finish()
 	for row := 0; ; {
-		start := r.at
 		fields, err := r.record()
 		if err != nil {
 			return nil, err
@@ -44,18 +46,26 @@ func CSVToJSON(b []byte, header bool, delimiter rune) ([]byte, error) {
 			break
 		}
 		if header && names == nil {
-			if names, err = r.header(start, fields); err != nil {
+			if names, err = r.header(fields); err != nil {
 				return nil, err
 			}
 			continue
 		}
+		if !header && row == 0 {
+			if err := r.single(fields, "the first row has a single field, which"); err != nil {
+				return nil, err
+			}
+		}
 		if header && len(fields) != len(names) {
-			return nil, errorAt(b, start, "/"+strconv.Itoa(row), "the row has %d fields, the header %d", len(fields), len(names))
+			return nil, syntaxError(b, r.start, "/"+strconv.Itoa(row), "the row has %d fields, but the header has %d", len(fields), len(names))
 		}
 		if row++; row > 1 {
 			out = append(out, ',')
 		}
 		out = appendRow(out, names, fields)
+		if err := m.wrote(len(out)); err != nil {
+			return nil, err
+		}
 	}
 	return append(out, ']'), nil
 }
@@ -83,7 +93,7 @@ func checkDelimiter(d rune) (string, error) {
 	case d == 0:
 		return ",", nil
 	case d == '"' || d == '\r' || d == '\n' || d == utf8.RuneError || !utf8.ValidRune(d):
-		return "", &SyntaxError{Msg: strconv.QuoteRune(d) + " cannot delimit the fields of CSV"}
+		return "", &SyntaxError{Msg: strconv.QuoteRune(d) + " is not a valid CSV delimiter"}
 	}
 	return string(d), nil
 }
@@ -91,11 +101,12 @@ func checkDelimiter(d rune) (string, error) {
 type csvReader struct {
 	src    []byte
 	at     int
+	start  int // of the current row
 	sep    string
 	fields []string
 }
 
-// record gives the next row, nil at the end. The slice is reused.
+// record returns the next row, or nil at the end. The slice is reused.
 func (r *csvReader) record() ([]string, error) {
 	for r.at < len(r.src) && r.lineEnd() > 0 {
 		r.at += r.lineEnd()
@@ -103,7 +114,7 @@ func (r *csvReader) record() ([]string, error) {
 	if r.at == len(r.src) {
 		return nil, nil
 	}
-	r.fields = r.fields[:0]
+	r.start, r.fields = r.at, r.fields[:0]
 	for {
 		field, err := r.field()
 		if err != nil {
@@ -121,20 +132,20 @@ func (r *csvReader) record() ([]string, error) {
 	}
 }
 
-// lineEnd is the length of the line end that stands here, 0 if there is none.
+// lineEnd returns the length of the line ending at the current position, or 0.
 func (r *csvReader) lineEnd() int {
 	switch {
 	case r.src[r.at] == '\n':
 		return 1
 	case r.src[r.at] == '\r' && r.at+1 < len(r.src) && r.src[r.at+1] == '\n':
 		return 2
-	case r.src[r.at] == '\r' && r.at+1 == len(r.src):
+	case r.src[r.at] == '\r':
 		return 1
 	}
 	return 0
 }
 
-// field reads up to the next delimiter, line end or end.
+// field reads up to the next delimiter, line ending or the end of input.
 func (r *csvReader) field() (string, error) {
 	if r.at < len(r.src) && r.src[r.at] == '"' {
 		return r.quoted()
@@ -142,7 +153,7 @@ func (r *csvReader) field() (string, error) {
 	start := r.at
 	for r.at < len(r.src) && r.lineEnd() == 0 && !bytes.HasPrefix(r.src[r.at:], []byte(r.sep)) {
 		if r.src[r.at] == '"' {
-			return "", errorAt(r.src, r.at, "", "a quote inside a field that does not start with one: quote the whole field and double the quote")
+			return "", syntaxError(r.src, r.at, "", "unexpected quote in an unquoted field: quote the whole field and double the quotes in it")
 		}
 		r.at++
 	}
@@ -154,7 +165,7 @@ func (r *csvReader) quoted() (string, error) {
 	for r.at++; ; {
 		n := bytes.IndexByte(r.src[r.at:], '"')
 		if n < 0 {
-			return "", errorAt(r.src, start, "", "the quoted field that starts here has no end")
+			return "", syntaxError(r.src, start, "", "unterminated quoted field")
 		}
 		r.at += n + 1
 		if r.at < len(r.src) && r.src[r.at] == '"' {
@@ -162,33 +173,52 @@ func (r *csvReader) quoted() (string, error) {
 			continue
 		}
 		if r.at < len(r.src) && r.lineEnd() == 0 && !bytes.HasPrefix(r.src[r.at:], []byte(r.sep)) {
-			return "", errorAt(r.src, r.at, "", "%s follows a quoted field", quoteAt(r.src, r.at))
+			return "", syntaxError(r.src, r.at, "", "unexpected %s after a quoted field", quoteAt(r.src, r.at))
 		}
 		return strings.ReplaceAll(string(r.src[start+1:r.at-1]), `""`, `"`), nil
 	}
 }
 
-func (r *csvReader) header(start int, fields []string) ([]string, error) {
+// otherDelimiters are the delimiters that a first row with a single field
+// probably has if it contains one.
+const otherDelimiters = ",;\t|"
+
+// single returns an error if the current row has one unquoted field that
+// contains another delimiter.
+func (r *csvReader) single(fields []string, subject string) error {
+	if len(fields) != 1 || r.src[r.start] == '"' {
+		return nil
+	}
+	if i := strings.IndexAny(fields[0], otherDelimiters); i >= 0 {
+		return syntaxError(r.src, r.start+i, "", "%s contains %q: set the delimiter to that, or write the field in quotes", subject, fields[0][i:i+1])
+	}
+	return nil
+}
+
+func (r *csvReader) header(fields []string) ([]string, error) {
+	if err := r.single(fields, "the header has a single column, whose name"); err != nil {
+		return nil, err
+	}
 	for i, name := range fields {
 		if name == "" {
-			return nil, errorAt(r.src, start, "", "column %d of the header has no name", i+1)
+			return nil, syntaxError(r.src, r.start, "", "column %d of the header has no name", i+1)
 		}
 	}
 	seen := make(map[string]bool, len(fields))
 	for _, name := range fields {
 		if seen[name] {
-			return nil, errorAt(r.src, start, "", "the header has %q twice", clip(name))
+			return nil, syntaxError(r.src, r.start, "", "duplicate column name %q in the header", clip(name))
 		}
 		seen[name] = true
 	}
 	return slices.Clone(fields), nil
 }
 
-// JSONToCSV writes a list as a table by RFC 4180, lines ended by CRLF. The rows
-// are objects, whose columns are all keys in the order they first appear, or,
-// without header, lists. Numbers and booleans are written as they stand, null
-// and missing keys as empty fields. A list or an object in a field is an error.
-func JSONToCSV(data string, header bool, delimiter rune) ([]byte, error) {
+// JSONToCSV converts a list to a table (RFC 4180) with CRLF line endings. Rows
+// are objects, whose columns are all keys in order of first appearance, or
+// without header lists. Numbers and booleans are written as they are, null and
+// missing keys as empty fields. A list or an object within a field is an error.
+func JSONToCSV(ctx context.Context, data string, header bool, delimiter rune) ([]byte, error) {
 	sep, err := checkDelimiter(delimiter)
 	if err != nil {
 		return nil, err
@@ -198,9 +228,10 @@ func JSONToCSV(data string, header bool, delimiter rune) ([]byte, error) {
 		return nil, err
 	}
 	if v.kind() != jsonArray {
-		return nil, pathError(nil, "CSV is written from a list of objects or of lists")
+		return nil, pathError(nil, "CSV needs a list of objects or a list of lists")
 	}
-	w := &csvWriter{sep: sep, column: map[string]int{}}
+	w := &csvWriter{sep: sep, column: map[string]int{}, meter: newMeter(ctx, len(data))}
+	defer w.meter.finish()
 	if err := w.columns(v, header); err != nil {
 		return nil, err
 	}
@@ -218,9 +249,10 @@ type csvWriter struct {
 	sep    string
 	names  []string
 	column map[string]int
+	meter  *meter
 }
 
-// columns collects the names of the columns and checks the kinds of the rows.
+// columns collects the column names and checks the types of the rows.
 func (w *csvWriter) columns(v value, header bool) error {
 	i, first := 0, kind(0)
 	return v.each(func(_ string, row value) error {
@@ -232,7 +264,7 @@ func (w *csvWriter) columns(v value, header bool) error {
 		i++
 		switch {
 		case k != jsonObject && k != jsonArray:
-			return pathError(path, "a row of CSV is written from an object or a list")
+			return pathError(path, "a CSV row must be an object or a list")
 		case k == jsonArray && header:
 			return pathError(path, "with a header the rows must be objects, whose keys name the columns")
 		case k != first:
@@ -256,15 +288,19 @@ func (w *csvWriter) columns(v value, header bool) error {
 
 func (w *csvWriter) rows(v value) error {
 	i := 0
+	var fields []string // reused
 	return v.each(func(_ string, row value) error {
-		fields := make([]string, len(w.names))
+		if err := w.meter.wrote(len(w.out) + len(w.names)); err != nil {
+			return err
+		}
+		fields = append(fields[:0], make([]string, len(w.names))...)
 		j := 0
 		err := row.each(func(name string, f value) error {
 			if k := f.kind(); k == jsonObject || k == jsonArray {
 				if row.kind() == jsonArray {
 					name = strconv.Itoa(j)
 				}
-				return pathError([]string{strconv.Itoa(i), name}, "a list or an object does not fit into a field of CSV")
+				return pathError([]string{strconv.Itoa(i), name}, "a CSV field cannot contain a list or an object")
 			}
 			if row.kind() == jsonArray {
 				fields = append(fields, f.text())
@@ -287,7 +323,7 @@ func (w *csvWriter) row(fields []string) {
 		}
 		quote := strings.ContainsAny(f, "\"\r\n") || strings.Contains(f, w.sep) ||
 			f == "" && len(fields) == 1 || strings.HasPrefix(f, " ") || strings.HasSuffix(f, " ") ||
-			i == 0 && len(w.out) == 0 && strings.HasPrefix(f, "\ufeff")
+			i == 0 && len(w.out) == 0 && (strings.HasPrefix(f, "\ufeff") || len(fields) == 1 && strings.ContainsAny(f, otherDelimiters))
 		if !quote {
 			w.out = append(w.out, f...)
 			continue

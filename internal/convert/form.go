@@ -2,23 +2,31 @@ package convert
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"unicode/utf8"
 )
 
-// FormToJSON reads an application/x-www-form-urlencoded body (WHATWG URL,
-// section 5.1) as an object of text, in the order of the fields; a field that
-// is repeated becomes a list at the place of the first.
-func FormToJSON(b []byte) ([]byte, error) {
+// FormToJSON converts an application/x-www-form-urlencoded body (WHATWG URL,
+// section 5.1) to an object of text in field order. A repeated field becomes a
+// list in the place of its first occurrence.
+func FormToJSON(ctx context.Context, b []byte) ([]byte, error) {
+	return formToJSON(ctx, b, Label{})
+}
+
+// formToJSON converts a form whose decoded fields are text as l says.
+func formToJSON(ctx context.Context, b []byte, l Label) ([]byte, error) {
 	values := map[string][]string{}
 	var names []string
+	m := newMeter(ctx, len(b))
+	defer m.finish()
 	for at, count := 0, 0; at < len(b); {
 		end := len(b)
 		if i := bytes.IndexByte(b[at:], '&'); i >= 0 {
 			end = at + i
 		}
 		if count++; count > MaxElements {
-			return nil, errorAt(b, at, "", "the form has more than %d fields", MaxElements)
+			return nil, syntaxError(b, at, "", "the form has more than %d fields", MaxElements)
 		}
 		if end > at {
 			eq := bytes.IndexByte(b[at:end], '=')
@@ -28,12 +36,15 @@ func FormToJSON(b []byte) ([]byte, error) {
 			} else {
 				eq = end - at
 			}
-			name, err := formText(b, at, at+eq)
+			name, err := formText(ctx, b, at, at+eq, l)
 			if err != nil {
 				return nil, err
 			}
-			text, err := formText(b, valueAt, end)
+			text, err := formText(ctx, b, valueAt, end, l)
 			if err != nil {
+				return nil, err
+			}
+			if err := m.use(fieldBytes + len(name) + len(text)); err != nil {
 				return nil, err
 			}
 			if _, ok := values[name]; !ok {
@@ -42,6 +53,9 @@ func FormToJSON(b []byte) ([]byte, error) {
 			values[name] = append(values[name], text)
 		}
 		at = end + 1
+	}
+	if err := m.use(2 * len(b)); err != nil {
+		return nil, err
 	}
 	out := append(make([]byte, 0, 2*len(b)+2), '{')
 	for i, name := range names {
@@ -58,8 +72,11 @@ func FormToJSON(b []byte) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
+// fieldBytes is the approximate memory of a field besides its text.
+const fieldBytes = 64
+
 // formText decodes b[from:to].
-func formText(b []byte, from, to int) (string, error) {
+func formText(ctx context.Context, b []byte, from, to int, l Label) (string, error) {
 	out := make([]byte, 0, to-from)
 	for i := from; i < to; i++ {
 		switch ch := b[i]; ch {
@@ -71,7 +88,7 @@ func formText(b []byte, from, to int) (string, error) {
 				hi, lo = hexDigit(b[i+1]), hexDigit(b[i+2])
 			}
 			if hi < 0 || lo < 0 {
-				return "", errorAt(b, i, "", "%% needs two hexadecimal digits")
+				return "", syntaxError(b, i, "", "%% needs two hexadecimal digits")
 			}
 			out = append(out, byte(hi<<4|lo))
 			i += 2
@@ -79,8 +96,17 @@ func formText(b []byte, from, to int) (string, error) {
 			out = append(out, ch)
 		}
 	}
+	if l != (Label{}) {
+		var err error
+		if out, err = Text(ctx, out, l); err != nil {
+			if wrong, ok := err.(*SyntaxError); ok {
+				return "", syntaxError(b, from, "", "the text that starts here cannot be read: %s", wrong.Msg)
+			}
+			return "", err
+		}
+	}
 	if !utf8.Valid(out) {
-		return "", errorAt(b, from, "", "the text that starts here is not UTF-8")
+		return "", syntaxError(b, from, "", "the text that starts here is not valid UTF-8")
 	}
 	return string(out), nil
 }
@@ -97,24 +123,29 @@ func hexDigit(ch byte) int {
 	return -1
 }
 
-// JSONToForm writes an object as application/x-www-form-urlencoded, in the
-// order of its keys. A list repeats its field, null is left out. An object, or
-// a list in a list, is an error.
-func JSONToForm(data string) ([]byte, error) {
+// JSONToForm converts an object to application/x-www-form-urlencoded in key
+// order. A list repeats its field and null is omitted. An object, or a list
+// within a list, is an error.
+func JSONToForm(ctx context.Context, data string) ([]byte, error) {
 	v, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
 	if v.kind() != jsonObject {
-		return nil, pathError(nil, "a form is written from an object")
+		return nil, pathError(nil, "a form must be an object")
 	}
 	var out []byte
+	m := newMeter(ctx, len(data))
+	defer m.finish()
 	field := func(name string, v value) error {
+		if err := m.wrote(len(out) + len(name)); err != nil {
+			return err
+		}
 		switch v.kind() {
 		case jsonNull:
 			return nil
 		case jsonArray, jsonObject:
-			return pathError([]string{name}, "a field of a form is text, or a list of texts")
+			return pathError([]string{name}, "a form field must be text or a list of text")
 		}
 		if len(out) > 0 {
 			out = append(out, '&')
@@ -129,7 +160,10 @@ func JSONToForm(data string) ([]byte, error) {
 		}
 		return field(name, v)
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func appendForm(dst []byte, s string) []byte {

@@ -11,35 +11,35 @@ import (
 	"unsafe"
 )
 
-// CheckJSON reports whether b is one JSON text by RFC 8259, and stricter where
-// readers disagree: it must be UTF-8 without a byte order mark, no object may
-// name a key twice (escapes resolved), surrogates must be paired, and nothing
-// may be nested deeper than MaxDepth. It allocates nothing unless an object
-// has many keys.
+// CheckJSON returns nil if b is one JSON text (RFC 8259). It also rejects text
+// that parsers treat differently: b must be UTF-8 without a byte order mark,
+// keys must be unique after resolving escapes, surrogates must be paired, and
+// nesting must not exceed MaxDepth. It does not allocate unless an object has
+// many keys.
 func CheckJSON(b []byte) error {
 	c := checker{b: b}
 	i := c.space(0)
 	if i == len(b) {
-		return errorAt(b, i, "", "there is no JSON value")
+		return syntaxError(b, i, "", "the JSON is empty")
 	}
 	i = c.value(i, 0)
 	if i >= 0 {
 		if i = c.space(i); i < len(b) {
-			i = c.fail(i, "%s follows the end of the JSON value", quoteAt(b, i))
+			i = c.fail(i, "unexpected %s after the JSON value", quoteAt(b, i))
 		}
 	}
 	if i >= 0 {
 		return nil
 	}
-	return errorAt(b, c.at, pointerAt(b, c.at), "%s", c.msg)
+	return syntaxError(b, c.at, pointerAt(b, c.at), "%s", c.msg)
 }
 
-// checker walks the text once. Its methods give the index after what they
-// read, or -1 after fail.
+// checker walks the text once. Its methods return the index after the
+// text they read, or -1 after fail.
 type checker struct {
 	b    []byte
-	keys [96]string // of all open objects, as far as they have few
-	n    int        // how many there are
+	keys [96]string // keys of all open objects that have few
+	n    int        // number of keys in use
 	at   int
 	msg  string
 }
@@ -51,9 +51,9 @@ func (c *checker) fail(at int, format string, args ...any) int {
 
 func (c *checker) unexpected(i int, want string) int {
 	if i >= len(c.b) {
-		return c.fail(i, "the JSON ends early, %s expected", want)
+		return c.fail(i, "unexpected end of JSON, expected %s", want)
 	}
-	return c.fail(i, "%s where %s is expected", quoteAt(c.b, i), want)
+	return c.fail(i, "unexpected %s, expected %s", quoteAt(c.b, i), want)
 }
 
 func (c *checker) space(i int) int {
@@ -142,7 +142,7 @@ func (c *checker) object(i, depth int) int {
 		}
 		key := c.key(i, end, escaped)
 		if !c.add(&seen, key) {
-			return c.fail(i, "the key %s is there twice", strconv.Quote(clip(key)))
+			return c.fail(i, "duplicate key %s", strconv.Quote(clip(key)))
 		}
 		if i = c.space(end); i >= len(c.b) || c.b[i] != ':' {
 			return c.unexpected(i, `":"`)
@@ -163,8 +163,8 @@ func (c *checker) object(i, depth int) int {
 	}
 }
 
-// keySet holds the keys of one object: few in the checker's shared list,
-// many in a map.
+// keySet holds the keys of one object: in the checker's shared array while
+// there are few, otherwise in a map.
 type keySet struct {
 	base  int
 	bloom uint64
@@ -173,7 +173,7 @@ type keySet struct {
 
 const linearKeys = 24
 
-// add reports whether the key is new to the object.
+// add reports whether the key is new in the object.
 func (c *checker) add(s *keySet, key string) bool {
 	if s.many != nil {
 		if _, dup := s.many[key]; dup {
@@ -222,12 +222,13 @@ const (
 	highs = 0x8080808080808080
 )
 
-// text reads a string from its opening quote and tells whether it has escapes.
+// text reads a string from its opening quote and reports whether it contains
+// escapes.
 func (c *checker) text(i int) (end int, escaped bool) {
 	b, start := c.b, i
 	i++
 	for {
-		for i+8 <= len(b) { // eight plain ASCII bytes at once
+		for i+8 <= len(b) { // eight plain ASCII bytes at a time
 			x := binary.LittleEndian.Uint64(b[i:])
 			quote, slash := x^(ones*'"'), x^(ones*'\\')
 			hit := (x | (x-ones*0x20)&^x | (quote-ones)&^quote | (slash-ones)&^slash) & highs
@@ -238,7 +239,7 @@ func (c *checker) text(i int) (end int, escaped bool) {
 			i += 8
 		}
 		if i >= len(b) {
-			return c.fail(start, "the text that starts here has no end"), false
+			return c.fail(start, "unterminated string"), false
 		}
 		switch ch := b[i]; {
 		case ch == '"':
@@ -250,31 +251,31 @@ func (c *checker) text(i int) (end int, escaped bool) {
 			}
 			i, escaped = i+n, true
 		case ch < 0x20:
-			return c.fail(i, "the control character %U must be escaped in a text", ch), false
+			return c.fail(i, "the control character %U must be escaped", ch), false
 		case ch < utf8.RuneSelf:
 			i++
 		default:
 			r, n := utf8.DecodeRune(b[i:])
 			if r == utf8.RuneError && n == 1 {
-				return c.fail(i, "byte 0x%02x is not UTF-8", ch), false
+				return c.fail(i, "invalid UTF-8 byte 0x%02x", ch), false
 			}
 			i += n
 		}
 	}
 }
 
-// escapeLen is the length of the escape that b starts with, both halves of a
-// surrogate pair counted, or what is wrong with it.
+// escapeLen returns the length of the escape at the start of b, including both
+// halves of a surrogate pair, or a message that describes the error.
 func escapeLen(b []byte) (int, string) {
 	if len(b) < 2 {
-		return 0, "the text that starts here has no end"
+		return 0, "unterminated string"
 	}
 	switch b[1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		return 2, ""
 	case 'u':
 	default:
-		return 0, fmt.Sprintf(`there is no escape \%s in JSON`, charAt(b, 1))
+		return 0, fmt.Sprintf(`invalid escape \%s`, charAt(b, 1))
 	}
 	r := hex4(b[2:])
 	switch {
@@ -285,7 +286,7 @@ func escapeLen(b []byte) (int, string) {
 	case len(b) >= 12 && b[6] == '\\' && b[7] == 'u' && utf16.DecodeRune(r, hex4(b[8:])) != utf8.RuneError:
 		return 12, ""
 	}
-	return 0, `the surrogate \` + string(b[1:6]) + ` has no partner`
+	return 0, `unpaired surrogate \` + string(b[1:6])
 }
 
 func hex4(b []byte) rune {
@@ -318,7 +319,7 @@ func (c *checker) number(i int) int {
 	case i < len(b) && b[i] == '0':
 		i++
 		if i < len(b) && b[i] >= '0' && b[i] <= '9' {
-			return c.fail(start, "a number has no leading zeros")
+			return c.fail(start, "a number must not have leading zeros")
 		}
 	case i < len(b) && b[i] >= '1' && b[i] <= '9':
 		i = digits(b, i)
@@ -353,10 +354,10 @@ func digits(b []byte, i int) int {
 	return i
 }
 
-// quoteAt names the character at i for a message.
+// quoteAt returns the character at i, quoted for a message.
 func quoteAt(b []byte, i int) string {
 	if i == 0 && len(b) >= 3 && string(b[:3]) == "\xef\xbb\xbf" {
-		return "a byte order mark"
+		return "byte order mark"
 	}
 	return strconv.Quote(charAt(b, i))
 }
@@ -369,7 +370,7 @@ func charAt(b []byte, i int) string {
 	return string(r)
 }
 
-// clip makes what a message quotes short, and UTF-8.
+// clip shortens s for a message and makes it valid UTF-8.
 func clip(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if utf8.RuneCountInString(s) <= 60 {

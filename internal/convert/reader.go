@@ -1,13 +1,14 @@
 package convert
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// kind is what a JSON value is.
+// kind is the type of a JSON value.
 type kind byte
 
 const (
@@ -19,11 +20,46 @@ const (
 	jsonObject
 )
 
-// value is JSON text that CheckJSON has accepted, without space around it.
-type value string
+// text is valid JSON text with the positions of its objects and arrays. They
+// make skipping a value independent of its size, so that visiting a nested
+// document costs time proportional to its length and not to its depth.
+type text struct {
+	src   string
+	start []int // of each object and array, ascending
+	end   []int // the index after each
+}
+
+// value is one value within a text.
+type value struct {
+	t        *text
+	from, to int
+}
+
+// parse checks JSON text and returns its value.
+func parse(data string) (value, error) {
+	if err := CheckJSON([]byte(data)); err != nil {
+		return value{}, err
+	}
+	t := &text{src: data}
+	var open []int
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			i = endOfString(data, i) - 1
+		case '{', '[':
+			open = append(open, len(t.start))
+			t.start, t.end = append(t.start, i), append(t.end, 0)
+		case '}', ']':
+			t.end[open[len(open)-1]] = i + 1
+			open = open[:len(open)-1]
+		}
+	}
+	from := t.space(0)
+	return value{t, from, t.skip(from)}, nil
+}
 
 func (v value) kind() kind {
-	switch v[0] {
+	switch v.t.src[v.from] {
 	case '{':
 		return jsonObject
 	case '[':
@@ -38,86 +74,82 @@ func (v value) kind() kind {
 	return jsonNumber
 }
 
-// text is the value as text: a string's content, digits as they are written,
-// true, false, and "" for null. It must not be an object or an array.
+// text returns the content of a string, the digits of a number, true or false,
+// and "" for null. v must not be an object or an array.
 func (v value) text() string {
 	switch v.kind() {
 	case jsonText:
-		return unescape(string(v[1 : len(v)-1]))
+		return unescape(v.t.src[v.from+1 : v.to-1])
 	case jsonNull:
 		return ""
 	}
-	return string(v)
+	return v.t.src[v.from:v.to]
 }
 
-// parse checks the text and gives it as a value.
-func parse(data string) (value, error) {
-	if err := CheckJSON([]byte(data)); err != nil {
-		return "", err
-	}
-	return value(strings.Trim(data, " \t\r\n")), nil
+// empty reports whether an array or object has no members.
+func (v value) empty() bool {
+	c := v.t.src[v.t.space(v.from+1)]
+	return c == ']' || c == '}'
 }
 
 // each calls f for the members of an object or the elements of an array, in
-// order, until f fails. An element's key is "".
+// order, until f fails. The key of an element is "".
 func (v value) each(f func(key string, member value) error) error {
-	object := v[0] == '{'
-	for i := skipSpace(v, 1); v[i] != '}' && v[i] != ']'; {
+	t := v.t
+	object := t.src[v.from] == '{'
+	for i := t.space(v.from + 1); t.src[i] != '}' && t.src[i] != ']'; {
 		var key string
 		if object {
-			end := skipValue(v, i)
-			key = unescape(string(v[i+1 : end-1]))
-			i = skipSpace(v, skipSpace(v, end)+1)
+			end := t.skip(i)
+			key = unescape(t.src[i+1 : end-1])
+			i = t.space(t.space(end) + 1)
 		}
-		end := skipValue(v, i)
-		if err := f(key, v[i:end]); err != nil {
+		end := t.skip(i)
+		if err := f(key, value{t, i, end}); err != nil {
 			return err
 		}
-		if i = skipSpace(v, end); v[i] == ',' {
-			i = skipSpace(v, i+1)
+		if i = t.space(end); t.src[i] == ',' {
+			i = t.space(i + 1)
 		}
 	}
 	return nil
 }
 
-func skipSpace(v value, i int) int {
-	for i < len(v) && v[i] <= ' ' {
+// space returns the index of the next character that is not white space.
+func (t *text) space(i int) int {
+	for i < len(t.src) && t.src[i] <= ' ' {
 		i++
 	}
 	return i
 }
 
-// skipValue is the index after the value that starts at i.
-func skipValue(v value, i int) int {
-	switch v[i] {
+// skip returns the index after the value that starts at i.
+func (t *text) skip(i int) int {
+	switch s := t.src; s[i] {
 	case '"':
-		for i++; v[i] != '"'; i++ {
-			if v[i] == '\\' {
-				i++
-			}
-		}
-		return i + 1
+		return endOfString(s, i)
 	case '{', '[':
-		for depth := 0; ; i++ {
-			switch v[i] {
-			case '"':
-				i = skipValue(v, i) - 1
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return i + 1
-				}
-			}
+		at, _ := slices.BinarySearch(t.start, i)
+		return t.end[at]
+	default:
+		for i < len(s) && s[i] > ' ' && s[i] != ',' && s[i] != '}' && s[i] != ']' && s[i] != ':' {
+			i++
 		}
+		return i
 	}
-	for i < len(v) && v[i] > ' ' && v[i] != ',' && v[i] != '}' && v[i] != ']' && v[i] != ':' {
-		i++
-	}
-	return i
 }
 
-// unescape resolves the escapes of a JSON string's content.
+// endOfString returns the index after the string that starts at i.
+func endOfString(s string, i int) int {
+	for i++; s[i] != '"'; i++ {
+		if s[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+// unescape resolves the escapes in the content of a JSON string.
 func unescape(s string) string {
 	i := strings.IndexByte(s, '\\')
 	if i < 0 {
@@ -158,8 +190,8 @@ func unescape(s string) string {
 	return string(out)
 }
 
-// pointerAt is the RFC 6901 pointer to the value that holds offset, in text
-// that is valid up to there.
+// pointerAt returns the RFC 6901 pointer to the value around offset. The text
+// must be valid up to offset.
 func pointerAt(b []byte, offset int) string {
 	type level struct {
 		array bool
@@ -220,7 +252,7 @@ func pointerAt(b []byte, offset int) string {
 
 const hexDigits = "0123456789abcdef"
 
-// appendText writes a JSON string. s must be UTF-8.
+// appendText appends a JSON string. s must be UTF-8.
 func appendText(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0

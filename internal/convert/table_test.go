@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -24,23 +25,33 @@ func TestCSVToJSON(t *testing.T) {
 		{"\n\na\n\n1\n\n", true, 0, `[{"a":"1"}]`},
 		{"a\n\"\"\n", true, 0, `[{"a":""}]`},
 		{"a,b\n,\n", true, 0, `[{"a":"","b":""}]`},
-		{"a\rb\n", false, 0, `[["a\rb"]]`},
+		{"a\rb\n", false, 0, `[["a"],["b"]]`},
+		{"id,name\r1,b\r2,c\r", true, 0, `[{"id":"1","name":"b"},{"id":"2","name":"c"}]`},
+		{"id,name\r1,\"b,\rc\"\r", true, 0, `[{"id":"1","name":"b,\rc"}]`},
+		{"\"id\",\"name\"\r\r\"1\",\"b\"", true, 0, `[{"id":"1","name":"b"}]`},
 		{"a\r", false, 0, `[["a"]]`},
 		{"", true, 0, `[]`},
 		{"a,b", true, 0, `[]`},
 
-		{"a,a\n", true, 0, `line 1, column 1: the header has "a" twice`},
+		{"\"a;b\"\n1;2", true, 0, `[{"a;b":"1;2"}]`},
+		{"\"a;b\"\n1;2", false, 0, `[["a;b"],["1;2"]]`},
+		{"a\n1;2", false, 0, `[["a"],["1;2"]]`},
+		{"a;b\n1;2", false, 0, `line 1, column 2: the first row has a single field, which contains ";": set the delimiter to that, or write the field in quotes`},
+		{"a;b\n1;2", true, 0, `line 1, column 2: the header has a single column, whose name contains ";": set the delimiter to that, or write the field in quotes`},
+		{"\na\tb\n", true, ';', `line 2, column 2: the header has a single column, whose name contains "\t": set the delimiter to that, or write the field in quotes`},
+		{"a\rb\rx\"", false, 0, "line 3, column 2: unexpected quote in an unquoted field: quote the whole field and double the quotes in it"},
+		{"a,a\n", true, 0, `line 1, column 1: duplicate column name "a" in the header`},
 		{"a,\n1,2", true, 0, "line 1, column 1: column 2 of the header has no name"},
-		{"a,b\n1,2\n1\n", true, 0, "line 3, column 1 (/1): the row has 1 fields, the header 2"},
-		{"a,b\n1,2,3\n", true, 0, "line 2, column 1 (/0): the row has 3 fields, the header 2"},
-		{"a\n\"x", true, 0, "line 2, column 1: the quoted field that starts here has no end"},
-		{"a\nx\"y\"", true, 0, "line 2, column 2: a quote inside a field that does not start with one: quote the whole field and double the quote"},
-		{"a\n\"x\"y", true, 0, `line 2, column 4: "y" follows a quoted field`},
-		{"a\n\xff", true, 0, "line 2, column 1: byte 0xff is not UTF-8"},
-		{"a", true, '"', `'"' cannot delimit the fields of CSV`},
-		{"a", true, '\n', `'\n' cannot delimit the fields of CSV`},
+		{"a,b\n1,2\n1\n", true, 0, "line 3, column 1 (/1): the row has 1 fields, but the header has 2"},
+		{"a,b\n1,2,3\n", true, 0, "line 2, column 1 (/0): the row has 3 fields, but the header has 2"},
+		{"a\n\"x", true, 0, "line 2, column 1: unterminated quoted field"},
+		{"a\nx\"y\"", true, 0, "line 2, column 2: unexpected quote in an unquoted field: quote the whole field and double the quotes in it"},
+		{"a\n\"x\"y", true, 0, `line 2, column 4: unexpected "y" after a quoted field`},
+		{"a\n\xff", true, 0, "line 2, column 1: invalid UTF-8 byte 0xff"},
+		{"a", true, '"', `'"' is not a valid CSV delimiter`},
+		{"a", true, '\n', `'\n' is not a valid CSV delimiter`},
 	} {
-		out, err := CSVToJSON([]byte(c.in), c.header, c.delimiter)
+		out, err := CSVToJSON(context.Background(), []byte(c.in), c.header, c.delimiter)
 		got := string(out)
 		if err != nil {
 			got = err.Error()
@@ -62,16 +73,16 @@ func TestJSONToCSV(t *testing.T) {
 		{`[["a\"b"," c"],["l1\nl2"],[""],[]]`, false, "\"a\"\"b\",\" c\"\r\n\"l1\nl2\"\r\n\"\"\r\n\r\n"},
 		{`[]`, true, ""},
 
-		{`{}`, true, "CSV is written from a list of objects or of lists"},
-		{`[1]`, true, "/0: a row of CSV is written from an object or a list"},
+		{`{}`, true, "CSV needs a list of objects or a list of lists"},
+		{`[1]`, true, "/0: a CSV row must be an object or a list"},
 		{`[[1]]`, true, "/0: with a header the rows must be objects, whose keys name the columns"},
 		{`[{"a":1},[1]]`, false, "/1: the rows must be all objects or all lists"},
-		{`[{"a":1},{"a":{"b":1}}]`, true, "/1/a: a list or an object does not fit into a field of CSV"},
-		{`[[1,[2]]]`, false, "/0/1: a list or an object does not fit into a field of CSV"},
+		{`[{"a":1},{"a":{"b":1}}]`, true, "/1/a: a CSV field cannot contain a list or an object"},
+		{`[[1,[2]]]`, false, "/0/1: a CSV field cannot contain a list or an object"},
 		{`[{"":1}]`, true, "/0/: a column must have a name"},
-		{`[`, true, "line 1, column 2 (/0): the JSON ends early, a value expected"},
+		{`[`, true, "line 1, column 2 (/0): unexpected end of JSON, expected a value"},
 	} {
-		out, err := JSONToCSV(c.in, c.header, ',')
+		out, err := JSONToCSV(context.Background(), c.in, c.header, ',')
 		got := string(out)
 		if err != nil {
 			got = err.Error()
@@ -95,13 +106,13 @@ func TestCSVThereAndBack(t *testing.T) {
 			rows[i] = "{" + strings.Join(fields, ",") + "}"
 		}
 		in := "[" + strings.Join(rows, ",") + "]"
-		text, err := JSONToCSV(in, true, delimiter)
+		text, err := JSONToCSV(context.Background(), in, true, delimiter)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := CSVToJSON(text, true, delimiter)
+		out, err := CSVToJSON(context.Background(), text, true, delimiter)
 		if err != nil || string(out) != in {
-			t.Fatalf("\n%s\n%q\n%s %v", in, text, out, err)
+			t.Fatalf("through\n%q\ngot %s %v\nwant %s", text, out, err, in)
 		}
 	})
 }
@@ -114,9 +125,9 @@ func TestForm(t *testing.T) {
 		{``, `{}`},
 		{`a=%zz`, "line 1, column 3: % needs two hexadecimal digits"},
 		{`a=1&b=%4`, "line 1, column 7: % needs two hexadecimal digits"},
-		{`a=%ff`, "line 1, column 3: the text that starts here is not UTF-8"},
+		{`a=%ff`, "line 1, column 3: the text that starts here is not valid UTF-8"},
 	} {
-		out, err := FormToJSON([]byte(c[0]))
+		out, err := FormToJSON(context.Background(), []byte(c[0]))
 		got := string(out)
 		if err != nil {
 			got = err.Error()
@@ -128,11 +139,11 @@ func TestForm(t *testing.T) {
 	for _, c := range [][2]string{
 		{`{"b":"x y","a":[1.10,true,null],"c":null,"é":"&=%+~"}`, `b=x+y&a=1.10&a=true&%C3%A9=%26%3D%25%2B%7E`},
 		{`{}`, ``},
-		{`[1]`, "a form is written from an object"},
-		{`{"a":{"b":1}}`, "/a: a field of a form is text, or a list of texts"},
-		{`{"a":[[1]]}`, "/a: a field of a form is text, or a list of texts"},
+		{`[1]`, "a form must be an object"},
+		{`{"a":{"b":1}}`, "/a: a form field must be text or a list of text"},
+		{`{"a":[[1]]}`, "/a: a form field must be text or a list of text"},
 	} {
-		out, err := JSONToForm(c[0])
+		out, err := JSONToForm(context.Background(), c[0])
 		got := string(out)
 		if err != nil {
 			got = err.Error()
@@ -154,13 +165,13 @@ func TestFormThereAndBack(t *testing.T) {
 			members = append(members, string(appendText(nil, n))+":"+v)
 		}
 		in := "{" + strings.Join(members, ",") + "}"
-		text, err := JSONToForm(in)
+		text, err := JSONToForm(context.Background(), in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := FormToJSON(text)
+		out, err := FormToJSON(context.Background(), text)
 		if err != nil || string(out) != in {
-			t.Fatalf("\n%s\n%s\n%s %v", in, text, out, err)
+			t.Fatalf("through\n%s\ngot %s %v\nwant %s", text, out, err, in)
 		}
 	})
 }

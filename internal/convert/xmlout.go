@@ -2,27 +2,30 @@ package convert
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// JSONToXML writes a data view as an XML document, the other way of XMLToJSON:
-// "@name" members become attributes, "#text" the element's text, lists repeat
-// the element, null and "" become an empty element. With root "", data must be
-// an object whose one key is the root element; otherwise data is the content
-// of an element of that name.
+// JSONToXML converts a data view to an XML document, the inverse of XMLToJSON.
+// "@name" members become attributes, "#text" the text of the element; lists
+// repeat the element, and null and "" become an empty element. If root is
+// empty, data must be an object whose only key is the root element. Otherwise
+// data is the content of an element called root.
 //
-// What XML cannot hold is an error with the pointer to the value: names that
-// are none in XML, prefixes nobody declares, control characters, a list inside
-// a list.
-func JSONToXML(data string, root string) ([]byte, error) {
+// A prefix that no member declares is declared on the root element if ns has
+// it. Values that XML cannot represent are errors with a pointer: invalid names,
+// other undeclared prefixes, control characters, and a list within a list.
+func JSONToXML(ctx context.Context, data string, root string, ns Namespaces) ([]byte, error) {
 	v, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
-	w := &xmlWriter{}
+	w := &xmlWriter{prefixes: map[string]int{}, known: ns, meter: newMeter(ctx, len(data))}
+	defer w.meter.finish()
 	w.out.Grow(len(data) + 64)
 	w.out.WriteString(xml.Header)
 	if root != "" {
@@ -37,13 +40,38 @@ func JSONToXML(data string, root string) ([]byte, error) {
 		return nil, err
 	}
 	w.out.WriteByte('\n')
-	return w.out.Bytes(), nil
+	return w.declareUsed()
 }
+
+// Namespaces maps prefixes to namespaces.
+type Namespaces map[string]string
 
 type xmlWriter struct {
 	out      bytes.Buffer
-	path     []string // of keys, to the value being written
-	prefixes []string // declared on the open elements
+	path     []string       // keys that lead to the current value
+	prefixes map[string]int // how many open elements declare a prefix
+	known    Namespaces     // declared on the root element if they are used
+	used     []string       // prefixes of known, in the order of their first use
+	rootEnd  int            // offset in out of the end of the root element's name; 0 before it is written
+	meter    *meter
+}
+
+// declareUsed returns the document with the namespaces that it uses declared on
+// its root element.
+func (w *xmlWriter) declareUsed() ([]byte, error) {
+	if len(w.used) == 0 {
+		return w.out.Bytes(), nil
+	}
+	rest := bytes.Clone(w.out.Bytes()[w.rootEnd:])
+	w.out.Truncate(w.rootEnd)
+	for _, prefix := range w.used {
+		w.path = w.path[:0]
+		if err := w.attribute("xmlns:"+prefix, w.known[prefix]); err != nil {
+			return nil, err
+		}
+	}
+	w.out.Write(rest)
+	return w.out.Bytes(), nil
 }
 
 func (w *xmlWriter) fail(format string, args ...any) error {
@@ -68,41 +96,56 @@ func (w *xmlWriter) root(v value) error {
 	})
 }
 
-// element writes one element; content is no list.
+// element writes one element. content is not a list.
 func (w *xmlWriter) element(name string, content value) error {
+	if err := w.meter.wrote(w.out.Len() + 2*len(name)); err != nil {
+		return err
+	}
 	if content.kind() != jsonObject {
 		if err := w.qname(name); err != nil {
 			return err
 		}
 		text := content.text()
+		w.write("<", name)
+		w.named()
 		if text == "" {
-			w.write("<", name, "/>")
+			w.write("/>")
 			return nil
 		}
-		w.write("<", name, ">")
+		w.write(">")
 		if err := w.text(text); err != nil {
 			return err
 		}
 		w.write("</", name, ">")
 		return nil
 	}
-	declared := len(w.prefixes)
-	defer func() { w.prefixes = w.prefixes[:declared] }()
-	if err := w.declare(content); err != nil {
+	declared, err := w.declare(content)
+	if err != nil {
 		return err
 	}
+	defer func() {
+		for _, prefix := range declared {
+			w.prefixes[prefix]--
+		}
+	}()
 	if err := w.qname(name); err != nil {
 		return err
 	}
 	w.write("<", name)
+	w.named()
 	empty := true
-	err := content.each(func(key string, v value) error {
+	err = content.each(func(key string, v value) error {
 		attr, ok := strings.CutPrefix(key, "@")
 		if !ok {
 			empty = empty && v.kind() == jsonArray && v.empty()
 			return nil
 		}
-		return w.under(key, func() error { return w.attribute(attr, v) })
+		return w.under(key, func() error {
+			if k := v.kind(); k == jsonObject || k == jsonArray {
+				return w.fail("an attribute must be text, not a list or an object")
+			}
+			return w.attribute(attr, v.text())
+		})
 	})
 	if err != nil {
 		return err
@@ -122,6 +165,13 @@ func (w *xmlWriter) element(name string, content value) error {
 	return err
 }
 
+// named records the end of the root element's name.
+func (w *xmlWriter) named() {
+	if w.rootEnd == 0 {
+		w.rootEnd = w.out.Len()
+	}
+}
+
 func (w *xmlWriter) member(key string, v value) error {
 	if key == "#text" {
 		if k := v.kind(); k == jsonObject || k == jsonArray {
@@ -134,41 +184,41 @@ func (w *xmlWriter) member(key string, v value) error {
 	}
 	return v.each(func(_ string, e value) error {
 		if e.kind() == jsonArray {
-			return w.fail("XML has no list inside a list: put an object between them")
+			return w.fail("XML cannot represent a list within a list: put an object between them")
 		}
 		return w.element(key, e)
 	})
 }
 
-func (w *xmlWriter) attribute(name string, v value) error {
-	if k := v.kind(); k == jsonObject || k == jsonArray {
-		return w.fail("an attribute must be text, not a list or an object")
-	}
+func (w *xmlWriter) attribute(name, text string) error {
 	if err := w.qname(name); err != nil {
 		return err
 	}
 	w.write(" ", name, `="`)
-	if err := w.text(v.text()); err != nil {
+	if err := w.text(text); err != nil {
 		return err
 	}
 	w.write(`"`)
 	return nil
 }
 
-// declare notes the prefixes that the element's "@xmlns:…" members declare.
-func (w *xmlWriter) declare(content value) error {
-	return content.each(func(key string, v value) error {
+// declare records and returns the prefixes declared by the element's
+// "@xmlns:…" members.
+func (w *xmlWriter) declare(content value) (declared []string, err error) {
+	err = content.each(func(key string, v value) error {
 		if prefix, ok := strings.CutPrefix(key, "@xmlns:"); ok {
-			if v.kind() != jsonText || v == `""` || prefix == "xmlns" {
-				return w.under(key, func() error { return w.fail("a prefix must be declared as the text of a namespace") })
+			if v.kind() != jsonText || v.text() == "" || prefix == "xmlns" {
+				return w.under(key, func() error { return w.fail("the declaration of a prefix must be the text of a namespace") })
 			}
-			w.prefixes = append(w.prefixes, prefix)
+			declared = append(declared, prefix)
+			w.prefixes[prefix]++
 		}
 		return nil
 	})
+	return declared, err
 }
 
-// under runs f one key further down the path.
+// under calls f with key appended to the path.
 func (w *xmlWriter) under(key string, f func() error) error {
 	w.path = append(w.path, key)
 	err := f()
@@ -178,27 +228,31 @@ func (w *xmlWriter) under(key string, f func() error) error {
 	return err
 }
 
-// qname checks a name: Namespaces in XML 1.0, production 7.
+// qname checks a name (Namespaces in XML 1.0, production 7).
 func (w *xmlWriter) qname(name string) error {
 	prefix, local, prefixed := strings.Cut(name, ":")
 	if !prefixed {
 		prefix, local = "", name
 	}
-	if !ncName(local) || prefixed && !ncName(prefix) {
-		return w.fail("%q is not a name in XML: a name starts with a letter or _ and has letters, digits, - . _", clip(name))
+	if !IsXMLName(local) || prefixed && !IsXMLName(prefix) {
+		return w.fail("%q is not a valid XML name: a name starts with a letter or _ and contains letters, digits, - . _", clip(name))
 	}
 	if !prefixed || prefix == "xml" || prefix == "xmlns" {
 		return nil
 	}
-	for _, p := range w.prefixes {
-		if p == prefix {
-			return nil
-		}
+	if w.prefixes[prefix] > 0 || slices.Contains(w.used, prefix) {
+		return nil
 	}
-	return w.fail(`the prefix %q is not declared: add a member "@xmlns:%s" with its namespace`, prefix, prefix)
+	if w.known[prefix] != "" {
+		w.used = append(w.used, prefix)
+		return nil
+	}
+	return w.fail(`the prefix %q is not declared: add a member "@xmlns:%s" with its namespace, or a profile whose `+"`namespaces:`"+` have it`, prefix, prefix)
 }
 
-func ncName(s string) bool {
+// IsXMLName reports whether s is a name without a prefix (Namespaces in XML 1.0,
+// production 4).
+func IsXMLName(s string) bool {
 	for i, r := range s {
 		letter := r == '_' || unicode.IsLetter(r)
 		if !letter && (i == 0 || r != '-' && r != '.' && r != '·' && !unicode.IsDigit(r) && !unicode.Is(unicode.M, r)) {
@@ -208,9 +262,21 @@ func ncName(s string) bool {
 	return s != "" && utf8.ValidString(s)
 }
 
-// text writes character data that reads back as the same text, in elements
-// and in attributes.
+// text writes character data that reads back as the same text, in elements and
+// in attributes.
 func (w *xmlWriter) text(s string) error {
+	b, bad := AppendXML(w.out.AvailableBuffer(), s)
+	if bad >= 0 {
+		return w.fail("XML cannot contain the character %U", bad)
+	}
+	w.out.Write(b)
+	return nil
+}
+
+// AppendXML appends character data that reads back as the same text, in elements
+// and in attributes. Its second result is the first character that XML cannot
+// contain, or -1.
+func AppendXML(dst []byte, s string) ([]byte, rune) {
 	start := 0
 	for i, r := range s {
 		var escape string
@@ -231,16 +297,14 @@ func (w *xmlWriter) text(s string) error {
 			escape = "&#9;"
 		default:
 			if r < 0x20 || r == 0xFFFE || r == 0xFFFF {
-				return w.fail("XML cannot hold the character %U", r)
+				return dst, r
 			}
 			continue
 		}
-		w.out.WriteString(s[start:i])
-		w.out.WriteString(escape)
+		dst = append(append(dst, s[start:i]...), escape...)
 		start = i + 1
 	}
-	w.out.WriteString(s[start:])
-	return nil
+	return append(dst, s[start:]...), -1
 }
 
 func (w *xmlWriter) write(parts ...string) {
@@ -248,6 +312,3 @@ func (w *xmlWriter) write(parts ...string) {
 		w.out.WriteString(p)
 	}
 }
-
-// empty reports whether an array or object has no members.
-func (v value) empty() bool { return v[skipSpace(v, 1)] == ']' || v[skipSpace(v, 1)] == '}' }

@@ -29,7 +29,7 @@ func TestChanges(t *testing.T) {
 		place, _ := Zone("Europe/Berlin")
 		s, err := Parse(c.cron, place)
 		if err != nil {
-			t.Fatal(c.cron, err)
+			t.Fatalf("%s: got %v, want nil", c.cron, err)
 		}
 		at, _ := time.ParseInLocation("2006-01-02 15:04", c.from, place)
 		var got []string
@@ -45,17 +45,17 @@ func TestChanges(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                           "0 it has 0 fields, not five",
-		"* * * *":                    "0 it has 4 fields, not five",
-		"0 0 3 * * *":                "0 it has six fields; there is none for seconds",
-		"0 24 * * *":                 "2 `24` is no hour",
-		"0 3 * FOO *":                "6 `FOO` is no month",
-		"0 0 30 2 *":                 "0 there is no such day: it is never due",
-		"@every 5m":                  "0 there is no @every 5m",
-		"@reboot":                    "0 there is no @reboot",
-		"TZ=Europe/Berlin 0 3 * * *": "0 the time zone does not stand in the expression",
-		"H 3 * * *":                  "0 `H` is no minute",
-		"*/0 * * * *":                "0 `*/0` is no minute",
+		"":                           "0 the expression has 0 fields, expected five",
+		"* * * *":                    "0 the expression has 4 fields, expected five",
+		"0 0 3 * * *":                "0 the expression has six fields, but seconds are not supported",
+		"0 24 * * *":                 "2 `24` is not a valid hour",
+		"0 3 * FOO *":                "6 `FOO` is not a valid month",
+		"0 0 30 2 *":                 "0 the expression never matches: there is no such day",
+		"@every 5m":                  "0 unknown schedule @every 5m",
+		"@reboot":                    "0 unknown schedule @reboot",
+		"TZ=Europe/Berlin 0 3 * * *": "0 the expression contains a time zone",
+		"H 3 * * *":                  "0 `H` is not a valid minute",
+		"*/0 * * * *":                "0 `*/0` is not a valid minute",
 	} {
 		_, err := Parse(text, time.UTC)
 		var e *Error
@@ -65,18 +65,18 @@ func TestRefused(t *testing.T) {
 	}
 	for _, name := range []string{"", "Local", "../etc/passwd", "Mars/Base"} {
 		if _, err := Zone(name); err == nil {
-			t.Errorf("%q is a zone", name)
+			t.Errorf("%q: got a zone, want an error", name)
 		}
 	}
 }
 
-// zones have changes of an hour, of half an hour, of a whole day, at midnight,
-// in both halves of the year, and none.
+// zones have clock changes of an hour, half an hour or a day, at midnight, in
+// both halves of the year, and none.
 var zones = []string{"UTC", "Europe/Berlin", "Europe/London", "Europe/Dublin", "America/New_York", "America/St_Johns", "America/Sao_Paulo", "America/Havana",
 	"America/Caracas", "Australia/Lord_Howe", "Australia/Adelaide", "Pacific/Apia", "Pacific/Chatham", "Pacific/Auckland", "Asia/Kathmandu", "Asia/Tehran",
 	"Asia/Beirut", "Asia/Gaza", "Asia/Pyongyang", "Africa/Casablanca", "Africa/Cairo", "Antarctica/Troll", "America/Santiago", "America/Asuncion", "Asia/Amman", "America/Nuuk"}
 
-// TestEveryChange holds Next against a clock that is looked at every minute of
+// TestEveryChange compares Next with a clock that is read every minute of the
 // three days around a change.
 func TestEveryChange(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -99,7 +99,7 @@ func TestEveryChange(t *testing.T) {
 		var want []time.Time
 		seen := map[time.Time]bool{}
 		for u := from.Add(-36 * time.Hour); u.Before(to); u = u.Add(time.Minute) {
-			n, before := shown(u.In(place)), shown(u.Add(-time.Minute).In(place))
+			n, before := wallClock(u.In(place)), wallClock(u.Add(-time.Minute).In(place))
 			due := matches(n) && (hour == "*" || strings.HasPrefix(minute, "*") || !seen[n])
 			if hour != "*" {
 				for skipped := before.Add(time.Minute); skipped.Before(n); skipped = skipped.Add(time.Minute) {
@@ -114,7 +114,7 @@ func TestEveryChange(t *testing.T) {
 		var got []time.Time
 		for u := s.Next(from); u.Before(to); u = s.Next(u) {
 			if len(got) > 0 && !u.After(got[len(got)-1]) {
-				t.Fatalf("%s does not come after %s", u, got[len(got)-1])
+				t.Fatalf("got %s after %s, want a later time", u, got[len(got)-1])
 			}
 			got = append(got, u.UTC())
 		}
@@ -124,7 +124,7 @@ func TestEveryChange(t *testing.T) {
 	})
 }
 
-// field draws a field, and the values that it stands for.
+// field draws a field and the values it matches.
 func field(t *rapid.T, name string, from, to int) (map[int]bool, string) {
 	values := map[int]bool{}
 	switch step := rapid.IntRange(1, min(30, to)).Draw(t, name+" step"); rapid.IntRange(0, 3).Draw(t, name+" form") {

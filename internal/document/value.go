@@ -3,7 +3,8 @@ package document
 import (
 	"encoding/json"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -12,23 +13,24 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// A value is one of
+// Every value is one of
 //
 //	nil, bool, string
-//	Number    a JSON number exactly as it was written
-//	Raw       a JSON object or array not looked into yet
+//	Number    a JSON number exactly as written
+//	Raw       a JSON object or array that is not decoded yet
 //	[]any     an array
-//	*Object   an object, its keys in order
+//	*Object   an object with ordered keys
 //
-// and nothing else. Raw and its decoded form are the same value.
+// Raw and its decoded form are the same value.
 
-// Number is a JSON number with its text: any length, any number of zeros.
+// Number is a JSON number as text, with any number of digits.
 type Number string
 
-// Raw is the valid JSON text of one object or one array, without space around it.
+// Raw is the valid JSON text of an object or array, without surrounding white
+// space.
 type Raw string
 
-// Object is a JSON object that keeps the order of its keys. The zero value is empty.
+// Object is a JSON object with ordered keys. The zero value is empty.
 type Object struct {
 	keys  []string
 	vals  []any
@@ -37,16 +39,16 @@ type Object struct {
 
 const linearKeys = 12
 
-// Len is the number of keys.
+// Len returns the number of keys.
 func (o *Object) Len() int { return len(o.keys) }
 
-// Keys gives the keys in order. Callers must not change them.
+// Keys returns the keys in order. Callers must not modify the slice.
 func (o *Object) Keys() []string { return o.keys }
 
-// At gives the i-th key and value.
+// At returns the i-th key and value.
 func (o *Object) At(i int) (string, any) { return o.keys[i], o.vals[i] }
 
-// Get gives the value of a key, and whether it is there.
+// Get returns the value of a key and whether the key is present.
 func (o *Object) Get(key string) (any, bool) {
 	if i := o.find(key); i >= 0 {
 		return o.vals[i], true
@@ -54,7 +56,7 @@ func (o *Object) Get(key string) (any, bool) {
 	return nil, false
 }
 
-// Set adds a key at the end, or replaces its value where it stands.
+// Set appends a key, or replaces its value in place.
 func (o *Object) Set(key string, v any) {
 	if i := o.find(key); i >= 0 {
 		o.vals[i] = v
@@ -87,7 +89,7 @@ func (o *Object) find(key string) int {
 	return -1
 }
 
-// Copy gives an object of its own with the same keys and values.
+// Copy returns a shallow copy.
 func (o *Object) Copy() *Object {
 	c := &Object{}
 	for i, k := range o.keys {
@@ -96,9 +98,9 @@ func (o *Object) Copy() *Object {
 	return c
 }
 
-// Each calls f with the members of valid JSON text, in order, until f gives
-// false. Objects and arrays among them are Raw. It is false if the text is not
-// an object.
+// Each calls f for the members of valid JSON text, in order, until f returns
+// false. Nested objects and arrays are Raw. Each reports whether the text is an
+// object.
 func Each(text string, f func(key string, v any) bool) bool {
 	r := gjson.Parse(text)
 	if !r.IsObject() {
@@ -108,12 +110,23 @@ func Each(text string, f func(key string, v any) bool) bool {
 	return true
 }
 
-// Parse gives the value of valid JSON text. Objects and arrays stay Raw until
-// something looks into them.
+// EachElement calls f for the elements of valid JSON text, in order, until f
+// returns false. It reports whether the text is an array.
+func EachElement(text string, f func(element string) bool) bool {
+	r := gjson.Parse(text)
+	if !r.IsArray() {
+		return false
+	}
+	r.ForEach(func(_, v gjson.Result) bool { return f(v.Raw) })
+	return true
+}
+
+// Parse returns the value of valid JSON text. Objects and arrays stay Raw until
+// they are decoded.
 func Parse(text string) any { return fromResult(gjson.Parse(text)) }
 
-// Decode looks one level into a Raw: *Object or []any, whose own objects and
-// arrays are still Raw. Every other value is returned as it is.
+// Decode decodes one level of a Raw into *Object or []any; nested objects and
+// arrays stay Raw. It returns every other value unchanged.
 func Decode(v any) any {
 	raw, ok := v.(Raw)
 	if !ok {
@@ -130,8 +143,8 @@ func Decode(v any) any {
 	return o
 }
 
-// Key reads one key of an object. The second result is false where v has no
-// such key or is no object.
+// Key returns the value of a key of an object. ok is false if v is not an
+// object or has no such key.
 func Key(v any, key string) (any, bool) {
 	if o, ok := Decode(v).(*Object); ok {
 		return o.Get(key)
@@ -139,9 +152,7 @@ func Key(v any, key string) (any, bool) {
 	return nil, false
 }
 
-// FromResult gives what gjson found as a value; nil if it found nothing.
-func FromResult(r gjson.Result) any { return fromResult(r) }
-
+// fromResult returns the value of a gjson result, or nil if it does not exist.
 func fromResult(r gjson.Result) any {
 	switch r.Type {
 	case gjson.True:
@@ -158,7 +169,8 @@ func fromResult(r gjson.Result) any {
 	return nil
 }
 
-// TypeName is what an author calls the type of v: null, boolean, number, text, list or object.
+// TypeName returns the name that authors use for the type of v: null, boolean,
+// number, text, list or object.
 func TypeName(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -182,7 +194,8 @@ func TypeName(v any) string {
 	return fmt.Sprintf("%T", v)
 }
 
-// Plain gives Go's own map[string]any, []any and json.Number for libraries that want them.
+// Plain returns v as map[string]any, []any and json.Number, for libraries that
+// need them.
 func Plain(v any) any {
 	switch v := Decode(v).(type) {
 	case Number:
@@ -204,8 +217,8 @@ func Plain(v any) any {
 	}
 }
 
-// FromPlain takes what Plain gives, and Go's integers and strings, as a value;
-// the keys of maps are sorted.
+// FromPlain converts the result of Plain, and Go's integers and strings, to a
+// value. The keys of maps are sorted.
 func FromPlain(v any) any {
 	switch v := v.(type) {
 	case json.Number:
@@ -230,13 +243,13 @@ func FromPlain(v any) any {
 		return out
 	case map[string]string:
 		o := &Object{}
-		for _, k := range sortedKeys(v) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			o.Set(k, v[k])
 		}
 		return o
 	case map[string]any:
 		o := &Object{}
-		for _, k := range sortedKeys(v) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			o.Set(k, FromPlain(v[k]))
 		}
 		return o
@@ -245,16 +258,7 @@ func FromPlain(v any) any {
 	}
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
-}
-
-// AppendJSON writes a value as JSON text without space.
+// AppendJSON appends a value as JSON text without white space.
 func AppendJSON(dst []byte, v any) []byte {
 	switch v := v.(type) {
 	case nil:
@@ -293,9 +297,9 @@ func AppendJSON(dst []byte, v any) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// AppendString writes a JSON string. Only what JSON requires is escaped, and
-// the two line separators that JavaScript does not take; bytes that are not
-// UTF-8 become U+FFFD.
+// AppendString appends a JSON string. It escapes only characters that JSON
+// requires to be escaped and the two line separators that JavaScript rejects.
+// Bytes that are not UTF-8 become U+FFFD.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
@@ -344,5 +348,8 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// str reads bytes that nobody changes any more as a string, without a copy.
-func str(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// Shared returns the bytes of a string without a copy. They must not be modified.
+func Shared(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// stringOf reads bytes that nobody changes any more as a string, without a copy.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

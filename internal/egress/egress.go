@@ -1,7 +1,8 @@
-// Package egress decides where others may make us call: a list of URL
-// prefixes that an author allows, and the addresses that are never called
-// unless they stand in it. It protects against server-side request forgery
-// (CWE-918): the address that was checked is the one that is dialled.
+// Package egress restricts the URLs that others can make this program call. A
+// list contains the URL prefixes that an author allows; addresses that are not
+// public are rejected unless the list contains them. It protects against
+// server-side request forgery (CWE-918): callers dial the addresses that were
+// checked.
 package egress
 
 import (
@@ -14,7 +15,7 @@ import (
 	"strings"
 )
 
-// List is what an author allows. It is never changed after Parse.
+// List is a list of allowed targets. It is immutable.
 type List struct {
 	prefixes []prefix
 	networks []netip.Prefix
@@ -25,22 +26,24 @@ type prefix struct {
 	path               string
 }
 
-// Resolver finds the addresses of a host; net.DefaultResolver is one.
+// Resolver resolves host names. net.DefaultResolver is one.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// ErrRefused is every URL and every address that the list does not allow. The
-// text beside it may be shown to whoever sent the URL.
+// ErrRefused is wrapped by the error for every URL and address that the list
+// does not allow. The rest of the message may be shown to the sender of the
+// URL.
 var ErrRefused = errors.New("not allowed")
 
 func refused(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrRefused)...)
 }
 
-// Parse reads a list. An entry is a URL, which allows every URL below it:
-// https://shop.example/hooks/; or an address or network, such as 10.0.3.0/24,
-// which the hosts of such URLs may have though it is not public.
+// Parse parses the entries of a list. An entry is either a URL, such as
+// https://shop.example/hooks/, which allows every URL below it; or an address
+// or network, such as 10.0.3.0/24, which allows hosts of such URLs to have a
+// private address.
 func Parse(entries []string) (*List, error) {
 	l := &List{}
 	for _, e := range entries {
@@ -58,43 +61,55 @@ func Parse(entries []string) (*List, error) {
 		case err != nil:
 			return nil, fmt.Errorf("`%s`: %w", e, err)
 		case u.RawQuery != "" || u.ForceQuery:
-			return nil, fmt.Errorf("`%s`: an entry has no query", e)
+			return nil, fmt.Errorf("`%s`: an entry must not have a query", e)
 		}
 		l.prefixes = append(l.prefixes, prefix{u.Scheme, host(u), port(u), u.EscapedPath()})
 	}
 	return l, nil
 }
 
-// parse reads an absolute URL of a web service in the one form that every
-// library reads alike.
+// parse parses an absolute HTTP URL. It rejects forms that libraries interpret
+// differently.
 func parse(raw string) (*url.URL, error) {
 	for i := 0; i < len(raw); i++ {
 		if c := raw[i]; c <= ' ' || c >= 0x7f || c == '\\' {
-			return nil, errors.New("it has characters that a URL cannot have")
+			return nil, errors.New("it contains characters that are not allowed in a URL")
 		}
 	}
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || len(raw) > 2048:
-		return nil, errors.New("it is no URL of at most 2048 characters")
+		return nil, errors.New("it is not a URL of at most 2048 characters")
 	case u.Scheme != "https" && u.Scheme != "http" || u.Opaque != "":
 		return nil, errors.New("it must begin with https:// or http://")
 	case u.User != nil:
-		return nil, errors.New("it must not hold a user or a password")
+		return nil, errors.New("it must not contain a user or a password")
 	case u.Hostname() == "" || strings.HasSuffix(u.Host, ":") || strings.ContainsAny(u.Host, "%"):
-		return nil, errors.New("it has no host that can be read")
+		return nil, errors.New("it has no valid host")
 	case u.Fragment != "" || strings.Contains(raw, "#"):
 		return nil, errors.New("it must not have a fragment")
 	}
-	for s := range strings.SplitSeq(u.Path, "/") {
-		if s == "." || s == ".." {
-			return nil, errors.New("its path must not have dot segments")
+	return u, checkPath(u.EscapedPath())
+}
+
+// checkPath rejects paths that a server could read as another one. Proxies and
+// servers may decode more than once, treat \ as / or cut off parameters (..;x).
+func checkPath(path string) error {
+	for {
+		if lower := strings.ToLower(path); strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") {
+			return errors.New("its path must not contain encoded slashes")
 		}
+		for s := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+			if s, _, _ = strings.Cut(s, ";"); s == "." || s == ".." {
+				return errors.New("its path must not contain dot segments")
+			}
+		}
+		decoded, err := url.PathUnescape(path)
+		if err != nil || decoded == path {
+			return nil
+		}
+		path = decoded
 	}
-	if e := strings.ToLower(u.EscapedPath()); strings.Contains(e, "%2f") || strings.Contains(e, "%5c") {
-		return nil, errors.New("its path must not have encoded slashes")
-	}
-	return u, nil
 }
 
 func host(u *url.URL) string {
@@ -111,8 +126,9 @@ func port(u *url.URL) string {
 	return "443"
 }
 
-// Target reads a URL that somebody else named, and checks it against the
-// prefixes: scheme, host and port must be an entry's, the path below it.
+// Target parses a URL from an untrusted sender and checks it against the
+// prefixes. Scheme, host and port must match an entry, and the path must be
+// below its path.
 func (l *List) Target(raw string) (*url.URL, error) {
 	u, err := parse(raw)
 	if err != nil {
@@ -124,17 +140,17 @@ func (l *List) Target(raw string) (*url.URL, error) {
 			return u, nil
 		}
 	}
-	return nil, refused("it is not below a URL that is allowed here")
+	return nil, refused("it is not below an allowed URL")
 }
 
-// below compares by segments, so that /hooks does not allow /hooks-of-others.
+// below compares by segments, so that /hooks does not allow /hooks-other.
 func below(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return ok && (rest == "" || prefix == "" || strings.HasSuffix(prefix, "/") || rest[0] == '/')
 }
 
-// Resolve gives the addresses of a URL's host that may be dialled. It refuses
-// the host if any of its addresses is not allowed.
+// Resolve returns the addresses of a URL's host. It rejects the host if any of
+// its addresses is not allowed.
 func (l *List) Resolve(ctx context.Context, r Resolver, u *url.URL) ([]netip.AddrPort, error) {
 	name := host(u)
 	ips := []netip.Addr{}
@@ -145,7 +161,7 @@ func (l *List) Resolve(ctx context.Context, r Resolver, u *url.URL) ([]netip.Add
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port(u))
 	if err != nil {
-		return nil, refused("its port cannot be read")
+		return nil, refused("its port is invalid")
 	}
 	out := make([]netip.AddrPort, 0, len(ips))
 	for _, ip := range ips {
@@ -156,13 +172,13 @@ func (l *List) Resolve(ctx context.Context, r Resolver, u *url.URL) ([]netip.Add
 		out = append(out, netip.AddrPortFrom(ip, uint16(n)))
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("resolve %s: it has no address", name)
+		return nil, fmt.Errorf("resolve %s: no address", name)
 	}
 	return out, nil
 }
 
-// permits reports whether an author named an address: by the address itself,
-// by its network, or, for this machine, as localhost.
+// permits reports whether the author listed an address: as such, by its
+// network, or as localhost.
 func (l *List) permits(name string, ip netip.Addr) bool {
 	for _, n := range l.networks {
 		if n.Contains(ip) {
@@ -183,8 +199,9 @@ func (l *List) permits(name string, ip netip.Addr) bool {
 	return false
 }
 
-// special are addresses that no public service has, or through which others
-// are reached (IANA special-purpose address registries; RFC 6052, 3056, 4380).
+// special lists address ranges that no public service uses, or that lead to
+// other addresses (IANA special-purpose address registries; RFC 6052, 3056,
+// 4380).
 var special = func() (list []netip.Prefix) {
 	for _, p := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
@@ -198,7 +215,7 @@ var special = func() (list []netip.Prefix) {
 	return list
 }()
 
-// Public reports whether an address is one of the internet's.
+// Public reports whether ip is a public address.
 func Public(ip netip.Addr) bool {
 	if !ip.IsValid() || ip.Zone() != "" {
 		return false

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/expr-lang/expr/ast"
 
@@ -11,13 +12,12 @@ import (
 	"valence/internal/expression/exact"
 )
 
-// path is a name, or the element of a loop, with keys and indexes that are all
-// written out. Below JSON text it is read with every other path of its source
-// in one walk.
+// path is a name, or the element of a loop, followed by constant keys and
+// indexes. Within JSON text, all paths of one source are read in a single walk.
 type path struct {
 	src    int
 	source *source
-	place  int // of its text in the source's places, -1: not walked
+	place  int // index of its text in the source's places; -1 if it is not part of the walk
 	steps  []step
 	site   site
 }
@@ -27,8 +27,8 @@ type step struct {
 	key      string
 	index    int
 	isIndex  bool
-	optional bool // ?.
-	fold     bool // a header's name: compared without regard to case
+	optional bool // written as ?.
+	fold     bool // a header name: case is ignored
 	computed *node
 	site     site
 }
@@ -40,7 +40,7 @@ func (st *step) String() string {
 	return st.key
 }
 
-// access compiles a name and what is read below it.
+// access compiles a name and the keys after it.
 func (c *compiler) access(t ast.Node) *node {
 	base, members := chain(t)
 	steps := make([]step, len(members))
@@ -56,7 +56,7 @@ func (c *compiler) access(t ast.Node) *node {
 	return c.follow(c.compile(base), steps)
 }
 
-// chain takes an access apart: what it starts with, and the members after it.
+// chain splits an access into its base and the members after it.
 func chain(t ast.Node) (base ast.Node, members []*ast.MemberNode) {
 	for {
 		switch n := t.(type) {
@@ -100,17 +100,17 @@ func (c *compiler) step(m *ast.MemberNode) step {
 	return st
 }
 
-// literalIndex reads an index from the source: see blankNumbers.
+// literalIndex reads an index from the source; see blankNumbers.
 func (c *compiler) literalIndex(t *ast.IntegerNode, sign int) int {
 	text, err := literalNumber(c.src.token(t.Location()))
 	i, convErr := strconv.Atoi(string(text))
 	if err != nil || convErr != nil || i > math.MaxInt32 {
-		c.problemAt(t.Location(), CodeValue, "", "no list has so many elements")
+		c.problemAt(t.Location(), CodeValue, "", "the index is too large")
 	}
 	return sign * i
 }
 
-// name compiles what starts with a first name.
+// name compiles an access that starts with a name.
 func (c *compiler) name(b *ast.IdentifierNode, steps []step) *node {
 	for i := len(c.locals) - 1; i >= 0; i-- {
 		l := c.locals[i]
@@ -145,8 +145,12 @@ func (c *compiler) name(b *ast.IdentifierNode, steps []step) *node {
 }
 
 func (c *compiler) unknownName(b *ast.IdentifierNode) {
-	if h := helpers[b.Value]; h != nil {
+	if h := functions[b.Value]; h != nil {
 		c.problemAt(b.Location(), CodeName, "write "+h.Usage, "%s is a function", b.Value)
+		return
+	}
+	if f := c.scope.Library.function(b.Value); f != nil {
+		c.problemAt(b.Location(), CodeName, "write "+f.usage(), "%s is a function", b.Value)
 		return
 	}
 	known := make([]string, 0, len(c.scope.Names)+len(c.locals))
@@ -157,12 +161,19 @@ func (c *compiler) unknownName(b *ast.IdentifierNode) {
 		known = append(known, l.name)
 	}
 	slices.Sort(known)
-	c.problemAt(b.Location(), CodeName, didYouMean(b.Value, known), "there is no name %s here", b.Value)
+	hint, near := nearest(b.Value, known)
+	if ours, ok := foreignNames[b.Value]; ok {
+		if root, _, _ := strings.Cut(ours, "."); ours == "true" || ours == "false" || ours == "nil" || c.declares(root) {
+			hint, near = "write `"+ours+"`", ours
+		}
+	}
+	c.problemAt(b.Location(), CodeName, hint, "unknown name %s", b.Value)
+	c.corrected(b.Value, near)
 }
 
-// reference notes what is read below a first name.
+// reference records a read of a name and the keys below it.
 func (c *compiler) reference(b *ast.IdentifierNode, steps []step) {
-	ref := Ref{Path: []string{b.Value}, Pos: c.src.pos(b.Location()), Complete: true}
+	ref := Ref{Optional: len(steps) > 0 && steps[0].optional, Path: []string{b.Value}, Pos: c.src.pos(b.Location()), Complete: true}
 	if c.hidden > 0 {
 		ref.Call = "hmac"
 	}
@@ -180,7 +191,7 @@ func (c *compiler) reference(b *ast.IdentifierNode, steps []step) {
 	c.u.refs = append(c.u.refs, ref)
 }
 
-// root gives the cell of a first name.
+// root returns the index of the cell for a name.
 func (c *compiler) root(name string) int {
 	for i, s := range c.u.sources {
 		if s.name == name {
@@ -195,10 +206,10 @@ func (c *compiler) newSource(name string) int {
 	return len(c.u.sources) - 1
 }
 
-// pointer compiles #, #index and #acc, and what is read below them.
+// pointer compiles #, #index and #acc, and the keys after them.
 func (c *compiler) pointer(p *ast.PointerNode, steps []step) *node {
 	if len(c.loops) == 0 {
-		c.problemAt(p.Location(), CodeSyntax, "use it inside map(…), filter(…) and the like", "# stands for nothing here")
+		c.problemAt(p.Location(), CodeSyntax, "use it inside map(…), filter(…) or a similar function", "# has no meaning here")
 		return c.broken()
 	}
 	in := c.loops[len(c.loops)-1]
@@ -210,7 +221,7 @@ func (c *compiler) pointer(p *ast.PointerNode, steps []step) *node {
 	case p.Name == "acc" && in.acc >= 0:
 		return c.follow(&node{site: c.src.site(p.Location()), run: func(m *machine) (any, error) { return m.vars[in.acc], nil }}, steps)
 	}
-	c.problemAt(p.Location(), CodeName, "there are #, #index and, inside reduce(…), #acc", "there is no #%s here", p.Name)
+	c.problemAt(p.Location(), CodeName, "available: #, #index and, in reduce(…), #acc", "unknown name #%s", p.Name)
 	return c.broken()
 }
 
@@ -224,8 +235,8 @@ func indexNode(src int) *node {
 	}
 }
 
-// plain compiles an access below a cell: as one path where every key is
-// written out, otherwise as a path and the rest.
+// plain compiles an access below a cell: as one path if every key is constant,
+// otherwise as a path followed by the remaining steps.
 func (c *compiler) plain(src int, steps []step, typ Type, at site) *node {
 	n := 0
 	for n < len(steps) && steps[n].computed == nil && !steps[n].fold {
@@ -247,25 +258,25 @@ func (c *compiler) plain(src int, steps []step, typ Type, at site) *node {
 	return out
 }
 
-// below reports what cannot be read below a known type.
+// below reports accesses that a known type does not allow.
 func (c *compiler) below(typ Type, steps []step) Type {
 	st := steps[0]
 	switch typ {
 	case TypeNumber, TypeText, TypeBoolean:
-		c.problem(st.site.pos, CodeType, "", "%s cannot be read inside %s", st.String(), article(typ))
+		c.problem(st.site.pos, CodeType, "", "cannot read %s of %s", st.String(), article(typ))
 	case TypeList:
 		if !st.isIndex && st.computed == nil {
-			c.problem(st.site.pos, CodeType, "take an element, such as [0], or use map(…)", "a list has no key %s", st.key)
+			c.problem(st.site.pos, CodeType, "use an index, such as [0], or map(…)", "a list has no key %s", st.key)
 		}
 	case TypeObject:
 		if st.isIndex {
-			c.problem(st.site.pos, CodeType, "the keys of an object are text", "an object has no index %d", st.index)
+			c.problem(st.site.pos, CodeType, "use a key, which is text", "an object has no index %d", st.index)
 		}
 	}
 	return TypeUnknown
 }
 
-// add gives the place for a path's text.
+// add returns the index of the place for a path.
 func (s *source) add(steps []step) int {
 	t := s.trie.add(steps)
 	if t.place < 0 {
@@ -281,6 +292,9 @@ func (c *compiler) follow(base *node, steps []step) *node {
 		return base
 	}
 	c.below(base.typ, steps)
+	if st := steps[0]; base.row != nil && !st.isIndex && st.computed == nil && !slices.Contains(base.row.columns, st.key) {
+		c.problem(st.site.pos, CodeName, didYouMean(st.key, base.row.columns), "the table %s has no column %s", base.row.name, shorten(st.key))
+	}
 	return &node{site: steps[len(steps)-1].site, run: func(m *machine) (any, error) {
 		v, err := base.run(m)
 		if err != nil {

@@ -41,7 +41,7 @@ func (c *compiler) equality(t *ast.BinaryNode) *node {
 	}}
 }
 
-// isText compares what a path leads to with a text, without making a value of it.
+// isText compares the value at a path with a text without decoding it.
 func (m *machine) isText(s *site, p *path, want string) (bool, error) {
 	text, cell, err := m.find(p)
 	if err != nil {
@@ -56,7 +56,7 @@ func (m *machine) isText(s *site, p *path, want string) (bool, error) {
 		if v, err = m.missing(p, cell); err != nil {
 			return false, err
 		}
-	case text[0] != '"' || raw < len(want): // an escape is longer than what it stands for
+	case text[0] != '"' || raw < len(want): // an escape is longer than the character it encodes
 		return false, nil
 	case raw == len(want):
 		return text[1:len(text)-1] == want && strings.IndexByte(want, '\\') < 0, nil
@@ -71,7 +71,7 @@ func (m *machine) isText(s *site, p *path, want string) (bool, error) {
 
 func numberHintFor(a, b Type) string {
 	if a == TypeText && b == TypeNumber || a == TypeNumber && b == TypeText {
-		return "number(…) reads a number from text, string(…) makes text of one"
+		return "use number(…) or string(…) to convert one of them"
 	}
 	return ""
 }
@@ -81,12 +81,12 @@ func (c *compiler) ordering(t *ast.BinaryNode) *node {
 	s := c.src.site(t.Location())
 	for _, n := range []*node{a, b} {
 		if n.typ != TypeUnknown && n.typ != TypeNumber && n.typ != TypeText {
-			c.problem(n.site.pos, CodeType, numberHint(n.typ), "`%s` orders numbers or texts, not %s", t.Operator, article(n.typ))
+			c.problem(n.site.pos, CodeType, numberHint(n.typ), "`%s` compares numbers or text, not %s", t.Operator, article(n.typ))
 			return c.broken()
 		}
 	}
 	if a.typ != TypeUnknown && b.typ != TypeUnknown && a.typ != b.typ {
-		c.problem(s.pos, CodeType, numberHintFor(a.typ, b.typ), "%s and %s have no order", article(a.typ), article(b.typ))
+		c.problem(s.pos, CodeType, numberHintFor(a.typ, b.typ), "cannot compare %s with %s", article(a.typ), article(b.typ))
 		return c.broken()
 	}
 	var holds func(order int) bool
@@ -137,9 +137,9 @@ func (c *compiler) in(t *ast.BinaryNode) *node {
 	switch b.typ {
 	case TypeUnknown, TypeList, TypeObject:
 	case TypeText:
-		c.problem(b.site.pos, CodeType, "write … contains …", "`in` looks into a list or an object, not into a text")
+		c.problem(b.site.pos, CodeType, "use `contains` to search text", "`in` searches a list or an object, not text")
 	default:
-		c.problem(b.site.pos, CodeType, "", "`in` looks into a list or an object, not into %s", article(b.typ))
+		c.problem(b.site.pos, CodeType, "", "`in` searches a list or an object, not %s", article(b.typ))
 	}
 	return &node{typ: TypeBoolean, run: func(m *machine) (any, error) {
 		x, err := a.run(m)
@@ -176,15 +176,15 @@ func (m *machine) in(s *site, x, y any, fold bool) (any, error) {
 		hint := ""
 		switch t {
 		case TypeText:
-			hint = "; `contains` looks into a text"
+			hint = "; use `contains` to search text"
 		case TypeNull:
-			hint = "; write … ?? [] where it may be missing"
+			hint = "; write … ?? [] if it may be missing"
 		}
-		return nil, s.fail("`in` looks into a list or an object, not into %s%s", article(t), hint)
+		return nil, s.fail("`in` searches a list or an object, not %s%s", article(t), hint)
 	}
 	key, ok := x.(string)
 	if !ok {
-		return nil, s.fail("`in` looks for a text among the keys of an object, not for %s", article(TypeOf(x)))
+		return nil, s.fail("`in` searches the keys of an object for text, not for %s", article(TypeOf(x)))
 	}
 	o, _, err := m.object(s, y)
 	if err != nil {
@@ -201,7 +201,7 @@ func (m *machine) in(s *site, x, y any, fold bool) (any, error) {
 	return false, nil
 }
 
-// textTest is contains, startsWith and endsWith.
+// textTest compiles contains, startsWith and endsWith.
 func (c *compiler) textTest(t *ast.BinaryNode) *node {
 	a, b := c.text(t.Left, "`"+t.Operator+"`"), c.text(t.Right, "`"+t.Operator+"`")
 	s := c.src.site(t.Location())

@@ -1,14 +1,14 @@
-// Package expression compiles the `${…}` of an author's files into functions
-// over documents: bounded in steps, memory and time, exact in arithmetic, and
-// blind to the clock, files and variables of the machine.
+// Package expression compiles the `${…}` expressions in an author's files into
+// functions over documents. They are bounded in steps, memory and time, exact
+// in arithmetic, and cannot see the clock, files or environment of the machine.
 //
-// The grammar is expr-lang's, whose parser is used. What runs is our own: its
-// tree becomes closures over document values, so that every iteration and
-// every byte is charged before it is spent, and a plain path such as
-// doc.customer.name is one walk over the document's own text.
+// The grammar and the parser are expr-lang's. The evaluation is not: the syntax
+// tree becomes closures over document values. Every iteration and every byte is
+// charged before it is spent, and a plain path such as doc.customer.name is one
+// walk over the document's own text.
 //
-// What is compiled holds no state of any execution and may be used by many
-// goroutines at once; an Env may not.
+// Compiled expressions hold no state of an execution and are safe for concurrent
+// use. An Env is not.
 package expression
 
 import (
@@ -19,68 +19,70 @@ import (
 	"valence/internal/fault"
 )
 
-// The budgets of one evaluation where its Env sets none. A step is about one
-// operator, one call or one element of a loop; the bytes are all that are
-// allocated, whether still needed or not.
+// The default budgets of one evaluation. A step is roughly one operator, one
+// call or one element of a loop. Bytes count every allocation, even if it is no
+// longer needed.
 const (
 	DefaultSteps = 1_000_000
 	DefaultBytes = 64 << 20
 )
 
-// Bounds of what is compiled.
+// Limits at compile time.
 const (
 	MaxSource  = 16 << 10  // bytes of one expression
-	MaxText    = 256 << 10 // bytes of one text with its expressions
-	MaxDepth   = 100       // levels of one expression's tree, and of one template
+	MaxText    = 256 << 10 // bytes of one text with expressions
+	MaxDepth   = 100       // levels of one expression's syntax tree, and of one template
 	MaxPattern = 1 << 10   // bytes of one regular expression
 )
 
-// Codes of the problems that this package finds in an author's files.
+// Codes of the problems that this package reports.
 const (
-	CodeSyntax   fault.Code = "expression_syntax"  // cannot be read
-	CodeName     fault.Code = "expression_name"    // reads or calls what there is not
-	CodeType     fault.Code = "expression_type"    // can only fail, or gives what does not fit here
+	CodeSyntax   fault.Code = "expression_syntax"  // cannot be parsed
+	CodeName     fault.Code = "expression_name"    // unknown name or function
+	CodeType     fault.Code = "expression_type"    // always fails, or has the wrong type for its place
 	CodeValue    fault.Code = "expression_value"   // fails whenever it is evaluated
-	CodeTooLarge fault.Code = "expression_size"    // larger or deeper than the bounds
-	CodeTemplate fault.Code = "template_directive" // $each, $as, $merge, $when or ${omit} misused
+	CodeTooLarge fault.Code = "expression_size"    // exceeds a limit
+	CodeLiteral  fault.Code = "expression_missing" // text that is probably meant as an expression
+	CodeTemplate fault.Code = "template_directive" // misuse of $each, $as, $merge, $when or ${omit}
 )
 
-// Names gives what an expression reads by its first name: doc raw input
-// request response props vars steps item index error state env secret
-// execution, and the names that `as:` binds. The value is any document value;
-// it must not change while an evaluation runs. false means that the name
-// stands for nothing here.
+// Names resolves the names of an expression: doc raw input request response
+// props vars steps item index error state env secret execution, and the names
+// that `as:` binds. The value is any document value and must not change during
+// an evaluation. ok is false if the name is not available.
 type Names interface {
 	Name(root string) (value any, ok bool)
 }
 
-// Env is what evaluations on one path of an execution read. It may be reused
-// from one evaluation to the next, by one goroutine at a time.
+// Env is the input of evaluations on one path of an execution. It may be reused
+// by one goroutine at a time.
 type Env struct {
 	Names Names
-	Now   time.Time // what now() gives
-	// UUID gives what uuid() does. site is the call's place in the files, n
-	// counts its evaluations within one Eval, Text, Bool, Append or Value.
+	Now   time.Time // the result of now()
+	// UUID returns the result of uuid(). site is the position of the call, and
+	// n counts its evaluations within one Eval, Text, Bool, Append or Value.
 	UUID func(site string, n int) string
-	// Callback gives the URL of callback("name").
+	// Callback returns the result of callback(name).
 	Callback func(name string) (string, error)
-	// Ctx is looked at every 1,024 steps. nil: never.
+	// Ctx is checked every 1,024 steps. It may be nil.
 	Ctx context.Context
-	// Steps and Bytes are the budgets that each evaluation starts with.
-	// 0: the defaults.
+	// Steps and Bytes are the budget of each evaluation; 0 means the default.
 	Steps, Bytes int64
 }
 
-// Scope is what may be read where an expression stands.
+// Scope declares the names that an expression can read.
 type Scope struct {
-	Names map[string]Type // first names known here
-	Text  bool            // the result becomes text: null, lists and objects are refused
+	Names map[string]Type // known names
+	Text  bool            // the result becomes text: nil, lists and objects are rejected
+	// Library holds the functions and tables of the project. It may be nil.
+	Library *Library
+	pure    bool // the body of a function, whose result depends on its parameters only
 }
 
-// Type is what is known of a value before it is computed.
+// Type is the statically known type of a value.
 type Type int
 
-// The types. TypeUnknown can be anything.
+// The types. TypeUnknown stands for any of them.
 const (
 	TypeUnknown Type = iota
 	TypeNull
@@ -91,12 +93,12 @@ const (
 	TypeObject
 )
 
-// String is what an author calls the type.
+// String returns the name that authors use for the type.
 func (t Type) String() string {
 	return [...]string{"unknown", "null", "boolean", "number", "text", "list", "object"}[t]
 }
 
-// TypeOf is the type of a value.
+// TypeOf returns the type of a value.
 func TypeOf(v any) Type {
 	switch document.TypeName(v) {
 	case "null":
@@ -118,28 +120,44 @@ func TypeOf(v any) Type {
 // Kind is the kind of a Node.
 type Kind int
 
-// The kinds.
+// The kinds of nodes.
 const (
 	Scalar Kind = iota
 	Mapping
 	Sequence
 )
 
-// Node is a value of an author's file, from whatever decoded it.
+// Node is a decoded value of an author's file.
 type Node struct {
 	Kind Kind
 	Pos  fault.Pos
-	// Text is where the first character of a string's text stands, where that
-	// is not Pos: after the quote, or in the line after `|`. Each further line
-	// of the text is taken to start in the same column.
+	// Text is the position of the first character of a string, if it differs
+	// from Pos: after the quote, or on the line after `|`. Further lines are
+	// assumed to start in the same column.
 	Text  fault.Pos
 	Value any     // of a Scalar: nil, bool, document.Number or string
 	Keys  []Key   // of a Mapping
 	Items []*Node // of a Sequence
-	// Escape makes each ${…} of a Scalar one percent-encoded path segment
-	// (RFC 3986).
-	Escape bool
+	// Path says that a Scalar is a path, in which each ${…} is one segment or a
+	// part of it, or an SQL statement, in which each ${…} is a value.
+	Path Path
+	// Late are names whose values a connector sets when it runs the statement, as
+	// in ${row.id}.
+	Late []string
 }
+
+// Path is a kind of path, or of SQL statement.
+type Path int
+
+// The kinds of paths.
+const (
+	NoPath    Path = iota
+	URL            // each ${…} is percent-encoded (RFC 3986)
+	File           // a ${…} that contains a separator is an error
+	SQL            // a statement: the list of its texts and values, in turn
+	SQLText        // the texts of a statement
+	SQLValues      // the values of a statement
+)
 
 // Key is one key of a Mapping.
 type Key struct {
@@ -148,17 +166,21 @@ type Key struct {
 	Value *Node
 }
 
-// Ref is one thing that an expression reads or calls.
+// Ref is one read or call in an expression.
 type Ref struct {
-	// Path is a name and the keys read below it, as far as they are written
-	// out; a list's index is its digits. nil for a call.
+	// Path is a name and the constant keys below it; list indexes appear as
+	// digits. It is nil for a call.
 	Path []string
 	Pos  fault.Pos
-	// Call is the helper that is called. With a Path it is "hmac" where the
-	// path is read inside its arguments and so never seen, otherwise "".
+	// Call is the name of the called function. If Path is set, Call is "hmac"
+	// when the path is read inside the arguments of hmac, where its value stays
+	// hidden, and empty otherwise.
 	Call string
-	// Text is a call's first argument where that is written out as text.
+	// Text is the first argument of a call if it is a constant text.
 	Text string
-	// Complete is true where Path is all that is read: no computed key follows.
+	// Optional says that the first key is read with ?., so the name may be nil.
+	Optional bool
+	// Complete says that Path is everything that is read: no computed key
+	// follows.
 	Complete bool
 }

@@ -10,7 +10,7 @@ import (
 	"valence/internal/fault"
 )
 
-// names is a Names of a map.
+// names implements Names.
 type names map[string]any
 
 func (n names) Name(root string) (any, bool) {
@@ -18,7 +18,7 @@ func (n names) Name(root string) (any, bool) {
 	return v, ok
 }
 
-// order is the document that most tests read.
+// order is the document of most tests.
 const order = `{
   "id": 4711, "number": "A-4711", "total": 59.90, "paid": true, "note": null, "rate": 0.10,
   "big": 12345678901234567890123456789,
@@ -31,7 +31,7 @@ const order = `{
   "empty": [], "text": "a \"quoted\" \\ line\nnext"
 }`
 
-// env reads order as doc.
+// env returns an Env with order as doc.
 func env() *Env {
 	headers := &document.Object{}
 	headers.Set("x-event-id", "e-1")
@@ -54,7 +54,7 @@ func env() *Env {
 	}
 }
 
-// text is a scalar at line 3, column 9 of flow.yaml.
+// text returns a scalar at line 3, column 9 of flow.yaml.
 func text(s string) *Node {
 	return &Node{Kind: Scalar, Value: s, Pos: fault.Pos{File: "flow.yaml", Line: 3, Col: 9}}
 }
@@ -63,12 +63,13 @@ func compile(t *testing.T, s string) *Expr {
 	t.Helper()
 	e, problems := Compile(text(s), nil)
 	if problems.HasErrors() {
-		t.Fatalf("%s: %v", s, problems)
+		t.Fatalf("%s: got %v, want no problems", s, problems)
 	}
 	return e
 }
 
-// result evaluates and gives the value as JSON, or the failure as "code: message".
+// result evaluates s and returns the value as JSON, or the failure as "code:
+// message".
 func result(s string) string {
 	e, problems := Compile(text(s), nil)
 	if len(problems) > 0 {
@@ -79,6 +80,14 @@ func result(s string) string {
 		return err.Error()
 	}
 	return string(document.AppendJSON(nil, v))
+}
+
+// advised returns the result of an expression, or its first problem with the hint.
+func advised(s string) string {
+	if _, problems := Compile(text(s), nil); len(problems) > 0 && problems[0].Hint != "" {
+		return "lint: " + problems[0].Msg + "; " + problems[0].Hint
+	}
+	return result(s)
 }
 
 func lint(s string, sc *Scope) string {

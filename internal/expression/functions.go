@@ -6,38 +6,42 @@ import (
 	"slices"
 	"strings"
 
+	"valence/internal/document"
 	"valence/internal/expression/exact"
 
 	"github.com/expr-lang/expr/ast"
 )
 
-// Helper describes a function that expressions may call.
-type Helper struct {
+// Function describes a function that expressions can call.
+type Function struct {
 	Name  string
 	Usage string
 	Doc   string
+	// Example is an expression over the sample document of the reference.
+	Example string
 
-	args     string // what it takes: see parameters
+	args     string // parameter types; see parameters
 	result   Type
-	alias    bool // another spelling, not listed
-	impure   bool // gives another value each time it runs
+	alias    bool // an alternative name that the reference omits
+	impure   bool // may return a different value each time it runs
 	call     func(c *call) (any, error)
-	prepare  func(c *compiler, args []*node) any // made while compiling, from arguments that are written out
+	prepare  func(c *compiler, args []*node) any // evaluated at compile time with the constant arguments
 	anyCount bool                                // the last parameter may repeat
 }
 
-// call is one call of a helper: its arguments are there and have the right types.
+// call is one call of a function. Its arguments are evaluated and have the
+// right types.
 type call struct {
-	m    *machine
-	site *site
-	args []any
-	made any // what prepare made of the call
+	m        *machine
+	site     *site
+	args     []any
+	prepared any // the value that prepare returned
 }
 
-// has reports whether an argument is given and not nil.
+// has reports whether argument i is present and not nil.
 func (c *call) has(i int) bool { return i < len(c.args) && c.args[i] != nil }
 
-// text gives an argument that is text, "" where it is not given.
+// text returns a text argument, or "" if it is missing.
 func (c *call) text(i int) string {
 	if !c.has(i) {
 		return ""
@@ -46,9 +50,24 @@ func (c *call) text(i int) string {
 	return s
 }
 
+// content returns the bytes of an argument that is text or a file.
+func (c *call) content(i int) ([]byte, error) {
+	if text, ok := c.args[i].(string); ok {
+		return []byte(text), nil
+	}
+	content, _, isFile, err := document.File(c.args[i])
+	switch {
+	case !isFile:
+		return nil, c.fail("argument %d must be text or a file (an object with raw and filename, type or encoding), not %s", i+1, article(TypeOf(c.args[i])))
+	case err != nil:
+		return nil, c.fail("argument %d is a file that cannot be read: %v", i+1, err)
+	}
+	return content, c.allocText(len(content))
+}
+
 func (c *call) fail(format string, args ...any) error { return c.site.fail(format, args...) }
 
-// list gives the elements of a list argument.
+// list returns the elements of a list argument.
 func (c *call) list(i int) ([]any, error) {
 	list, _, err := c.m.list(c.site, c.args[i])
 	return list, err
@@ -56,7 +75,7 @@ func (c *call) list(i int) ([]any, error) {
 
 func (c *call) num(i int) (exact.Number, error) { return toNum(c.site, c.args[i]) }
 
-// integer gives an argument that must be an integer of a bearable size.
+// integer returns an argument that must be an integer within ±2^40.
 func (c *call) integer(i int) (int, error) {
 	n, err := c.num(i)
 	if err != nil {
@@ -64,67 +83,126 @@ func (c *call) integer(i int) (int, error) {
 	}
 	v, ok := n.Int64()
 	if !ok || v > 1<<40 || v < -1<<40 {
-		return 0, c.fail("argument %d must be an integer of ordinary size", i+1)
+		return 0, c.fail("argument %d must be an integer within ±2^40", i+1)
 	}
 	return int(v), nil
 }
 
-// making charges for text that is about to be made.
-func (c *call) making(n int) error {
+// allocText charges for n bytes of text before they are allocated.
+func (c *call) allocText(n int) error {
 	if err := c.m.alloc(c.site, int64(n)+boxBytes); err != nil {
 		return err
 	}
 	return c.m.read(c.site, n)
 }
 
-// helpers is every function by name. It is complete before main and never changes.
-var helpers = index(listHelpers, textHelpers, numberHelpers, encodingHelpers, dateHelpers, predicateHelpers)
+// functionGroups holds all functions in the order of the reference.
+var functionGroups = []struct {
+	title     string
+	functions []*Function
+}{
+	{"Lists and objects", slices.Concat(listFunctions, []*Function{mergeFunction, lookupFunction})},
+	{"Each element", predicateFunctions},
+	{"Text", slices.Concat(textFunctions, patternFunctions)},
+	{"Numbers and types", numberFunctions},
+	{"Dates", dateFunctions},
+	{"Formats, hashes and identifiers", encodingFunctions},
+}
 
-func index(groups ...[]*Helper) map[string]*Helper {
-	all := map[string]*Helper{}
-	for _, g := range groups {
-		for _, h := range g {
-			all[h.Name] = h
+// functions maps names to functions. It never changes after initialization.
+var functions = func() map[string]*Function {
+	all := map[string]*Function{}
+	for _, g := range functionGroups {
+		for _, f := range g.functions {
+			all[f.Name] = f
 		}
 	}
 	return all
+}()
+
+// predicateFunctions documents the functions that loops.go compiles.
+var predicateFunctions = []*Function{
+	{
+		Name: "all", Usage: "all(list, condition)",
+		Doc:     "Whether the condition is true for every element.",
+		Example: `all(doc.items, .quantity > 0)`,
+	},
+	{
+		Name: "any", Usage: "any(list, condition)",
+		Doc:     "Whether the condition is true for at least one element.",
+		Example: `any(doc.items, .price > 10)`,
+	},
+	{
+		Name: "none", Usage: "none(list, condition)",
+		Doc:     "Whether the condition is true for no element.",
+		Example: `none(doc.items, .price > 100)`,
+	},
+	{
+		Name: "one", Usage: "one(list, condition)",
+		Doc:     "Whether the condition is true for exactly one element.",
+		Example: `one(doc.items, .sku == "B-200")`,
+	},
+	{
+		Name: "filter", Usage: "filter(list, condition)",
+		Doc:     "The elements for which the condition is true.",
+		Example: `map(filter(doc.items, .price > 10), .sku)`,
+	},
+	{
+		Name: "map", Usage: "map(list, expression)",
+		Doc:     "The value of the expression for each element.",
+		Example: `map(doc.items, .price * .quantity)`,
+	},
+	{
+		Name: "count", Usage: "count(list[, condition])",
+		Doc:     "The number of elements for which the condition is true. Without a condition, the elements must be boolean.",
+		Example: `count(doc.items, .sku == "A-100")`,
+	},
+	{
+		Name: "sum", Usage: "sum(list[, expression])",
+		Doc:     "The sum of the elements, or of the expression for each element.",
+		Example: `sum(doc.items, .price * .quantity)`,
+	},
+	{
+		Name: "find", Usage: "find(list, condition)",
+		Doc:     "The first element for which the condition is true, or nil.",
+		Example: `find(doc.items, .quantity > 1).sku`,
+	},
+	{
+		Name: "findIndex", Usage: "findIndex(list, condition)",
+		Doc:     "The index of the first element for which the condition is true, or nil.",
+		Example: `findIndex(doc.items, .sku == "B-200")`,
+	},
+	{
+		Name: "findLast", Usage: "findLast(list, condition)",
+		Doc:     "The last element for which the condition is true, or nil.",
+		Example: `findLast(doc.items, .sku == "A-100").quantity`,
+	},
+	{
+		Name: "findLastIndex", Usage: "findLastIndex(list, condition)",
+		Doc:     "The index of the last element for which the condition is true, or nil.",
+		Example: `findLastIndex(doc.items, .sku == "A-100")`,
+	},
+	{
+		Name: "groupBy", Usage: "groupBy(list, key)",
+		Doc:     "An object of lists: the elements grouped by the value of key.",
+		Example: `groupBy([1, 2, 3], # > 1 ? "many" : "one")`,
+	},
+	{
+		Name: "sortBy", Usage: `sortBy(list, key[, "desc"])`,
+		Doc:     "The elements sorted by the value of key; equal elements keep their order.",
+		Example: `map(sortBy(doc.items, .price, "desc"), .price)`,
+	},
+	{
+		Name: "reduce", Usage: "reduce(list, expression[, initial])",
+		Doc:     "The last value of the expression, which reads the previous value as `#acc` and the element as `#`. Without an initial value, the first element is used.",
+		Example: `reduce([1, 2, 3], #acc * 10 + #, 0)`,
+	},
 }
 
-// Helpers gives every function that expressions may call, by name, for the
-// reference.
-func Helpers() []Helper {
-	var out []Helper
-	for _, h := range helpers {
-		if !h.alias {
-			out = append(out, *h)
-		}
-	}
-	slices.SortFunc(out, func(a, b Helper) int { return strings.Compare(a.Name, b.Name) })
-	return out
-}
-
-// predicateHelpers describe the functions that loops.go compiles.
-var predicateHelpers = []*Helper{
-	{Name: "all", Usage: "all(list, condition)", Doc: "Whether the condition holds for every element."},
-	{Name: "any", Usage: "any(list, condition)", Doc: "Whether the condition holds for some element."},
-	{Name: "none", Usage: "none(list, condition)", Doc: "Whether the condition holds for no element."},
-	{Name: "one", Usage: "one(list, condition)", Doc: "Whether the condition holds for exactly one element."},
-	{Name: "filter", Usage: "filter(list, condition)", Doc: "The elements for which the condition holds."},
-	{Name: "map", Usage: "map(list, expression)", Doc: "What the expression gives for each element."},
-	{Name: "count", Usage: "count(list[, condition])", Doc: "How many elements the condition holds for; without one, how many are true."},
-	{Name: "sum", Usage: "sum(list[, expression])", Doc: "The sum of the elements, or of what the expression gives for each."},
-	{Name: "find", Usage: "find(list, condition)", Doc: "The first element for which the condition holds, or nil."},
-	{Name: "findIndex", Usage: "findIndex(list, condition)", Doc: "The index of that element, or nil."},
-	{Name: "findLast", Usage: "findLast(list, condition)", Doc: "The last element for which the condition holds, or nil."},
-	{Name: "findLastIndex", Usage: "findLastIndex(list, condition)", Doc: "The index of that element, or nil."},
-	{Name: "groupBy", Usage: "groupBy(list, key)", Doc: "An object of lists, by what the key gives for each element."},
-	{Name: "sortBy", Usage: `sortBy(list, key[, "desc"])`, Doc: "The elements in the order of the key; equal ones keep theirs."},
-	{Name: "reduce", Usage: "reduce(list, expression[, first])", Doc: "What the expression gives at last, with `#acc` what it gave before and `#` the element."},
-}
-
-// parameters of a helper are written as letters: t text, n number, l list, o
-// object, b boolean, v any value but nil, * anything; those after ? may be
-// left out.
+// parameters splits a specification into one letter per parameter and the
+// number of required ones: t text, n number, l list, o object, b boolean, v any
+// value except nil, d text or a file, * anything. Parameters after ? are
+// optional.
 func parameters(spec string) (kinds string, least int) {
 	if i := strings.IndexByte(spec, '?'); i >= 0 {
 		return spec[:i] + spec[i+1:], i
@@ -144,6 +222,8 @@ func fits(kind byte, t Type) bool {
 		return t == TypeObject
 	case 'b':
 		return t == TypeBoolean
+	case 'd':
+		return t == TypeText || t == TypeObject
 	case 'v':
 		return t != TypeNull
 	}
@@ -151,24 +231,39 @@ func fits(kind byte, t Type) bool {
 }
 
 func wanted(kind byte) Type {
-	return map[byte]Type{'t': TypeText, 'n': TypeNumber, 'l': TypeList, 'o': TypeObject, 'b': TypeBoolean}[kind]
+	return map[byte]Type{'t': TypeText, 'd': TypeText, 'n': TypeNumber, 'l': TypeList, 'o': TypeObject, 'b': TypeBoolean}[kind]
 }
 
-// call compiles a call.
+// call compiles a function call.
 func (c *compiler) call(name string, t ast.Node, args []ast.Node) *node {
 	if _, ok := predicates[name]; ok {
 		return c.predicate(name, t, args)
 	}
-	h := helpers[name]
+	if name == lookupFunction.Name {
+		return c.lookup(t, args)
+	}
+	if f := c.scope.Library.function(name); f != nil {
+		nodes := make([]*node, len(args))
+		for i, a := range args {
+			nodes[i] = c.compile(a)
+		}
+		return c.projectCall(f, t, nodes)
+	}
+	h := functions[name]
 	if h == nil {
-		known := make([]string, 0, len(helpers))
-		for k, h := range helpers {
+		known := make([]string, 0, len(functions))
+		for k, h := range functions {
 			if !h.alias {
 				known = append(known, k)
 			}
 		}
+		known = append(known, c.scope.Library.functionNames()...)
 		slices.Sort(known)
-		c.problemAt(t.Location(), CodeName, didYouMean(name, known), "there is no function %s", name)
+		c.unknownFunction(name, t, known)
+		return c.broken()
+	}
+	if h.impure && c.scope.pure {
+		c.problemAt(t.Location(), CodeName, "pass its result as a parameter", "a function cannot call %s(…): its result depends only on its parameters", name)
 		return c.broken()
 	}
 	if name == "hmac" {
@@ -181,13 +276,13 @@ func (c *compiler) call(name string, t ast.Node, args []ast.Node) *node {
 	}
 	kinds, least := parameters(h.args)
 	if len(args) < least || len(args) > len(kinds) && !h.anyCount {
-		c.problemAt(t.Location(), CodeSyntax, "write "+h.Usage, "%s(…) does not take %s", name, counted(len(args)))
+		c.problemAt(t.Location(), CodeSyntax, "write "+h.Usage, "%s(…) cannot be called with %s", name, counted(len(args)))
 		return c.broken()
 	}
 	for i, n := range nodes {
 		k := kinds[min(i, len(kinds)-1)]
 		if n.typ != TypeUnknown && !fits(k, n.typ) && !(n.typ == TypeNull && i >= least) {
-			c.problem(n.site.pos, CodeType, argumentHint(k, n.typ), "%s(…) takes %s here, not %s", name, parameter(k), article(n.typ))
+			c.problem(n.site.pos, CodeType, argumentHint(k, n.typ), "%s(…) expects %s here, not %s", name, parameter(k), article(n.typ))
 		}
 	}
 	c.note(h, t, nodes)
@@ -220,12 +315,12 @@ func parameter(kind byte) string {
 
 func argumentHint(kind byte, got Type) string {
 	switch kind {
-	case 't':
+	case 't', 'd':
 		switch got {
 		case TypeNumber:
-			return "string(…) makes text of a number"
+			return "use string(…) to convert a number to text"
 		case TypeList, TypeObject:
-			return "json(…) writes it as JSON"
+			return "use json(…) to convert it to JSON text"
 		}
 	case 'n':
 		return numberHint(got)
@@ -233,13 +328,13 @@ func argumentHint(kind byte, got Type) string {
 		return listHint(got)
 	}
 	if got == TypeNull {
-		return "give another value with ?? where it may be missing"
+		return "add a default with ?? if it may be missing"
 	}
 	return ""
 }
 
-// note records the call and whether its value is known beforehand.
-func (c *compiler) note(h *Helper, t ast.Node, args []*node) {
+// note records a call, and whether it makes the expression depend on the run.
+func (c *compiler) note(h *Function, t ast.Node, args []*node) {
 	ref := Ref{Call: h.Name, Pos: c.src.pos(t.Location()), Complete: true}
 	if len(args) > 0 && args[0].fixed {
 		ref.Text, _ = args[0].value.(string)
@@ -250,8 +345,8 @@ func (c *compiler) note(h *Helper, t ast.Node, args []*node) {
 	}
 }
 
-// code gives the function that evaluates the arguments and calls the helper.
-func (h *Helper) code(args []*node, kinds string, least int, s site, made any) code {
+// code returns the code that evaluates the arguments and calls the function.
+func (h *Function) code(args []*node, kinds string, least int, s site, made any) code {
 	return func(m *machine) (any, error) {
 		if err := m.spend(&s, 1); err != nil {
 			return nil, err
@@ -265,13 +360,13 @@ func (h *Helper) code(args []*node, kinds string, least int, s site, made any) c
 			k := kinds[min(i, len(kinds)-1)]
 			if t := TypeOf(v); !fits(k, t) && !(v == nil && i >= least) {
 				if k == 'v' {
-					return nil, a.site.fail("%s(…) takes a value here, not nil; give another value with ?? where it may be missing", h.Name)
+					return nil, a.site.fail("%s(…) expects a value here, not nil; add a default with ?? if it may be missing", h.Name)
 				}
-				return nil, a.site.notA(wanted(k), v)
+				return nil, a.site.mismatch(wanted(k), v)
 			}
 			m.stack = append(m.stack, v)
 		}
-		c := call{m: m, site: &s, args: m.stack[base:len(m.stack):len(m.stack)], made: made}
+		c := call{m: m, site: &s, args: m.stack[base:len(m.stack):len(m.stack)], prepared: made}
 		v, err := h.call(&c)
 		m.stack = m.stack[:base]
 		if err != nil {
@@ -281,7 +376,7 @@ func (h *Helper) code(args []*node, kinds string, least int, s site, made any) c
 	}
 }
 
-// sortStable sorts by a comparison that may fail.
+// sortStable sorts list with a comparison that can fail.
 func sortStable[T any](m *machine, s *site, list []T, descending bool, compare func(a, b T) (int, error)) error {
 	n := int64(len(list))
 	if err := m.spend(s, n*int64(bits.Len64(uint64(n)))>>2); err != nil {
@@ -304,7 +399,7 @@ func sortStable[T any](m *machine, s *site, list []T, descending bool, compare f
 	return failed
 }
 
-// order reads "asc" or "desc".
+// order evaluates a node to "asc" or "desc".
 func (m *machine) order(n *node) (descending bool, err error) {
 	if n == nil {
 		return false, nil

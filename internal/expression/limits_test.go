@@ -13,8 +13,8 @@ import (
 	"valence/internal/fault"
 )
 
-// hostile is a document with much in it: a list of 100,000 numbers, a text of
-// 1 MiB, and lists in lists.
+// hostile is a large document: a list of 100,000 numbers, 1 MiB of text, and
+// nested lists.
 func hostile() names {
 	var list strings.Builder
 	list.WriteString("[0")
@@ -27,8 +27,8 @@ func hostile() names {
 	return names{"input": document.Raw(`{"deep":` + deep + `}`), "doc": document.Raw(`{"list":` + list.String() + `,"long":"` + long + `","deep":` + deep + `,"digits":` + strings.Repeat("9", 15_000) + `}`)}
 }
 
-// TestRunaways holds that nothing an author writes runs long or takes much
-// memory: it ends as expression_limit.
+// TestRunaways checks that expensive expressions end as expression_limit before
+// they use much time or memory.
 func TestRunaways(t *testing.T) {
 	doc := hostile()
 	for _, s := range []string{
@@ -84,7 +84,7 @@ func TestRunaways(t *testing.T) {
 	} {
 		e, problems := Compile(text(s), nil)
 		if problems != nil {
-			t.Errorf("%s: %v", s, problems)
+			t.Errorf("%s: got %v, want no problems", s, problems)
 			continue
 		}
 		var before, after runtime.MemStats
@@ -94,34 +94,33 @@ func TestRunaways(t *testing.T) {
 		took := time.Since(start)
 		runtime.ReadMemStats(&after)
 		if f := fault.AsFailure(err); f == nil || f.Code != fault.CodeLimit || f.Pos.Line == 0 {
-			t.Errorf("%s: got %v", s, err)
+			t.Errorf("%s: got %v, want %s with a position", s, err, fault.CodeLimit)
 		}
 		if took > 10*time.Second {
-			t.Errorf("%s took %s", s, took)
+			t.Errorf("%s: got %s, want at most 10s", s, took)
 		}
 		if mib := (after.TotalAlloc - before.TotalAlloc) >> 20; mib > 256 {
-			t.Errorf("%s allocated %d MiB", s, mib)
+			t.Errorf("%s: got %d MiB allocated, want at most 256", s, mib)
 		}
 		t.Logf("%-60.60s %6.1f ms %4d MiB %v", s, float64(took.Microseconds())/1000, (after.TotalAlloc-before.TotalAlloc)>>20, err)
 	}
 }
 
-// TestContext holds that a deadline ends an evaluation.
+// TestContext checks that a deadline ends an evaluation.
 func TestContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := compile(t, `${sum(1..5000)}`).Eval(&Env{Ctx: ctx})
 	f := fault.AsFailure(err)
 	if f == nil || f.Code != fault.CodeLimit || !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %s because of the context", err, fault.CodeLimit)
 	}
 	if v, err := compile(t, `${sum(1..500)}`).Eval(&Env{Ctx: ctx}); err != nil || v != document.Number("125250") {
-		t.Errorf("what takes few steps does not look: got %v %v", v, err)
+		t.Errorf("few steps after the context ended: got %v %v, want 125250", v, err)
 	}
 }
 
-// TestBudgets holds that the budgets are fresh for each evaluation, and that
-// what is within them works.
+// TestBudgets checks that each evaluation has its own budget.
 func TestBudgets(t *testing.T) {
 	e := compile(t, `${len(1..(doc.n))}`)
 	names := names{"doc": document.Raw(`{"n":400}`)}
@@ -132,12 +131,12 @@ func TestBudgets(t *testing.T) {
 		}
 	}
 	_, err := e.Eval(&Env{Names: names, Steps: 300})
-	if want := "expression_limit: the expression takes more than 300 steps: `len(1..(doc.n))`"; err == nil || err.Error() != want {
-		t.Errorf("got %v", err)
+	if want := "expression_limit: the expression exceeds 300 steps: `len(1..(doc.n))`"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 	_, err = e.Eval(&Env{Names: names, Bytes: 1000})
-	if want := "expression_limit: the expression takes more than 1000 bytes of memory: `len(1..(doc.n))`"; err == nil || err.Error() != want {
-		t.Errorf("got %v", err)
+	if want := "expression_limit: the expression exceeds 1000 bytes of memory: `len(1..(doc.n))`"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 	doc := hostile()
 	for s, want := range map[string]string{
@@ -159,7 +158,7 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
-// TestTemplateBudgets holds that a template cannot write without end either.
+// TestTemplateBudgets checks that the output of a template is limited.
 func TestTemplateBudgets(t *testing.T) {
 	for _, s := range []string{
 		"$each: ${doc.list}\na: ${doc.long}",
@@ -172,21 +171,22 @@ func TestTemplateBudgets(t *testing.T) {
 	} {
 		tmpl, problems := CompileTemplate(yamlNode(t, s), nil)
 		if problems != nil {
-			t.Fatal(problems)
+			t.Fatalf("got %v, want no problems", problems)
 		}
 		start := time.Now()
 		dst := []byte("x")
 		out, err := tmpl.Append(dst, &Env{Names: hostile()})
 		if f := fault.AsFailure(err); f == nil || f.Code != fault.CodeLimit || string(out) != "x" {
-			t.Errorf("%.60s: got %v", s, err)
+			t.Errorf("%.60s: got %v, want %s and no output", s, err, fault.CodeLimit)
 		}
 		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("%.60s took %s", s, took)
+			t.Errorf("%.60s: got %s, want at most 10s", s, took)
 		}
 	}
 }
 
-// TestSourceBounds holds what is refused before it runs, and that refusing is quick.
+// TestSourceBounds checks that oversized sources are rejected quickly at
+// compile time.
 func TestSourceBounds(t *testing.T) {
 	nest := func(open, middle, end string, n int) string {
 		return "${" + strings.Repeat(open, n) + middle + strings.Repeat(end, n) + "}"
@@ -216,12 +216,12 @@ func TestSourceBounds(t *testing.T) {
 	} {
 		_, problems := Compile(text(s), nil)
 		if !problems.HasErrors() {
-			t.Errorf("%s is accepted", name)
+			t.Errorf("%s: got no problem, want one", name)
 			continue
 		}
 		t.Logf("%-16s %s", name, problems[0].Msg)
 	}
 	if took := time.Since(start); took > 10*time.Second {
-		t.Errorf("refusing took %s", took)
+		t.Errorf("got %s, want at most 10s", took)
 	}
 }

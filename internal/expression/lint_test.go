@@ -10,64 +10,64 @@ import (
 	"valence/internal/fault"
 )
 
-// TestLint holds what is found before anything runs, with the place inside
-// the scalar that starts at line 3, column 9.
+// TestLint checks problems found at compile time and their positions within a
+// scalar that starts at line 3, column 9.
 func TestLint(t *testing.T) {
 	scope := &Scope{Names: map[string]Type{
 		"doc": TypeUnknown, "vars": TypeObject, "index": TypeNumber, "raw": TypeText, "customers": TypeList,
 	}}
 	for _, c := range [][2]string{
 		{`${doc.id}`, ``},
-		// what cannot be read
+		// syntax errors
 		{`${`, "3:9 expression_syntax: the expression has no closing } | close it with }, or write $${ for a literal ${"},
 		{`x ${doc.id`, "3:11 expression_syntax: the expression has no closing } | close it with }, or write $${ for a literal ${"},
 		{`${doc["a}`, `3:15 expression_syntax: the text that starts here has no closing " | close it with }, or write $${ for a literal ${`},
 		{`${doc.a // b}`, `3:17 expression_syntax: the comment that starts here hides the end of the expression | close it with }, or write $${ for a literal ${`},
-		{`${}`, "3:11 expression_syntax: the expression is empty | write what to read, such as ${doc.id}, or $${} for the characters"},
+		{`${}`, "3:11 expression_syntax: the expression is empty | write an expression, such as ${doc.id}, or $${} for the literal characters"},
 		{`${ 1 + }`, "3:15 expression_syntax: the expression ends too early | something is missing at its end"},
-		{`${doc.id = 1}`, "3:18 expression_syntax: `=` compares nothing | write == to compare"},
-		{`${doc.id 1}`, "3:18 expression_syntax: `1` cannot stand here"},
-		{`${doc @ 1}`, "3:15 expression_syntax: this character has no meaning in an expression | put text in quotes"},
-		{`${map(doc.items, {a: .b})}`, "3:28 expression_syntax: `:` cannot stand here | an object as what a function like map makes of each element needs two braces: map(list, {{key: .value}})"},
-		{`${1; 2}`, "3:11 expression_syntax: only the last of several expressions has a use | keep the last expression, or name the others with let"},
-		{`${b"x"}`, "3:11 expression_syntax: there are no byte strings | write it as text"},
-		{`${# + 1}`, "3:11 expression_syntax: `#` cannot stand here"},
-		{`${doc.id ?? 1 + 2}`, "3:23 expression_syntax: `??` and `+` need parentheses to stand together | write (a ?? b) + c"},
+		{`${doc.id = 1}`, "3:18 expression_syntax: `=` is not an operator | write == to compare"},
+		{`${doc.id 1}`, "3:18 expression_syntax: unexpected `1`"},
+		{`${doc @ 1}`, "3:15 expression_syntax: unexpected character | put text in quotes"},
+		{`${map(doc.items, {a: .b})}`, "3:28 expression_syntax: unexpected `:` | to return an object from a function such as map, write two braces: map(list, {{key: .value}})"},
+		{`${1; 2}`, "3:11 expression_syntax: only the last of several expressions has an effect | keep the last expression, or name the others with let"},
+		{`${b"x"}`, "3:11 expression_syntax: byte strings are not supported | use text"},
+		{`${# + 1}`, "3:11 expression_syntax: unexpected `#`"},
+		{`${doc.id ?? 1 + 2}`, "3:23 expression_syntax: `??` cannot be combined with `+` without parentheses | write (a ?? b) + c"},
 		// names
-		{`${docs.id}`, "3:11 expression_name: there is no name docs here | did you mean `doc`?"},
-		{`${secret.KEY}`, "3:11 expression_name: there is no name secret here | there are customers, doc, index, raw, vars"},
+		{`${docs.id}`, "3:11 expression_name: unknown name docs | did you mean `doc`?"},
+		{`${secret.KEY}`, "3:11 expression_name: unknown name secret | available: customers, doc, index, raw, vars"},
 		{`${now}`, "3:11 expression_name: now is a function | write now()"},
-		{`${uper(doc.id)}`, "3:11 expression_name: there is no function uper | did you mean `upper`?"},
-		{`${frobnicate(1)}`, "3:11 expression_name: there is no function frobnicate"},
-		{`${doc.name.upper()}`, "3:20 expression_name: values have no methods | write upper(…) with the value as the first argument, or … | upper()"},
-		{`${let doc = 1; doc}`, "3:15 expression_name: doc has a meaning already | choose another name"},
-		{`${map([1], #acc)}`, "3:20 expression_name: there is no #acc here | there are #, #index and, inside reduce(…), #acc"},
-		{`äö ${docs} and ${vers}`, "3:14 expression_name: there is no name docs here | did you mean `doc`?\n3:26 expression_name: there is no name vers here | did you mean `vars`?"},
+		{`${uper(doc.id)}`, "3:11 expression_name: unknown function uper | did you mean `upper`?"},
+		{`${frobnicate(1)}`, "3:11 expression_name: unknown function frobnicate"},
+		{`${doc.name.upper()}`, "3:20 expression_name: values have no methods | write it as a function: `${upper(doc.name)}`"},
+		{`${let doc = 1; doc}`, "3:15 expression_name: the name doc is already in use | choose another name"},
+		{`${map([1], #acc)}`, "3:20 expression_name: unknown name #acc | available: #, #index and, in reduce(…), #acc"},
+		{`äö ${docs} and ${vers}`, "3:14 expression_name: unknown name docs | did you mean `doc`?\n3:26 expression_name: unknown name vers | did you mean `vars`?"},
 		// types
-		{`${"a" + 1}`, "3:15 expression_type: `+` cannot add a number and a text | string(…) makes text of a number, number(…) reads one from text"},
-		{`${[1] + [2]}`, "3:11 expression_type: `+` takes numbers or texts, not a list | concat(…) joins lists"},
-		{`${raw * 2}`, "3:11 expression_type: `*` takes numbers, not a text | number(…) reads a number from text"},
-		{`${raw == 1}`, "3:15 expression_type: a text never equals a number | number(…) reads a number from text, string(…) makes text of one"},
-		{`${raw < 1}`, "3:15 expression_type: a text and a number have no order | number(…) reads a number from text, string(…) makes text of one"},
-		{`${index and true}`, "3:11 expression_type: what `and` joins must be boolean, not a number | compare it, such as … > 0"},
-		{`${raw ? 1 : 2}`, "3:11 expression_type: the condition before `?` must be boolean, not a text | compare it, such as … == \"yes\", or use bool(…)"},
-		{`${index.x}`, "3:17 expression_type: x cannot be read inside a number"},
-		{`${customers.name}`, "3:21 expression_type: a list has no key name | take an element, such as [0], or use map(…)"},
-		{`${vars[0]}`, "3:16 expression_type: an object has no index 0 | the keys of an object are text"},
-		{`${upper(5)}`, "3:17 expression_type: upper(…) takes a text here, not a number | string(…) makes text of a number"},
-		{`${upper()}`, "3:11 expression_syntax: upper(…) does not take no arguments | write upper(text)"},
-		{`${upper("a", "b")}`, "3:11 expression_syntax: upper(…) does not take 2 arguments | write upper(text)"},
-		{`${map(raw, 1)}`, "3:15 expression_type: map(…) takes a list, not a text | split(…) makes a list of a text"},
+		{`${"a" + 1}`, "3:15 expression_type: `+` cannot add a number and text | use string(…) or number(…) to convert one of them"},
+		{`${[1] + [2]}`, "3:11 expression_type: `+` adds numbers or joins text, not a list | use concat(…) to join lists"},
+		{`${raw * 2}`, "3:11 expression_type: `*` needs numbers, not text | use number(…) to convert text to a number"},
+		{`${raw == 1}`, "3:15 expression_type: text never equals a number | use number(…) or string(…) to convert one of them"},
+		{`${raw < 1}`, "3:15 expression_type: cannot compare text with a number | use number(…) or string(…) to convert one of them"},
+		{`${index and true}`, "3:11 expression_type: an operand of `and` must be boolean, not a number | compare it, such as … > 0"},
+		{`${raw ? 1 : 2}`, "3:11 expression_type: the condition before `?` must be boolean, not text | compare it, such as … == \"yes\", or use bool(…)"},
+		{`${index.x}`, "3:17 expression_type: cannot read x of a number"},
+		{`${customers.name}`, "3:21 expression_type: a list has no key name | use an index, such as [0], or map(…)"},
+		{`${vars[0]}`, "3:16 expression_type: an object has no index 0 | use a key, which is text"},
+		{`${upper(5)}`, "3:17 expression_type: upper(…) expects text here, not a number | use string(…) to convert a number to text"},
+		{`${upper()}`, "3:11 expression_syntax: upper(…) cannot be called with no arguments | write upper(text)"},
+		{`${upper("a", "b")}`, "3:11 expression_syntax: upper(…) cannot be called with 2 arguments | write upper(text)"},
+		{`${map(raw, 1)}`, "3:15 expression_type: map(…) expects a list, not text | use split(…) to split text into a list"},
 		{`${filter(customers, 1)}`, "3:29 expression_type: the condition of filter(…) must be boolean, not a number | compare it, such as … > 0"},
-		{`a ${customers}`, "3:13 expression_type: a list cannot stand inside a text | json(…) writes it as JSON"},
-		{`a ${nil}`, "3:13 expression_type: nil cannot stand inside a text | give another value with ?? where it may be missing"},
-		{`${1 in raw}`, "3:16 expression_type: `in` looks into a list or an object, not into a text | write … contains …"},
-		{`${omit}`, "3:11 template_directive: omit may only be the whole value of a key | let omit stand alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
-		// what always fails
+		{`a ${customers}`, "3:13 expression_type: a list cannot be embedded in text | use json(…) to convert it to JSON text"},
+		{`a ${nil}`, "3:13 expression_type: nil cannot be embedded in text | add a default with ?? if it may be missing"},
+		{`${1 in raw}`, "3:16 expression_type: `in` searches a list or an object, not text | use `contains` to search text"},
+		{`${omit}`, "3:11 template_directive: omit must be the whole value of a key | use omit alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
+		// expressions that always fail
 		{`${1 / 0}`, "3:13 expression_value: division by zero: `1 / 0`"},
-		{`${len(5)}`, "3:11 expression_value: len(…) takes a list, an object or a text, not a number: `len(5)`"},
-		{`${doc.a matches "(a"}`, "3:25 expression_syntax: this is not a pattern (RE2): missing closing )"},
-		{`${doc.items[99999999999]}`, "3:21 expression_value: no list has so many elements"},
+		{`${len(5)}`, "3:11 expression_value: len(…) expects a list, an object or text, not a number: `len(5)`"},
+		{`${doc.a matches "(a"}`, "3:25 expression_syntax: invalid regular expression (RE2): missing closing )"},
+		{`${doc.items[99999999999]}`, "3:21 expression_value: the index is too large"},
 	} {
 		if got := lint(c[0], scope); got != c[1] {
 			t.Errorf("%s\n got %s\nwant %s", c[0], got, c[1])
@@ -75,7 +75,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestPlaces holds where problems lie in texts of several lines.
+// TestPlaces checks positions within multi-line text.
 func TestPlaces(t *testing.T) {
 	file := "flow.yaml"
 	for _, c := range []struct {
@@ -97,7 +97,7 @@ func TestPlaces(t *testing.T) {
 	e := compile(t, "${doc.items |\n  map(.price.x)}")
 	_, err := e.Eval(env())
 	if f := fault.AsFailure(err); f.Pos.String() != "flow.yaml:4:22" || f.Code != fault.CodeExpression {
-		t.Errorf("got %s %v", f.Pos, f)
+		t.Errorf("got %s %v, want flow.yaml:4:22 %s", f.Pos, f, fault.CodeExpression)
 	}
 }
 
@@ -175,31 +175,65 @@ func TestRefs(t *testing.T) {
 
 func TestTextAndBool(t *testing.T) {
 	if s, err := compile(t, "${doc.total}").Text(env()); s != "59.90" || err != nil {
-		t.Errorf("got %q %v", s, err)
+		t.Errorf("got %q %v, want 59.90", s, err)
 	}
 	if _, err := compile(t, "${doc.note}").Text(env()); err == nil {
-		t.Error("nil became text")
+		t.Error("text of nil: got nil, want an error")
 	}
 	if b, err := compile(t, "${doc.id > 1}").Bool(env()); !b || err != nil {
-		t.Errorf("got %t %v", b, err)
+		t.Errorf("got %t %v, want true", b, err)
 	}
 	_, err := compile(t, "${doc.id}").Bool(env())
-	if want := "expression: a boolean is needed, but this is a number: `doc.id`"; err == nil || err.Error() != want {
+	if want := "expression: expected a boolean, got a number: `doc.id`"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	e, problems := Compile(text("${doc.items}"), &Scope{Names: map[string]Type{"doc": TypeUnknown}, Text: true})
 	if _, err := e.Eval(env()); err == nil || problems != nil {
-		t.Errorf("a list became text: %v", problems)
+		t.Errorf("text of a list: got %v (%v), want a failure when evaluated", err, problems)
 	}
-	if _, problems := Compile(text("${[1]}"), &Scope{Text: true}); len(problems) != 1 || problems[0].Msg != "text is needed here, not a list" {
-		t.Errorf("got %v", problems)
+	if _, problems := Compile(text("${[1]}"), &Scope{Text: true}); len(problems) != 1 || problems[0].Msg != "expected text, not a list" {
+		t.Errorf("got %v, want one problem: expected text, not a list", problems)
 	}
 	if _, problems := Compile(&Node{Kind: Mapping}, nil); len(problems) != 1 {
-		t.Errorf("got %v", problems)
+		t.Errorf("got %v, want one problem", problems)
 	}
 }
 
-// TestEscape holds how expressions in a path stay one segment.
+// TestFileSegments checks that expressions in the path of a file stay within one
+// segment.
+func TestFileSegments(t *testing.T) {
+	const refused = "expression: the value is one segment of a path and must not contain `/`, `\\` or control characters; write the folders before the expression"
+	for _, c := range [][3]string{
+		{"orders/${doc.v}.json", "4711 ü%2F", "orders/4711 ü%2F.json"},
+		{"orders/${doc.v}.json", "../private/x", refused},
+		{"orders/${doc.v}.json", `..\\private`, refused},
+		{"orders/${doc.v}.json", "a/b", refused},
+		{"orders/${doc.v}.json", `a\nb`, refused},
+		{"orders/${doc.v}.json", `a\u0000b`, refused},
+		{"orders/${doc.v}.json", `a\u202eb`, refused},
+		{"orders/${doc.v}.json", "..", "orders/...json"},
+		{"orders/${doc.v}", "..", "expression: a path segment cannot be `..`"},
+		{"orders/${doc.v}/x", ".", "expression: a path segment cannot be `.`"},
+		{"${doc.v}", "/etc/passwd", refused},
+		{"orders/${doc.v}", "", "expression: a path segment cannot be empty"},
+	} {
+		n := text(c[0])
+		n.Path = File
+		e, problems := Compile(n, nil)
+		if problems != nil {
+			t.Fatalf("got %v, want no problems", problems)
+		}
+		got, err := e.Text(&Env{Names: names{"doc": document.Raw(`{"v":"` + c[1] + `"}`)}})
+		if err != nil {
+			got = strings.TrimSuffix(err.Error(), ": `doc.v`")
+		}
+		if got != c[2] {
+			t.Errorf("%s with %s\n got %s\nwant %s", c[0], c[1], got, c[2])
+		}
+	}
+}
+
+// TestEscape checks that expressions in a path stay within one segment.
 func TestEscape(t *testing.T) {
 	for _, c := range [][2]string{
 		{`/orders/${doc.v}`, `/orders/`},
@@ -212,19 +246,19 @@ func TestEscape(t *testing.T) {
 		{`/orders/${4711}?x=${"&"}`, `/orders/4711?x=%26`},
 		{`/orders/../${"x"}`, `/orders/../x`},
 		{`${"/"}`, `%2F`},
-		{`/orders/${""}/x`, "lint: a segment of a path cannot be empty: `\"\"`"},
+		{`/orders/${""}/x`, "lint: a path segment cannot be empty: `\"\"`"},
 		{`/orders/x${""}`, "/orders/x"},
-		{`/orders/${nil}`, "lint: nil cannot stand inside a text"},
+		{`/orders/${nil}`, "lint: nil cannot be embedded in text"},
 	} {
 		n := text(c[0])
-		n.Escape = true
+		n.Path = URL
 		e, problems := Compile(n, nil)
 		got := ""
 		if problems != nil {
 			got = "lint: " + problems[0].Msg
 		} else if v, err := e.Text(&Env{Names: names{"doc": document.Raw(`{"v":""}`)}}); err == nil {
 			got = v
-		} else if want := "expression: a segment of a path cannot be empty: `doc.v`"; err.Error() == want {
+		} else if want := "expression: a path segment cannot be empty: `doc.v`"; err.Error() == want {
 			got = c[1]
 		} else {
 			got = err.Error()

@@ -7,7 +7,7 @@ import (
 	"valence/internal/expression/exact"
 )
 
-// each goes through the elements of a list in the cell of a predicate. f
+// each calls f for every element of a list, which it stores in the cell src. f
 // returns false to stop.
 func (m *machine) each(s *site, v any, src int, f func() (bool, error)) error {
 	c := &m.cells[src]
@@ -43,25 +43,25 @@ func (m *machine) each(s *site, v any, src int, f func() (bool, error)) error {
 		}
 		return nil
 	}
-	return s.notA(TypeList, v)
+	return s.mismatch(TypeList, v)
 }
 
-// looping is a call with a predicate being compiled.
-type looping struct {
+// iteration is a call with a predicate at compile time.
+type iteration struct {
 	list  *node
-	pred  *node // nil: there is none
-	extra *node // the last argument of sortBy and reduce, nil: there is none
+	pred  *node // may be nil
+	extra *node // the last argument of sortBy and reduce; may be nil
 	src   int
 	acc   int
 	site  site
 }
 
-// predicates are the functions that call a part of the expression for each
-// element, with the type of what they give.
+// predicates are the functions that evaluate an expression per element, with
+// their result types.
 var predicates = map[string]struct {
 	result  Type
 	boolean bool // the predicate is a condition
-	compile func(l *looping) code
+	compile func(l *iteration) code
 }{
 	"all":           {TypeBoolean, true, quantifier(false, false)},
 	"any":           {TypeBoolean, true, quantifier(true, true)},
@@ -84,12 +84,12 @@ var predicates = map[string]struct {
 func (c *compiler) predicate(name string, t ast.Node, args []ast.Node) *node {
 	kind := predicates[name]
 	if len(args) == 0 {
-		c.problemAt(t.Location(), CodeSyntax, "", "%s(…) takes a list", name)
+		c.problemAt(t.Location(), CodeSyntax, "", "%s(…) needs a list", name)
 		return c.broken()
 	}
-	l := &looping{list: c.compile(args[0]), acc: -1, site: c.src.site(t.Location())}
+	l := &iteration{list: c.compile(args[0]), acc: -1, site: c.src.site(t.Location())}
 	if typ := l.list.typ; typ != TypeUnknown && typ != TypeList {
-		c.problemAt(args[0].Location(), CodeType, listHint(typ), "%s(…) takes a list, not %s", name, article(typ))
+		c.problemAt(args[0].Location(), CodeType, listHint(typ), "%s(…) expects a list, not %s", name, article(typ))
 	}
 	l.src = c.newSource("")
 	if name == "reduce" {
@@ -111,7 +111,7 @@ func (c *compiler) predicate(name string, t ast.Node, args []ast.Node) *node {
 	if len(args) > 2 {
 		l.extra = c.compile(args[2])
 	}
-	c.note(helpers[name], t, nil)
+	c.note(functions[name], t, nil)
 	if l.pred == nil { // count and sum of the elements themselves
 		src := c.u.sources[l.src]
 		p := &path{src: l.src, source: src, place: -1, site: l.list.site}
@@ -128,40 +128,40 @@ func (c *compiler) predicate(name string, t ast.Node, args []ast.Node) *node {
 func listHint(t Type) string {
 	switch t {
 	case TypeObject:
-		return "list(…) makes a list of one of an object, toPairs(…) a list of its members"
+		return "use list(…) to wrap the object in a list, or toPairs(…) to list its members"
 	case TypeNull:
-		return "write … ?? [] where it may be missing"
+		return "write … ?? [] if it may be missing"
 	case TypeText:
-		return "split(…) makes a list of a text"
+		return "use split(…) to split text into a list"
 	}
 	return ""
 }
 
-// each evaluates the list and goes through it.
-func (l *looping) each(m *machine, f func() (bool, error)) error {
+// each evaluates the list and calls f for every element.
+func (l *iteration) each(m *machine, f func() (bool, error)) error {
 	v, err := l.list.run(m)
 	if err != nil {
 		return err
 	}
 	if v == nil {
-		return l.list.site.fail("a list is needed, but this is nil; write … ?? [] where it may be missing")
+		return l.list.site.fail("expected a list, got nil; write … ?? [] if it may be missing")
 	}
 	if t := TypeOf(v); t != TypeList {
-		return l.list.site.notA(TypeList, v)
+		return l.list.site.mismatch(TypeList, v)
 	}
 	return m.each(&l.site, v, l.src, f)
 }
 
-func (l *looping) condition() func(m *machine) (bool, error) {
+func (l *iteration) condition() func(m *machine) (bool, error) {
 	return l.pred.boolean("the condition")
 }
 
-// element is the element that the loop stands at.
-func (l *looping) element(m *machine) any { return m.value(&m.cells[l.src]) }
+// element returns the current element of the loop.
+func (l *iteration) element(m *machine) any { return m.value(&m.cells[l.src]) }
 
-// quantifier stops at the first element whose condition is stopAt.
-func quantifier(stopAt, result bool) func(l *looping) code {
-	return func(l *looping) code {
+// quantifier stops at the first element whose condition equals stopAt.
+func quantifier(stopAt, result bool) func(l *iteration) code {
+	return func(l *iteration) code {
 		cond := l.condition()
 		return func(m *machine) (any, error) {
 			found := false
@@ -175,7 +175,7 @@ func quantifier(stopAt, result bool) func(l *looping) code {
 	}
 }
 
-func one(l *looping) code {
+func one(l *iteration) code {
 	cond := l.condition()
 	return func(m *machine) (any, error) {
 		n := 0
@@ -190,7 +190,7 @@ func one(l *looping) code {
 	}
 }
 
-func counting(l *looping) code {
+func counting(l *iteration) code {
 	cond := l.condition()
 	return func(m *machine) (any, error) {
 		var n int64
@@ -205,7 +205,7 @@ func counting(l *looping) code {
 	}
 }
 
-func filter(l *looping) code {
+func filter(l *iteration) code {
 	cond := l.condition()
 	return func(m *machine) (any, error) {
 		out := []any{}
@@ -220,7 +220,7 @@ func filter(l *looping) code {
 	}
 }
 
-func mapping(l *looping) code {
+func mapping(l *iteration) code {
 	return func(m *machine) (any, error) {
 		out := []any{}
 		err := l.each(m, func() (bool, error) {
@@ -234,8 +234,8 @@ func mapping(l *looping) code {
 	}
 }
 
-// push appends to a list that grows: each element is charged twice, for the
-// copies of growing.
+// push appends to a growing list. Each element is charged twice, because
+// growing copies.
 func (m *machine) push(s *site, list []any, v any) ([]any, error) {
 	if err := m.alloc(s, 3*boxBytes); err != nil {
 		return nil, err
@@ -243,7 +243,7 @@ func (m *machine) push(s *site, list []any, v any) ([]any, error) {
 	return append(list, v), nil
 }
 
-func (l *looping) sum(m *machine) (exact.Number, error) {
+func (l *iteration) sum(m *machine) (exact.Number, error) {
 	total, value := exact.Int(0), l.pred.number()
 	err := l.each(m, func() (bool, error) {
 		n, err := value(m)
@@ -255,8 +255,8 @@ func (l *looping) sum(m *machine) (exact.Number, error) {
 	return total, err
 }
 
-func finding(index, last bool) func(l *looping) code {
-	return func(l *looping) code {
+func finding(index, last bool) func(l *iteration) code {
+	return func(l *iteration) code {
 		cond := l.condition()
 		return func(m *machine) (any, error) {
 			var found any
@@ -274,7 +274,7 @@ func finding(index, last bool) func(l *looping) code {
 	}
 }
 
-func groupBy(l *looping) code {
+func groupBy(l *iteration) code {
 	return func(m *machine) (any, error) {
 		out := &document.Object{}
 		err := l.each(m, func() (bool, error) {
@@ -301,7 +301,7 @@ func groupBy(l *looping) code {
 	}
 }
 
-func sortBy(l *looping) code {
+func sortBy(l *iteration) code {
 	return func(m *machine) (any, error) {
 		type entry struct{ key, value any }
 		var entries []entry
@@ -336,7 +336,7 @@ func sortBy(l *looping) code {
 	}
 }
 
-func reduce(l *looping) code {
+func reduce(l *iteration) code {
 	return func(m *machine) (any, error) {
 		started := false
 		if l.extra != nil {
@@ -359,7 +359,7 @@ func reduce(l *looping) code {
 			return nil, err
 		}
 		if !started {
-			return nil, l.site.fail("reduce(…) of an empty list needs a first value as its third argument")
+			return nil, l.site.fail("reduce(…) of an empty list needs an initial value as its third argument")
 		}
 		return m.vars[l.acc], nil
 	}

@@ -9,13 +9,13 @@ import (
 	"valence/internal/fault"
 )
 
-// site is a place in an author's file that something is evaluated for.
+// site is the position of an evaluated expression in an author's file.
 type site struct {
 	pos  fault.Pos
-	text string // of the expression, cut to what a message can show
+	text string // of the expression, shortened for messages
 }
 
-// rangeError and limitError are failures that the site has yet to be put to.
+// rangeError and limitError are failures without a site.
 type (
 	rangeError string
 	limitError string
@@ -24,8 +24,8 @@ type (
 func (e rangeError) Error() string { return string(e) }
 func (e limitError) Error() string { return string(e) }
 
-// fail makes the failure of what stands at the site. Values never stand in the
-// message: they may be secret.
+// fail returns the failure of an expression at the site. Messages never contain
+// values, which may be secret.
 func (s *site) fail(format string, args ...any) error {
 	return s.failure(fault.CodeExpression, fmt.Sprintf(format, args...), nil)
 }
@@ -34,10 +34,10 @@ func (s *site) failure(code, msg string, cause error) *fault.Failure {
 	if s.text != "" {
 		msg += ": `" + s.text + "`"
 	}
-	return &fault.Failure{Code: code, Origin: fault.FromProcess, Pos: s.pos, Message: msg, Cause: cause}
+	return &fault.Failure{Code: code, Source: fault.FromProcess, Pos: s.pos, Message: msg, Cause: cause}
 }
 
-// at gives err the site's place, unless it has one.
+// at adds the site to err unless err already has one.
 func (s *site) at(err error) error {
 	var failure *fault.Failure
 	if errors.As(err, &failure) {
@@ -54,18 +54,18 @@ func (s *site) at(err error) error {
 // machine is the state of one evaluation.
 type machine struct {
 	env    *Env
-	steps  int64 // left
-	bytes  int64 // left
-	look   int64 // steps until the context is looked at
+	steps  int64 // remaining
+	bytes  int64 // remaining
+	look   int64 // steps until the context is checked
 	cells  []cell
-	places []string // what the cells' tries found
-	values []any    // the values of places that were asked for, nil: not yet
+	places []string // texts found by the tries of the cells
+	values []any    // decoded values of places; nil if not decoded yet
 	vars   []any    // values of let
-	stack  []any    // arguments of calls under way
+	stack  []any    // arguments of the running calls
 	uuids  map[string]int
 	lists  [4]decoded
 	oldest int
-	omit   bool   // what was written last left itself out
+	omit   bool   // the last write omitted itself
 	text   []byte // see scratch
 }
 
@@ -75,27 +75,28 @@ type decoded struct {
 	list []any
 }
 
-// cell holds a name, or the element of a loop, for one evaluation.
+// cell holds the value of a name, or the element of a loop, during one
+// evaluation.
 type cell struct {
-	text   string // JSON text of an object or an array, "": val holds the value
+	text   string // JSON text of an object or an array; if empty, val holds the value
 	val    any
 	index  int64 // of an element
 	known  bool  // text and val are set
-	boxed  bool  // val is set although there is text
+	boxed  bool  // val is set although text is too
 	walked bool  // the trie's places are filled
 }
 
-// source is what is known of a cell before it is evaluated.
+// source describes a cell at compile time.
 type source struct {
-	name   string // a first name; "": the element of a loop
+	name   string // a name; empty for the element of a loop
 	trie   *trie
-	first  int // of its places
+	first  int // the first of its places
 	places int
 }
 
 const lookEvery = 1024
 
-// start readies the machine for one evaluation.
+// start prepares the machine for one evaluation.
 func (m *machine) start(env *Env) {
 	m.env = env
 	if m.steps = env.Steps; m.steps == 0 {
@@ -107,7 +108,7 @@ func (m *machine) start(env *Env) {
 	m.look = lookEvery
 }
 
-// finish lets go of everything, so that the machine can be kept.
+// finish drops all references, so that the machine can be pooled.
 func (m *machine) finish() {
 	m.env = nil
 	clear(m.cells)
@@ -128,7 +129,7 @@ func (m *machine) finish() {
 	}
 }
 
-// spend takes n steps.
+// spend charges n steps.
 func (m *machine) spend(s *site, n int64) error {
 	m.steps -= n
 	m.look -= n
@@ -145,16 +146,16 @@ func (m *machine) exhausted(s *site) error {
 			limit = DefaultSteps
 		}
 		m.steps = 0
-		return s.failure(fault.CodeLimit, fmt.Sprintf("the expression takes more than %d steps", limit), nil)
+		return s.failure(fault.CodeLimit, fmt.Sprintf("the expression exceeds %d steps", limit), nil)
 	}
 	m.look = lookEvery
 	if ctx := m.env.Ctx; ctx != nil && ctx.Err() != nil {
-		return s.failure(fault.CodeLimit, "the time for the execution was over while the expression was evaluated", ctx.Err())
+		return s.failure(fault.CodeLimit, "the execution ran out of time while evaluating an expression", ctx.Err())
 	}
 	return nil
 }
 
-// alloc takes n bytes; it is called before they are allocated.
+// alloc charges n bytes. It is called before they are allocated.
 func (m *machine) alloc(s *site, n int64) error {
 	if m.bytes -= n; m.bytes >= 0 && n >= 0 {
 		return nil
@@ -164,20 +165,19 @@ func (m *machine) alloc(s *site, n int64) error {
 		limit = DefaultBytes
 	}
 	m.bytes = 0
-	return s.failure(fault.CodeLimit, fmt.Sprintf("the expression takes more than %d bytes of memory", limit), nil)
+	return s.failure(fault.CodeLimit, fmt.Sprintf("the expression exceeds %d bytes of memory", limit), nil)
 }
 
-// read takes the steps of reading n bytes of text, about what reading a word
-// of it costs.
+// read charges the steps for reading n bytes of text.
 func (m *machine) read(s *site, n int) error { return m.spend(s, int64(n)>>7+1) }
 
-// What a value takes in memory, about.
+// Approximate memory of a value.
 const (
 	boxBytes    = 16
 	memberBytes = 48
 )
 
-// setText makes the JSON text of an element the value of its cell.
+// setText sets a cell to the JSON text of an element.
 func (c *cell) setText(text string, index int64) {
 	*c = cell{index: index, known: true}
 	if text != "" && (text[0] == '{' || text[0] == '[') {
@@ -194,7 +194,7 @@ func (c *cell) setValue(v any, index int64) {
 	}
 }
 
-// cell gives a cell with its value known.
+// cell returns the cell of a path with its value set.
 func (m *machine) cell(p *path) (*cell, error) {
 	c := &m.cells[p.src]
 	if c.known {
@@ -202,17 +202,17 @@ func (m *machine) cell(p *path) (*cell, error) {
 	}
 	name := p.source.name
 	if m.env.Names == nil {
-		return nil, p.site.fail("%s cannot be read here", name)
+		return nil, p.site.fail("%s is not available here", name)
 	}
 	v, ok := m.env.Names.Name(name)
 	if !ok {
-		return nil, p.site.fail("%s cannot be read here", name)
+		return nil, p.site.fail("%s is not available here", name)
 	}
 	c.setValue(v, 0)
 	return c, nil
 }
 
-// value gives what a cell holds.
+// value returns the value of a cell.
 func (m *machine) value(c *cell) any {
 	if c.text != "" && !c.boxed {
 		c.val, c.boxed = document.Raw(c.text), true
@@ -220,8 +220,8 @@ func (m *machine) value(c *cell) any {
 	return c.val
 }
 
-// find gives the JSON text that a plain path leads to, "" where it is not
-// found that way.
+// find returns the JSON text at a plain path, or "" if the path does not lead
+// to JSON text.
 func (m *machine) find(p *path) (string, *cell, error) {
 	c := &m.cells[p.src]
 	if !c.known {
@@ -250,7 +250,8 @@ func (m *machine) find(p *path) (string, *cell, error) {
 	return m.places[p.source.first+p.place], c, nil
 }
 
-// scratch gives the machine's buffer, empty. Whoever takes it puts it back.
+// scratch returns the machine's buffer, empty. The caller must put it back into
+// text.
 func (m *machine) scratch() []byte {
 	b := m.text[:0]
 	m.text = nil

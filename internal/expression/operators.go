@@ -12,7 +12,7 @@ import (
 func (c *compiler) unary(t *ast.UnaryNode) *node {
 	switch t.Operator {
 	case "not", "!":
-		yes := c.condition(t.Node, "what `not` turns around")
+		yes := c.condition(t.Node, "the operand of `not`")
 		return &node{typ: TypeBoolean, run: func(m *machine) (any, error) {
 			b, err := yes(m)
 			return !b, err
@@ -48,11 +48,11 @@ func negative(n document.Number) document.Number {
 	return "-" + n
 }
 
-// number compiles what must be a number.
+// number compiles a node that must be a number.
 func (c *compiler) number(t ast.Node, what string) func(m *machine) (exact.Number, error) {
 	n := c.compile(t)
 	if n.typ != TypeUnknown && n.typ != TypeNumber {
-		c.problemAt(t.Location(), CodeType, numberHint(n.typ), "%s takes numbers, not %s", what, article(n.typ))
+		c.problemAt(t.Location(), CodeType, numberHint(n.typ), "%s needs numbers, not %s", what, article(n.typ))
 	}
 	return n.number()
 }
@@ -60,9 +60,9 @@ func (c *compiler) number(t ast.Node, what string) func(m *machine) (exact.Numbe
 func numberHint(t Type) string {
 	switch t {
 	case TypeText:
-		return "number(…) reads a number from text"
+		return "use number(…) to convert text to a number"
 	case TypeNull:
-		return "give another value with ?? where it may be missing"
+		return "add a default with ?? if it may be missing"
 	}
 	return ""
 }
@@ -80,7 +80,7 @@ func (n *node) number() func(m *machine) (exact.Number, error) {
 	}
 }
 
-// numeric is the node of what computes a number.
+// numeric returns a node that computes a number.
 func numeric(f func(m *machine) (exact.Number, error)) *node {
 	return &node{typ: TypeNumber, num: f, run: func(m *machine) (any, error) {
 		n, err := f(m)
@@ -100,7 +100,7 @@ func (c *compiler) binary(t *ast.BinaryNode, tail bool) *node {
 	case "and", "&&", "or", "||":
 		return c.logic(t)
 	case "??":
-		return c.otherwise(t, tail)
+		return c.coalesce(t, tail)
 	case "==", "!=":
 		return c.equality(t)
 	case "<", ">", "<=", ">=":
@@ -108,11 +108,14 @@ func (c *compiler) binary(t *ast.BinaryNode, tail bool) *node {
 	case "+":
 		return c.plus(t)
 	case "-", "*", "/", "%", "**", "^":
+		if op == "-" && c.hyphenated(t) {
+			return c.broken()
+		}
 		a, b := c.number(t.Left, "`"+op+"`"), c.number(t.Right, "`"+op+"`")
 		s := c.src.site(t.Location())
 		return numeric(compute(&s, a, b, arithmetic[op]))
 	case "..":
-		return c.span(t)
+		return c.rangeOf(t)
 	case "in":
 		return c.in(t)
 	case "contains", "startsWith", "endsWith":
@@ -120,7 +123,7 @@ func (c *compiler) binary(t *ast.BinaryNode, tail bool) *node {
 	case "matches":
 		return c.matches(t)
 	}
-	c.problemAt(t.Location(), CodeSyntax, "", "there is no operator %s", t.Operator)
+	c.problemAt(t.Location(), CodeSyntax, "", "unknown operator %s", t.Operator)
 	return c.broken()
 }
 
@@ -149,19 +152,19 @@ func (m *machine) arithmetic(s *site, x, y exact.Number, f func(a, b exact.Numbe
 	return out, nil
 }
 
-// plus adds numbers and joins texts.
+// plus compiles +, which adds numbers and joins text.
 func (c *compiler) plus(t *ast.BinaryNode) *node {
 	a, b := c.compile(t.Left), c.compile(t.Right)
 	s := c.src.site(t.Location())
 	for _, n := range []*node{a, b} {
 		if n.typ != TypeUnknown && n.typ != TypeNumber && n.typ != TypeText {
-			c.problem(n.site.pos, CodeType, plusHint(n.typ), "`+` takes numbers or texts, not %s", article(n.typ))
+			c.problem(n.site.pos, CodeType, plusHint(n.typ), "`+` adds numbers or joins text, not %s", article(n.typ))
 			return c.broken()
 		}
 	}
 	if a.typ == TypeNumber || b.typ == TypeNumber {
 		if a.typ == TypeText || b.typ == TypeText {
-			c.problem(s.pos, CodeType, "string(…) makes text of a number, number(…) reads one from text", "`+` cannot add a number and a text")
+			c.problem(s.pos, CodeType, "use string(…) or number(…) to convert one of them", "`+` cannot add a number and text")
 			return c.broken()
 		}
 	}
@@ -188,7 +191,7 @@ func (c *compiler) plus(t *ast.BinaryNode) *node {
 
 func plusHint(t Type) string {
 	if t == TypeList {
-		return "concat(…) joins lists"
+		return "use concat(…) to join lists"
 	}
 	return numberHint(t)
 }
@@ -221,17 +224,17 @@ func (m *machine) plus(s *site, x, y any) (any, error) {
 	hint := ""
 	switch {
 	case a == TypeNull || b == TypeNull:
-		hint = "; give another value with ?? where it may be missing"
+		hint = "; add a default with ?? if it may be missing"
 	case a == TypeList && b == TypeList:
-		hint = "; concat(…) joins lists"
+		hint = "; use concat(…) to join lists"
 	case a == TypeText && b == TypeNumber || a == TypeNumber && b == TypeText:
-		hint = "; string(…) makes text of a number, number(…) reads one from text"
+		hint = "; use string(…) or number(…) to convert one of them"
 	}
 	return nil, s.fail("`+` cannot add %s and %s%s", article(a), article(b), hint)
 }
 
 func (c *compiler) logic(t *ast.BinaryNode) *node {
-	what := "what `" + t.Operator + "` joins"
+	what := "an operand of `" + t.Operator + "`"
 	a, b := c.condition(t.Left, what), c.condition(t.Right, what)
 	until := t.Operator == "or" || t.Operator == "||"
 	return &node{typ: TypeBoolean, run: func(m *machine) (any, error) {
@@ -243,8 +246,8 @@ func (c *compiler) logic(t *ast.BinaryNode) *node {
 	}}
 }
 
-// otherwise is ??.
-func (c *compiler) otherwise(t *ast.BinaryNode, tail bool) *node {
+// coalesce compiles ??.
+func (c *compiler) coalesce(t *ast.BinaryNode, tail bool) *node {
 	a := c.compile(t.Left)
 	c.tail = tail
 	b := c.compile(t.Right)
@@ -263,8 +266,8 @@ func (c *compiler) otherwise(t *ast.BinaryNode, tail bool) *node {
 	return out
 }
 
-// span is a..b.
-func (c *compiler) span(t *ast.BinaryNode) *node {
+// rangeOf compiles a..b.
+func (c *compiler) rangeOf(t *ast.BinaryNode) *node {
 	a, b := c.number(t.Left, "`..`"), c.number(t.Right, "`..`")
 	s := c.src.site(t.Location())
 	return &node{typ: TypeList, run: func(m *machine) (any, error) {
@@ -279,14 +282,14 @@ func (c *compiler) span(t *ast.BinaryNode) *node {
 		from, ok := x.Int64()
 		to, ok2 := y.Int64()
 		if !ok || !ok2 {
-			return nil, s.fail("`..` takes integers that 64 bits hold")
+			return nil, s.fail("`..` needs 64-bit integers")
 		}
 		if to < from {
 			return []any{}, nil
 		}
 		n := to - from + 1
 		if n <= 0 || n > DefaultBytes {
-			n = 1 << 40 // beyond every budget
+			n = 1 << 40 // exceeds every budget
 		}
 		if err := m.spend(&s, n); err != nil {
 			return nil, err
@@ -302,20 +305,20 @@ func (c *compiler) span(t *ast.BinaryNode) *node {
 	}}
 }
 
-// text compiles what must be a text.
+// text compiles a node that must be text.
 func (c *compiler) text(t ast.Node, what string) func(m *machine) (string, error) {
 	n := c.compile(t)
 	if n.typ != TypeUnknown && n.typ != TypeText {
 		hint := ""
 		switch n.typ {
 		case TypeNumber:
-			hint = "string(…) makes text of a number"
+			hint = "use string(…) to convert a number to text"
 		case TypeList:
-			hint = "`in` looks for an element of a list"
+			hint = "use `in` to search a list"
 		case TypeNull:
-			hint = `give another value with ?? where it may be missing`
+			hint = `add a default with ?? if it may be missing`
 		}
-		c.problemAt(t.Location(), CodeType, hint, "%s takes texts, not %s", what, article(n.typ))
+		c.problemAt(t.Location(), CodeType, hint, "%s needs text, not %s", what, article(n.typ))
 	}
 	return func(m *machine) (string, error) {
 		v, err := n.run(m)
@@ -324,7 +327,7 @@ func (c *compiler) text(t ast.Node, what string) func(m *machine) (string, error
 		}
 		text, ok := v.(string)
 		if !ok {
-			return "", n.site.notA(TypeText, v)
+			return "", n.site.mismatch(TypeText, v)
 		}
 		return text, nil
 	}

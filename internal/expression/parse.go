@@ -14,17 +14,18 @@ import (
 	"valence/internal/fault"
 )
 
-// part is a piece of a text: characters as they are, or one expression.
+// part is a piece of a text: literal characters or one expression.
 type part struct {
-	text string // the characters, or the expression's source
-	at   int    // byte offset of the source in the text
+	text string // the characters, or the source of the expression
+	at   int    // byte offset in the text
 	expr bool
 }
 
-// split finds the expressions of a text. `$${` is a literal `${`. Braces,
-// strings and comments inside an expression do not end it.
+// split splits a text into literals and expressions. `$${` is a literal `${`.
+// Braces, strings and comments inside an expression do not end it.
 func split(s string) (parts []part, badAt int, msg, hint string) {
 	var plain strings.Builder
+	from := 0 // offset of plain
 	for i := 0; i < len(s); {
 		switch {
 		case strings.HasPrefix(s[i:], "$${"):
@@ -36,11 +37,12 @@ func split(s string) (parts []part, badAt int, msg, hint string) {
 				return nil, i + bad, badMsg, "close it with }, or write $${ for a literal ${"
 			}
 			if plain.Len() > 0 {
-				parts = append(parts, part{text: plain.String()})
+				parts = append(parts, part{text: plain.String(), at: from})
 				plain.Reset()
 			}
 			parts = append(parts, part{text: s[i+2 : i+2+n], at: i + 2, expr: true})
 			i += n + 3
+			from = i
 		default:
 			next := strings.IndexByte(s[i+1:], '$')
 			if next < 0 {
@@ -51,13 +53,13 @@ func split(s string) (parts []part, badAt int, msg, hint string) {
 		}
 	}
 	if plain.Len() > 0 || len(parts) == 0 {
-		parts = append(parts, part{text: plain.String()})
+		parts = append(parts, part{text: plain.String(), at: from})
 	}
 	return parts, 0, "", ""
 }
 
-// sourceLen is the length of the expression that s starts with, up to its
-// closing brace. It reads strings and comments as the lexer does.
+// sourceLen returns the length of the expression at the start of s, up to its
+// closing brace. It skips strings and comments as the lexer does.
 func sourceLen(s string) (n, badAt int, msg string) {
 	depth := 0
 	for i := 0; i < len(s); {
@@ -98,10 +100,10 @@ func sourceLen(s string) (n, badAt int, msg string) {
 	return 0, 0, "the expression has no closing }"
 }
 
-// hasExpression reports whether a text is more than characters.
+// hasExpression reports whether a text contains expressions.
 func hasExpression(s string) bool { return strings.Contains(s, "${") }
 
-// column is where each further line of the node's text starts.
+// column returns the column in which further lines of the node's text start.
 func (n *Node) column() int {
 	if n.Text.Line != 0 {
 		return n.Text.Col
@@ -109,7 +111,8 @@ func (n *Node) column() int {
 	return n.Pos.Col
 }
 
-// locate gives the place of a byte of the node's text in the author's file.
+// locate returns the position of a byte of the node's text in the author's
+// file.
 func (n *Node) locate(text string, offset int) fault.Pos {
 	at := n.Text
 	if at.Line == 0 {
@@ -118,7 +121,7 @@ func (n *Node) locate(text string, offset int) fault.Pos {
 	return advance(at, n.column(), text[:min(offset, len(text))])
 }
 
-// advance gives the place after the text that starts at a place.
+// advance returns the position after text, which starts at at.
 func advance(at fault.Pos, column int, text string) fault.Pos {
 	if at.Line == 0 {
 		return at
@@ -132,10 +135,10 @@ func advance(at fault.Pos, column int, text string) fault.Pos {
 	return at
 }
 
-// sourceText is one expression being compiled, with its place in a text.
+// sourceText is the source of one expression with its position in a text.
 type sourceText struct {
 	start   fault.Pos
-	column  int // in which each further line of the text starts
+	column  int // the column in which further lines of the text start
 	text    string
 	short   string // text for messages
 	offsets []int  // byte offset in text of each rune, if not all are ASCII
@@ -155,7 +158,7 @@ func newSourceText(n *Node, whole string, p part) *sourceText {
 	return s
 }
 
-// offset turns the parser's count of runes into bytes.
+// offset converts the parser's rune offset into a byte offset.
 func (s *sourceText) offset(rune int) int {
 	if s.offsets != nil {
 		return s.offsets[max(0, min(rune, len(s.offsets)-1))]
@@ -167,17 +170,17 @@ func (s *sourceText) pos(l file.Location) fault.Pos {
 	return advance(s.start, s.column, s.text[:s.offset(l.From)])
 }
 
-// token is the source of a node, as far as its location tells.
+// token returns the source of a node as far as its location covers it.
 func (s *sourceText) token(l file.Location) string {
 	return s.text[s.offset(l.From):s.offset(l.To)]
 }
 
-// site is a place with the whole expression for messages.
+// site returns a position together with the expression for messages.
 func (s *sourceText) site(l file.Location) site {
 	return site{pos: s.pos(l), text: s.short}
 }
 
-// shorten cuts source to what a message can show.
+// shorten truncates source for messages.
 func shorten(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if utf8.RuneCountInString(s) > 80 {
@@ -186,7 +189,7 @@ func shorten(s string) string {
 	return s
 }
 
-// parse gives the tree of an expression.
+// parse returns the syntax tree of an expression.
 func parse(source string) (ast.Node, *file.Error) {
 	cfg := &conf.Config{MaxNodes: conf.DefaultMaxNodes}
 	tree, err := parser.ParseWithConfig(blankNumbers(source), cfg)
@@ -201,7 +204,7 @@ func parse(source string) (ast.Node, *file.Error) {
 }
 
 // blankNumbers replaces the digits of numbers that are too long for the parser
-// by zeros: the digits are read again from the source.
+// by zeros. The compiler reads the digits from the source.
 func blankNumbers(source string) string {
 	run, long := 0, false
 	for i := range len(source) {
@@ -218,7 +221,7 @@ func blankNumbers(source string) string {
 	}
 	tokens, err := lexer.Lex(file.NewSource(source))
 	if err != nil {
-		return source // the parser will say why
+		return source // the parser reports the error
 	}
 	runes := []rune(source)
 	for _, t := range tokens {
@@ -240,34 +243,48 @@ func blankNumbers(source string) string {
 	return string(runes)
 }
 
-// explain puts a message of the parser into an author's words.
+// singleEquals is the message for a comparison with one equals sign.
+const singleEquals = "`=` is not an operator"
+
+// strictEquals returns the operator of JavaScript whose last character is at an
+// offset, and the operator that replaces it here; "" if there is none.
+func strictEquals(text string, at int) (theirs, ours string) {
+	for _, op := range []string{"===", "!=="} {
+		if start := at - len("=="); start >= 0 && strings.HasPrefix(text[start:], op) {
+			return op, op[:2]
+		}
+	}
+	return "", ""
+}
+
+// explain translates a message of the parser for authors.
 func explain(msg string) (text, hint string) {
 	token, unexpected := strings.CutPrefix(msg, "unexpected token ")
 	switch {
 	case strings.HasPrefix(token, "EOF"), strings.Contains(msg, "unexpected end of expression"):
 		return "the expression ends too early", "something is missing at its end"
 	case unexpected && token == `Operator("=")`:
-		return "`=` compares nothing", "write == to compare"
+		return singleEquals, "write == to compare"
 	case unexpected && token == `Operator(":")`:
-		return "`:` cannot stand here", "an object as what a function like map makes of each element needs two braces: map(list, {{key: .value}})"
+		return "unexpected `:`", "to return an object from a function such as map, write two braces: map(list, {{key: .value}})"
 	case unexpected:
 		if i := strings.IndexByte(token, '('); i >= 0 {
 			token = strings.TrimSuffix(token[i+1:], ")")
 			token = strings.TrimSuffix(strings.TrimPrefix(token, `"`), `"`)
 		}
-		return "`" + token + "` cannot stand here", ""
+		return "unexpected `" + token + "`", ""
 	case strings.Contains(msg, "coalesce expressions"):
 		op := "another operator"
 		if from, to := strings.IndexByte(msg, '('), strings.IndexByte(msg, ')'); from >= 0 && to > from {
 			op = "`" + msg[from+1:to] + "`"
 		}
-		return "`??` and " + op + " need parentheses to stand together", "write (a ?? b) " + strings.Trim(op, "`") + " c"
+		return "`??` cannot be combined with " + op + " without parentheses", "write (a ?? b) " + strings.Trim(op, "`") + " c"
 	case strings.HasPrefix(msg, "unrecognized character"):
-		return "this character has no meaning in an expression", "put text in quotes"
+		return "unexpected character", "put text in quotes"
 	case strings.HasPrefix(msg, "literal not terminated"):
 		return "the text that starts here has no closing quote", ""
 	case strings.Contains(msg, "exceeds maximum allowed nodes"):
-		return "the expression is too large", "split it with set: into smaller ones"
+		return "the expression is too large", "split it with set:"
 	}
 	return strings.ReplaceAll(msg, "\n", " "), ""
 }

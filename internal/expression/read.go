@@ -8,7 +8,7 @@ import (
 	"valence/internal/expression/exact"
 )
 
-// value is the code of a plain path.
+// value evaluates a plain path.
 func (p *path) value(m *machine) (any, error) {
 	text, cell, err := m.find(p)
 	if err != nil {
@@ -26,8 +26,8 @@ func (p *path) value(m *machine) (any, error) {
 	return *known, nil
 }
 
-// missing reads what the walk has not found: it is nil, or an error, or does
-// not lie in JSON text.
+// missing resolves a path that the walk did not find: the result is nil, an
+// error, or a value that is not JSON text.
 func (m *machine) missing(p *path, c *cell) (any, error) {
 	if len(p.steps) == 1 && c.text != "" && c.text[0] == '{' && !p.steps[0].isIndex {
 		return nil, nil
@@ -59,7 +59,7 @@ func (p *path) number(m *machine) (exact.Number, error) {
 	return toNum(&p.site, v)
 }
 
-// fromText is the value of JSON text; what it allocates is charged.
+// fromText returns the value of JSON text and charges for its allocation.
 func (m *machine) fromText(s *site, text string) (any, error) {
 	n := int64(boxBytes)
 	if strings.HasPrefix(text, `"`) {
@@ -76,7 +76,7 @@ func (m *machine) fromText(s *site, text string) (any, error) {
 	return fromText(text), nil
 }
 
-// follow reads one step after the other.
+// follow applies the steps one after the other.
 func (m *machine) follow(v any, steps []step) (any, error) {
 	for i := range steps {
 		st := &steps[i]
@@ -123,8 +123,8 @@ func (m *machine) computed(v any, st *step) (any, error) {
 	return nil, st.site.fail("a key must be text or a number, not %s", article(TypeOf(k)))
 }
 
-// named is how a message names the key of a step: what was computed may be
-// secret and is not shown.
+// named returns the key of a step for messages. Computed keys may be secret and
+// are not shown.
 func (st *step) named() string {
 	if st.computed != nil {
 		return "a computed key"
@@ -141,7 +141,7 @@ func (m *machine) key(v any, st *step, key string) (any, error) {
 		} else if !plainKey(key) {
 			hint = "?.[" + strconv.Quote(key) + "]"
 		}
-		return nil, st.site.fail("%s is read inside nil; write `%s` where that may be missing", st.named(), hint)
+		return nil, st.site.fail("cannot read %s of nil; write `%s` if it may be missing", st.named(), hint)
 	case document.Raw:
 		if len(v) == 0 || v[0] == '[' {
 			break
@@ -174,9 +174,9 @@ func (m *machine) key(v any, st *step, key string) (any, error) {
 		return found, nil
 	}
 	if t := TypeOf(v); t != TypeList {
-		return nil, st.site.fail("%s cannot be read inside %s", st.named(), article(t))
+		return nil, st.site.fail("cannot read %s of %s", st.named(), article(t))
 	}
-	return nil, st.site.fail("a list has no key %s; take an element, such as [0], or use map(…)", st.named())
+	return nil, st.site.fail("a list has no key %s; use an index, such as [0], or map(…)", st.named())
 }
 
 func lookupFold(s, key string) (text string, ok bool) {
@@ -191,7 +191,7 @@ func lookupFold(s, key string) (text string, ok bool) {
 func (m *machine) index(v any, st *step, i int) (any, error) {
 	switch v := v.(type) {
 	case nil:
-		return nil, st.site.fail("an element is read inside nil; write `?.[…]` where the list may be missing")
+		return nil, st.site.fail("cannot read an element of nil; write `?.[…]` if the list may be missing")
 	case document.Raw:
 		if len(v) == 0 || v[0] == '{' {
 			break
@@ -221,12 +221,12 @@ func (m *machine) index(v any, st *step, i int) (any, error) {
 	}
 	t := TypeOf(v)
 	if t == TypeObject {
-		return nil, st.site.fail("an object has no index; its keys are text, and list(…) makes a list of one of it")
+		return nil, st.site.fail("an object has no index; use a key, or list(…) to wrap the object in a list")
 	}
-	return nil, st.site.fail("an element cannot be read inside %s", article(t))
+	return nil, st.site.fail("cannot read an element of %s", article(t))
 }
 
-// plainKey reports whether a key may follow a point.
+// plainKey reports whether a key may follow a dot.
 func plainKey(key string) bool {
 	for i, r := range key {
 		if r != '_' && (r|0x20 < 'a' || r|0x20 > 'z') && (i == 0 || r < '0' || r > '9') {

@@ -9,12 +9,12 @@ import (
 	"valence/internal/document"
 )
 
-// TestSharing holds that what is compiled may be used by many goroutines, and
-// that no evaluation sees another's values.
+// TestSharing checks that compiled templates are safe for concurrent use and
+// that evaluations do not see each other's values.
 func TestSharing(t *testing.T) {
 	tmpl, problems := CompileTemplate(yamlNode(t, "id: ${doc.id}\nlines:\n  $each: ${doc.items}\n  n: ${item.n}/${index}/${doc.id}\nsum: ${sum(doc.items, .n)}\nu: ${uuid()}\nl: ${uniq(map(doc.items, .n))}"), nil)
 	if problems != nil {
-		t.Fatal(problems)
+		t.Fatalf("got %v, want no problems", problems)
 	}
 	var wg sync.WaitGroup
 	for g := range 4 {
@@ -38,28 +38,28 @@ func TestSharing(t *testing.T) {
 	wg.Wait()
 }
 
-// TestTemplateAllocatesNothing holds the path of the W1 benchmark.
+// TestTemplateAllocatesNothing checks the template of the W1 benchmark.
 func TestTemplateAllocatesNothing(t *testing.T) {
 	tmpl, problems := CompileTemplate(mappingOf(tenFields...), nil)
 	if problems != nil {
-		t.Fatal(problems)
+		t.Fatalf("got %v, want no problems", problems)
 	}
 	e := &Env{Names: names{"doc": document.Parse(benchOrder)}}
 	dst := make([]byte, 0, 1024)
-	least := 1.0 // the race detector makes sync.Pool forget some of what it is given
+	least := 1.0 // under the race detector, sync.Pool drops some items
 	for range 50 {
 		least = min(least, testing.AllocsPerRun(1, func() { dst, _ = tmpl.Append(dst[:0], e) }))
 	}
 	if least > 0 {
-		t.Errorf("%v allocations", least)
+		t.Errorf("allocations: got %v, want 0", least)
 	}
 	want := `{"orderId":4711,"customerId":77,"customerName":"Ada Lovelace","email":"ada@shop.example","city":"London","country":"GB","currency":"EUR","total":1249.90,"lineCount":5,"firstSku":"A-100"}`
 	if string(dst) != want {
-		t.Errorf("got %s", dst)
+		t.Errorf("got %s, want %s", dst, want)
 	}
 }
 
-// TestCompiledIsSmall holds what two thousand processes take.
+// TestCompiledIsSmall limits the memory of compiled templates.
 func TestCompiledIsSmall(t *testing.T) {
 	const templates = 1000
 	var before, after runtime.MemStats
@@ -75,6 +75,6 @@ func TestCompiledIsSmall(t *testing.T) {
 	runtime.KeepAlive(kept)
 	t.Logf("%d bytes for ten fields", each)
 	if each > 24<<10 {
-		t.Errorf("%d bytes for ten fields", each)
+		t.Errorf("got %d bytes for ten fields, want at most %d", each, 24<<10)
 	}
 }

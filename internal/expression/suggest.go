@@ -2,8 +2,15 @@ package expression
 
 import "strings"
 
-// didYouMean finds the known word that is most like the unknown one.
+// didYouMean returns a hint with the known word closest to word.
 func didYouMean(word string, known []string) string {
+	hint, _ := nearest(word, known)
+	return hint
+}
+
+// nearest returns the known word closest to word, or "" if none is close, and a
+// hint.
+func nearest(word string, known []string) (hint, near string) {
 	best, least := "", len(word)/3+2
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
@@ -12,14 +19,14 @@ func didYouMean(word string, known []string) string {
 	}
 	if best == "" {
 		if len(known) == 0 || len(known) > 24 {
-			return ""
+			return "", ""
 		}
-		return "there are " + strings.Join(known, ", ")
+		return "available: " + strings.Join(known, ", "), ""
 	}
-	return "did you mean `" + best + "`?"
+	return "did you mean `" + best + "`?", best
 }
 
-// distance is the number of edits (Damerau–Levenshtein, restricted) between a and b.
+// distance returns the restricted Damerau–Levenshtein distance between a and b.
 func distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64

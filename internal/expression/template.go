@@ -9,20 +9,20 @@ import (
 )
 
 // Template is a compiled tree of mappings, lists and scalars. It builds JSON
-// text, the keys in the order they are written.
+// text with the keys in the order they are written.
 //
-// A mapping may hold directives:
+// A mapping may contain directives:
 //
 //	$each: ${list}   repeats the mapping per element; an object counts as a
-//	                 list of one; inside, item (or what $as names) and index
-//	                 are bound. As a value it is a list, inside a list its
-//	                 elements stand among the others.
+//	                 list of one. Inside, item (or the name of $as) and index
+//	                 are bound. As a value it is a list; inside a list, its
+//	                 elements are inserted.
 //	$as: line        names the element
-//	$merge: ${doc}   starts from a copy: keys written replace in place, new
+//	$merge: ${doc}   starts with a copy: existing keys are replaced in place, new
 //	                 ones follow
-//	$when: ${…}      drops the mapping where it is false; with $each, the element
+//	$when: ${…}      drops the mapping if it is false; with $each, the element
 //
-// The value ${omit} drops its key or element; $$key is the key $key.
+// The value ${omit} drops its key or element. $$key is the literal key $key.
 type Template struct {
 	u      *unit
 	root   *writer
@@ -34,23 +34,26 @@ type Template struct {
 // writer writes one node of a template.
 type writer struct {
 	write func(m *machine, dst []byte) ([]byte, error)
-	// omits is true where it may leave itself out, by m.omit and no bytes.
+	// omits says that the writer may omit itself by setting m.omit and writing
+	// nothing.
 	omits bool
-	// spreads is true where it writes elements of the list around it.
+	// spreads says that it writes elements for the enclosing list.
 	spreads bool
-	// fixed is what it always writes, nil where that is not known.
+	// fixed is the constant output; nil if it varies.
 	fixed []byte
 	site  site
+	shape *Shape // nil: nothing is known
 }
 
-// CompileTemplate compiles any tree. The Template may be used only if none of
-// the problems is an error. A nil Scope knows every first name of the language.
+// CompileTemplate compiles any tree. The Template must not be used if any
+// problem is an error. If sc is nil, all names of the language are known.
 func CompileTemplate(n *Node, sc *Scope) (*Template, fault.Problems) {
 	c := newCompiler(sc)
 	c.template = true
 	t := &Template{u: c.u}
 	if n.Kind == Scalar {
 		t.source, _ = n.Value.(string)
+		c.wholeValue = true
 		t.scalar = c.scalar(n)
 	}
 	for _, k := range n.Keys {
@@ -67,7 +70,7 @@ func CompileTemplate(n *Node, sc *Scope) (*Template, fault.Problems) {
 	return t, c.problems
 }
 
-// Append writes the JSON text. What leaves itself out at the root is null.
+// Append appends the JSON text. A root that omits itself becomes null.
 func (t *Template) Append(dst []byte, env *Env) ([]byte, error) {
 	if t.root.fixed != nil {
 		return append(dst, t.root.fixed...), nil
@@ -84,8 +87,33 @@ func (t *Template) Append(dst []byte, env *Env) ([]byte, error) {
 	return out, nil
 }
 
-// Value builds the value. Where the template is one expression it is what
-// that gives.
+// JSON returns the JSON text. A value that an expression passes on unchanged,
+// such as ${doc}, is neither copied nor charged: its text is shared.
+func (t *Template) JSON(env *Env) ([]byte, error) {
+	if t.scalar == nil || t.root.fixed != nil {
+		return t.Append(make([]byte, 0, 512), env)
+	}
+	m := t.u.begin(env)
+	defer t.u.end(m)
+	v, err := t.scalar.run(m)
+	var text []byte
+	if err == nil {
+		switch v := v.(type) {
+		case document.Raw:
+			return document.Shared(string(v)), nil
+		case omitted:
+			return []byte("null"), nil
+		}
+		text, err = m.json(&t.scalar.site, nil, v)
+	}
+	if err != nil {
+		return nil, t.scalar.site.at(err)
+	}
+	return text, nil
+}
+
+// Value returns the value of the template. For a single expression it is the
+// expression's value.
 func (t *Template) Value(env *Env) (any, error) {
 	if t.scalar == nil {
 		text, err := t.Append(nil, env)
@@ -103,23 +131,31 @@ func (t *Template) Value(env *Env) (any, error) {
 	if _, ok := v.(omitted); ok {
 		return nil, nil
 	}
-	return v, m.leaves(&t.scalar.site, v)
+	return v, m.export(&t.scalar.site, v)
 }
 
-// Source is the template as it is written, where it is a text; "" otherwise.
+// Source returns a text template as written, and "" for any other.
 func (t *Template) Source() string { return t.source }
 
-// Refs are the names that the template reads, but for those it binds itself,
+// Refs returns the names that the template reads, except those it binds itself,
 // and the functions it calls.
 func (t *Template) Refs() []Ref { return t.u.refs }
 
-// Constant reports whether the template always builds the same.
+// Constant reports whether the output never varies.
 func (t *Template) Constant() bool { return t.root.fixed != nil }
 
-// Keys are the keys written in the mapping at the root, directives left out.
+// Keys returns the keys of the root mapping without directives.
 func (t *Template) Keys() []string { return t.keys }
 
-// keyName gives the key that a template's key stands for.
+// Shape returns the certain part of the JSON text.
+func (t *Template) Shape() *Shape {
+	if t.root.shape == nil || t.root.omits {
+		return &Shape{}
+	}
+	return t.root.shape
+}
+
+// keyName returns the key that a template key stands for.
 func keyName(key string) (name string, directive bool) {
 	if rest, ok := strings.CutPrefix(key, "$$"); ok {
 		return "$" + rest, false
@@ -144,7 +180,7 @@ func (c *compiler) tree(n *Node, depth int) *writer {
 	return c.scalarWriter(c.scalar(n))
 }
 
-// directives of a mapping, nil where they are not written.
+// directives holds the directives of a mapping; absent ones are nil.
 type directives struct {
 	each, as, merge, when *Node
 	eachPos               fault.Pos
@@ -153,7 +189,7 @@ type directives struct {
 
 var directiveNames = []string{"$each", "$as", "$merge", "$when"}
 
-// directives takes the directives out of a mapping's keys.
+// directives separates the directives from the other keys of a mapping.
 func (c *compiler) directives(n *Node) (d directives, keys []Key) {
 	for _, k := range n.Keys {
 		name, directive := keyName(k.Name)
@@ -181,7 +217,7 @@ func (c *compiler) directives(n *Node) (d directives, keys []Key) {
 				continue
 			}
 			hint := didYouMean(name, directiveNames)
-			c.problem(k.Pos, CodeTemplate, hint+"; the key itself is written $"+name, "there is no directive %s", name)
+			c.problem(k.Pos, CodeTemplate, hint+"; write $"+name+" for the literal key", "unknown directive %s", name)
 		}
 	}
 	return d, keys
@@ -193,7 +229,7 @@ var bindable = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 func (c *compiler) mapping(n *Node, depth int) *writer {
 	d, keys := c.directives(n)
 	if d.as != nil && d.each == nil {
-		c.problem(d.asPos, CodeTemplate, "write $each: ${…} beside it", "$as names the element of $each, which is not here")
+		c.problem(d.asPos, CodeTemplate, "add $each: ${…}", "$as requires $each")
 	}
 	var list *node
 	element := 0
@@ -232,8 +268,8 @@ func (c *compiler) mapping(n *Node, depth int) *writer {
 	return body
 }
 
-// directive compiles the value of a directive, which must be an expression of
-// that type. An object will do for a list: it counts as a list of one.
+// directive compiles the value of a directive, an expression of type want. An
+// object is accepted as a list of one.
 func (c *compiler) directive(n *Node, name string, want Type) *node {
 	if n.Kind != Scalar {
 		c.problem(n.Pos, CodeTemplate, "write an expression, such as "+name+": ${doc}", "%s must be one expression", name)
@@ -247,9 +283,9 @@ func (c *compiler) directive(n *Node, name string, want Type) *node {
 		hint := booleanHint(out.typ)
 		switch {
 		case want == TypeList && out.typ == TypeNull:
-			hint = "write … ?? [] where it may be missing"
+			hint = "write … ?? [] if it may be missing"
 		case want == TypeObject && out.typ == TypeNull:
-			hint = "write … ?? {} where it may be missing"
+			hint = "write … ?? {} if it may be missing"
 		case want != TypeBoolean:
 			hint = ""
 		}

@@ -10,7 +10,7 @@ import (
 	"valence/internal/fault"
 )
 
-// yamlNode decodes YAML, without the language's own rules for it.
+// yamlNode decodes plain YAML.
 func yamlNode(t *testing.T, text string) *Node {
 	t.Helper()
 	var doc yaml.Node
@@ -52,7 +52,7 @@ func fromYAML(y *yaml.Node) *Node {
 	return n
 }
 
-// TestTemplate holds what templates build over the order of fixture_test.go.
+// TestTemplate checks the output of templates for the order of fixture_test.go.
 func TestTemplate(t *testing.T) {
 	for _, c := range []struct{ name, template, want string }{
 		{"constants", "{b: 1.10, a: [true, null, text], c: {}}", `{"b":1.10,"a":[true,null,"text"],"c":{}}`},
@@ -69,9 +69,9 @@ func TestTemplate(t *testing.T) {
 		{"each of a computed list", "$each: ${1..3}\nn: ${item * 2}", `[{"n":2},{"n":4},{"n":6}]`},
 		{"each of an object", "$each: ${doc.customer}\nid: ${item.id}\nat: ${index}", `[{"id":7,"at":0}]`},
 		{"each of nothing", "$each: ${doc.empty}\nid: ${item.id}", `[]`},
-		{"each of nil", "$each: ${doc.none}\nid: ${item.id}", "expression: $each needs a list, but this is nil; write … ?? [] where it may be missing: `doc.none`"},
+		{"each of nil", "$each: ${doc.none}\nid: ${item.id}", "expression: $each needs a list, got nil; write … ?? [] if it may be missing: `doc.none`"},
 		{"each of nil with ??", "$each: ${doc.none ?? []}\nid: ${item.id}", `[]`},
-		{"each of text", "$each: ${doc.number}\nid: ${item.id}", "expression: $each needs a list, but this is a text: `doc.number`"},
+		{"each of text", "$each: ${doc.number}\nid: ${item.id}", "expression: $each needs a list, got text: `doc.number`"},
 		{"each with as", "$each: ${doc.items}\n$as: line\nsku: ${line.sku}\nouter: ${item.sku}", `[{"sku":"x1","outer":"x2"},{"sku":"x2","outer":"x2"},{"sku":"x3","outer":"x2"}]`},
 		{"each nested", "$each: ${doc.items[0:2]}\n$as: line\nsku: ${line.sku}\ntags:\n  $each: ${doc.customer.tags}\n  tag: ${item}${line.qty}\n  at: ${index}\nat: ${index}",
 			`[{"sku":"x1","tags":[{"tag":"a2","at":0},{"tag":"b2","at":1}],"at":0},{"sku":"x2","tags":[{"tag":"a3","at":0},{"tag":"b3","at":1}],"at":1}]`},
@@ -93,27 +93,27 @@ func TestTemplate(t *testing.T) {
 		{"merge of a built object", "$merge: '${{b: 1, a: [2]}}'\na: ${doc.paid}", `{"b":1,"a":true}`},
 		{"merge of nothing else", "$merge: ${doc.customer.address}", `{"city":"Köln","a.b*c":1}`},
 		{"merge into nothing", "$merge: ${{}}\na: 1", `{"a":1}`},
-		{"merge of nil", "$merge: ${doc.note}\na: 1", "expression: $merge needs an object, but this is nil; write … ?? {} where it may be missing: `doc.note`"},
-		{"merge of a list", "$merge: ${doc.items}\na: 1", "expression: $merge needs an object, but this is a list: `doc.items`"},
+		{"merge of nil", "$merge: ${doc.note}\na: 1", "expression: $merge needs an object, got nil; write … ?? {} if it may be missing: `doc.note`"},
+		{"merge of a list", "$merge: ${doc.items}\na: 1", "expression: $merge needs an object, got a list: `doc.items`"},
 		{"merge per element", "$each: ${doc.items}\n$when: ${item.qty > 1}\n$merge: ${item}\non: ${omit}\nsum: ${item.price * item.qty}",
 			`[{"sku":"x1","price":19.99,"qty":2,"sum":39.98},{"sku":"x2","price":0.1,"qty":3,"sum":0.3}]`},
 		{"dollar keys", "$$each: 1\n$$$x: 2\n$${y}: 3\na$b: 4", `{"$each":1,"$$x":2,"${y}":3,"a$b":4}`},
 		{"escapes in keys", `{"a\"b": "${doc.id}"}`, `{"a\"b":4711}`},
 		{"headers", "id: ${request.headers['X-Event-Id']}", `{"id":"e-1"}`},
-		{"failure inside", "a:\n  b: ${doc.none.x}", "expression: `x` is read inside nil; write `?.x` where that may be missing: `doc.none.x`"},
+		{"failure inside", "a:\n  b: ${doc.none.x}", "expression: cannot read `x` of nil; write `?.x` if it may be missing: `doc.none.x`"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tmpl, problems := CompileTemplate(yamlNode(t, c.template), nil)
 			if problems != nil {
-				t.Fatal(problems)
+				t.Fatalf("got %v, want no problems", problems)
 			}
-			for range 2 { // what one evaluation leaves behind must not show in the next
+			for range 2 { // an evaluation must not affect the next one
 				out, err := tmpl.Append([]byte("before "), env())
 				got := strings.TrimPrefix(string(out), "before ")
 				if err != nil {
 					got = err.Error()
 					if string(out) != "before " {
-						t.Errorf("something was left behind: %s", out)
+						t.Errorf("output after a failure: got %s, want it unchanged", out)
 					}
 				}
 				if got != c.want {
@@ -132,28 +132,28 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// TestTemplateProblems holds what is wrong with templates.
+// TestTemplateProblems checks the problems of invalid templates.
 func TestTemplateProblems(t *testing.T) {
 	for _, c := range [][2]string{
-		{"$eahc: ${doc.items}\na: 1", "map.yaml:1:1: error: there is no directive $eahc [template_directive]\n    try: did you mean `$each`?; the key itself is written $$eahc"},
-		{"$ref: a", "map.yaml:1:1: error: there is no directive $ref [template_directive]\n    try: there are $each, $as, $merge, $when; the key itself is written $$ref"},
+		{"$eahc: ${doc.items}\na: 1", "map.yaml:1:1: error: unknown directive $eahc [template_directive]\n    try: did you mean `$each`?; write $$eahc for the literal key"},
+		{"$ref: a", "map.yaml:1:1: error: unknown directive $ref [template_directive]\n    try: available: $each, $as, $merge, $when; write $$ref for the literal key"},
 		{"${doc.id}: a", "map.yaml:1:1: error: a key cannot be an expression [template_directive]\n    try: use fromPairs(…) or an object such as {(key): value} in an expression"},
 		{"x${doc.id}: a", "map.yaml:1:1: error: a key cannot be an expression [template_directive]\n    try: use fromPairs(…) or an object such as {(key): value} in an expression"},
-		{"$as: line\na: 1", "map.yaml:1:1: error: $as names the element of $each, which is not here [template_directive]\n    try: write $each: ${…} beside it"},
+		{"$as: line\na: 1", "map.yaml:1:1: error: $as requires $each [template_directive]\n    try: add $each: ${…}"},
 		{"$each: ${doc.items}\n$as: Line", "map.yaml:2:6: error: $as must be a name such as line [template_directive]\n    try: a name has lower-case letters, digits and _"},
 		{"$each: [1, 2]\na: 1", "map.yaml:1:8: error: $each must be one expression [template_directive]\n    try: write an expression, such as $each: ${doc}"},
 		{"$each: ${1}\na: 1", "map.yaml:1:8: error: $each must be a list, not a number [expression_type]"},
-		{"$each: text\na: 1", "map.yaml:1:8: error: $each must be a list, not a text [expression_type]"},
-		{"$each: ${nil}\na: 1", "map.yaml:1:8: error: $each must be a list, not nil [expression_type]\n    try: write … ?? [] where it may be missing"},
+		{"$each: text\na: 1", "map.yaml:1:8: error: $each must be a list, not text [expression_type]"},
+		{"$each: ${nil}\na: 1", "map.yaml:1:8: error: $each must be a list, not nil [expression_type]\n    try: write … ?? [] if it may be missing"},
 		{"$when: ${1}\na: 1", "map.yaml:1:8: error: $when must be boolean, not a number [expression_type]\n    try: compare it, such as … > 0"},
 		{"$merge: ${[]}\na: 1", "map.yaml:1:9: error: $merge must be an object, not a list [expression_type]"},
-		{"$merge: ${omit}\na: 1", "map.yaml:1:11: error: omit may only be the whole value of a key [template_directive]\n    try: let omit stand alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
-		{"a: x${omit}", "map.yaml:1:7: error: omit may only be the whole value of a key [template_directive]\n    try: let omit stand alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
-		{"a: ${omit == 1}", "map.yaml:1:6: error: omit may only be the whole value of a key [template_directive]\n    try: let omit stand alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
-		{"a:\n  $each: ${doc.items}\n  $as: line\n  b: ${lime.sku}\nc: ${line.sku}", "map.yaml:4:8: error: there is no name lime here [expression_name]\n    try: did you mean `line`?\n" +
-			"map.yaml:5:6: error: there is no name line here [expression_name]\n    try: there are doc, env, error, execution, index, input, item, props, raw, request, response, secret, state, steps, vars"},
-		{"a: '${dc.id}'\nb: ${upper(1)}", "map.yaml:1:7: error: there is no name dc here [expression_name]\n    try: did you mean `doc`?\n" +
-			"map.yaml:2:12: error: upper(…) takes a text here, not a number [expression_type]\n    try: string(…) makes text of a number"},
+		{"$merge: ${omit}\na: 1", "map.yaml:1:11: error: omit must be the whole value of a key [template_directive]\n    try: use omit alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
+		{"a: x${omit}", "map.yaml:1:7: error: omit must be the whole value of a key [template_directive]\n    try: use omit alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
+		{"a: ${omit == 1}", "map.yaml:1:6: error: omit must be the whole value of a key [template_directive]\n    try: use omit alone, such as ${omit} or ${doc.vat ?? omit}, as the value of a key in a template"},
+		{"a:\n  $each: ${doc.items}\n  $as: line\n  b: ${lime.sku}\nc: ${line.sku}", "map.yaml:4:8: error: unknown name lime [expression_name]\n    try: did you mean `line`?\n" +
+			"map.yaml:5:6: error: unknown name line [expression_name]\n    try: available: doc, env, error, execution, index, input, item, props, raw, request, response, secret, state, steps, vars"},
+		{"a: '${dc.id}'\nb: ${upper(1)}", "map.yaml:1:7: error: unknown name dc [expression_name]\n    try: did you mean `doc`?\n" +
+			"map.yaml:2:12: error: upper(…) expects text here, not a number [expression_type]\n    try: use string(…) to convert a number to text"},
 	} {
 		_, problems := CompileTemplate(yamlNode(t, c[0]), nil)
 		if got := problems.Error(); got != c[1] {
@@ -165,21 +165,21 @@ func TestTemplateProblems(t *testing.T) {
 func TestTemplateFacts(t *testing.T) {
 	tmpl, _ := CompileTemplate(yamlNode(t, "$merge: ${doc}\n$$a: 1\nb: ${vars.x}\nc:\n  $each: ${doc.items}\n  d: ${item.sku}"), nil)
 	if got := strings.Join(tmpl.Keys(), " "); got != "$a b c" {
-		t.Errorf("keys: %s", got)
+		t.Errorf("keys: got %s, want $a b c", got)
 	}
 	var refs []string
 	for _, r := range tmpl.Refs() {
 		refs = append(refs, strings.Join(r.Path, "."))
 	}
 	if got := strings.Join(refs, " "); got != "doc vars.x doc.items" {
-		t.Errorf("refs: %s", got)
+		t.Errorf("refs: got %s, want doc vars.x doc.items", got)
 	}
 	if tmpl.Constant() {
-		t.Error("it is not constant")
+		t.Error("Constant: got true, want false")
 	}
 	for _, s := range []string{"a: 1\nb: ['${1 + 1}', {c: x}]", "text", "- 1"} {
 		if tmpl, _ := CompileTemplate(yamlNode(t, s), nil); !tmpl.Constant() {
-			t.Errorf("%s is constant", s)
+			t.Errorf("%s: Constant: got false, want true", s)
 		}
 	}
 	deep := &Node{Value: "x"}
@@ -187,6 +187,6 @@ func TestTemplateFacts(t *testing.T) {
 		deep = &Node{Kind: Sequence, Items: []*Node{deep}}
 	}
 	if _, problems := CompileTemplate(deep, nil); len(problems) != 1 || problems[0].Code != CodeTooLarge {
-		t.Errorf("got %v", problems)
+		t.Errorf("got %v, want one problem %s", problems, CodeTooLarge)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"valence/internal/document"
 )
 
-// field is one key of a mapping being compiled.
+// field is one key of a mapping at compile time.
 type field struct {
 	name  string
 	quote string // the key as JSON, with its colon
@@ -23,8 +23,8 @@ func (c *compiler) fieldsOf(keys []Key, depth int) []field {
 	return out
 }
 
-// fields compiles a mapping without directives. What is always the same is
-// joined to one piece of text.
+// fields compiles a mapping without directives. Constant output is joined into
+// one text.
 func (c *compiler) fields(n *Node, keys []Key, depth int) *writer {
 	fields := c.fieldsOf(keys, depth)
 	for _, f := range fields {
@@ -37,21 +37,21 @@ func (c *compiler) fields(n *Node, keys []Key, depth int) *writer {
 		value  func(m *machine, dst []byte) ([]byte, error)
 	}
 	var pieces []piece
-	text := "{"
+	constant := []byte("{")
 	for i, f := range fields {
 		if i > 0 {
-			text += ","
+			constant = append(constant, ',')
 		}
-		text += f.quote
+		constant = append(constant, f.quote...)
 		if f.value.fixed != nil {
-			text += string(f.value.fixed)
+			constant = append(constant, f.value.fixed...)
 			continue
 		}
-		pieces = append(pieces, piece{text, f.value.write})
-		text = ""
+		pieces = append(pieces, piece{string(constant), f.value.write})
+		constant = constant[:0]
 	}
-	text += "}"
-	out := &writer{site: site{pos: n.Pos}}
+	text := string(append(constant, '}'))
+	out := &writer{site: site{pos: n.Pos}, shape: objectShape(fields)}
 	if len(pieces) == 0 {
 		out.fixed = []byte(text)
 		out.write = func(m *machine, dst []byte) ([]byte, error) { return m.literal(&out.site, dst, text) }
@@ -73,7 +73,7 @@ func (c *compiler) fields(n *Node, keys []Key, depth int) *writer {
 	return out
 }
 
-// literal appends what is charged.
+// literal appends text and charges for it.
 func (m *machine) literal(s *site, dst []byte, text string) ([]byte, error) {
 	if m.bytes -= int64(len(text)); m.bytes < 0 {
 		return dst, m.alloc(s, 0)
@@ -81,9 +81,9 @@ func (m *machine) literal(s *site, dst []byte, text string) ([]byte, error) {
 	return append(dst, text...), nil
 }
 
-// optionalFields writes a mapping of which some keys may be left out.
+// optionalFields returns a writer for a mapping with keys that may be omitted.
 func optionalFields(n *Node, fields []field) *writer {
-	out := &writer{site: site{pos: n.Pos}}
+	out := &writer{site: site{pos: n.Pos}, shape: objectShape(fields)}
 	out.write = func(m *machine, dst []byte) ([]byte, error) {
 		dst, err := m.literal(&out.site, dst, "{")
 		start := len(dst)
@@ -101,7 +101,7 @@ func optionalFields(n *Node, fields []field) *writer {
 	return out
 }
 
-// field writes a key with its value, or nothing where the value is left out.
+// field writes a key with its value, or nothing if the value is omitted.
 func (m *machine) field(s *site, dst []byte, start int, f *field) ([]byte, error) {
 	before := len(dst)
 	if before > start {
@@ -128,14 +128,16 @@ func (w *writer) append(m *machine, dst []byte) ([]byte, error) {
 	return w.write(m, dst)
 }
 
-// merged writes an object with some keys replaced and others added.
+// merged returns a writer for an object with some keys replaced and others
+// added.
 func (c *compiler) merged(n *Node, base *node, keys []Key, depth int) *writer {
 	fields := c.fieldsOf(keys, depth)
 	index := make(map[string]int, len(fields))
 	for i, f := range fields {
 		index[f.name] = i
 	}
-	out := &writer{site: base.site}
+	out := &writer{site: base.site, shape: objectShape(fields)}
+	out.shape.Open = true
 	out.write = func(m *machine, dst []byte) ([]byte, error) {
 		v, err := base.run(m)
 		if err != nil {
@@ -147,11 +149,12 @@ func (c *compiler) merged(n *Node, base *node, keys []Key, depth int) *writer {
 }
 
 func (m *machine) merge(s *site, dst []byte, v any, fields []field, index map[string]int) ([]byte, error) {
-	if v == nil {
-		return dst, s.fail("$merge needs an object, but this is nil; write … ?? {} where it may be missing")
-	}
-	if TypeOf(v) != TypeObject {
-		return dst, s.fail("$merge needs an object, but this is %s", article(TypeOf(v)))
+	switch t := TypeOf(v); t {
+	case TypeObject:
+	case TypeNull:
+		return dst, s.fail("$merge needs an object, got nil; write … ?? {} if it may be missing")
+	default:
+		return dst, s.fail("$merge needs an object, got %s", article(t))
 	}
 	dst, err := m.literal(s, dst, "{")
 	if err != nil {
@@ -178,23 +181,8 @@ func (m *machine) merge(s *site, dst []byte, v any, fields []field, index map[st
 		dst, err = write(dst)
 		return err
 	}
-	switch v := v.(type) {
-	case document.Raw:
-		if err := m.read(s, len(v)); err != nil {
-			return dst, err
-		}
-		for it := begin(string(v)); it.next(); {
-			if err := copied(it.key, func(dst []byte) ([]byte, error) { return m.literal(s, dst, it.text) }); err != nil {
-				return dst, err
-			}
-		}
-	case *document.Object:
-		for i := range v.Len() {
-			key, e := v.At(i)
-			if err := copied(key, func(dst []byte) ([]byte, error) { return m.json(s, dst, e) }); err != nil {
-				return dst, err
-			}
-		}
+	if err := m.eachMember(s, v, copied); err != nil {
+		return dst, err
 	}
 	for i := range fields {
 		if !written[i] {
@@ -206,10 +194,34 @@ func (m *machine) merge(s *site, dst []byte, v any, fields []field, index map[st
 	return m.literal(s, dst, "}")
 }
 
-// guarded leaves a mapping out where its $when is false.
+// eachMember calls f for the members of an object, with a function that appends
+// the value.
+func (m *machine) eachMember(s *site, v any, f func(key string, write func(dst []byte) ([]byte, error)) error) error {
+	switch v := v.(type) {
+	case document.Raw:
+		if err := m.read(s, len(v)); err != nil {
+			return err
+		}
+		for it := begin(string(v)); it.next(); {
+			if err := f(it.key, func(dst []byte) ([]byte, error) { return m.literal(s, dst, it.text) }); err != nil {
+				return err
+			}
+		}
+	case *document.Object:
+		for i := range v.Len() {
+			key, e := v.At(i)
+			if err := f(key, func(dst []byte) ([]byte, error) { return m.json(s, dst, e) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// guarded returns a writer that omits a mapping if its $when is false.
 func guarded(body *writer, when *node) *writer {
 	cond := when.boolean("$when")
-	return &writer{omits: true, site: body.site, write: func(m *machine, dst []byte) ([]byte, error) {
+	return &writer{omits: true, site: body.site, shape: body.shape, write: func(m *machine, dst []byte) ([]byte, error) {
 		ok, err := cond(m)
 		if err != nil {
 			return dst, err
@@ -222,9 +234,9 @@ func guarded(body *writer, when *node) *writer {
 	}}
 }
 
-// repeated writes a list of what the body writes per element.
+// repeated returns a writer for a list with one body per element.
 func repeated(body *writer, list *node, element int) *writer {
-	out := &writer{spreads: true, site: list.site}
+	out := &writer{spreads: true, site: list.site, shape: &Shape{Type: TypeList, Item: body.shape}}
 	s := &list.site
 	out.write = func(m *machine, dst []byte) ([]byte, error) {
 		v, err := list.run(m)
@@ -251,14 +263,14 @@ func repeated(body *writer, list *node, element int) *writer {
 		}
 		switch TypeOf(v) {
 		case TypeNull:
-			return dst, s.fail("$each needs a list, but this is nil; write … ?? [] where it may be missing")
-		case TypeObject: // a single element, as XML has it
+			return dst, s.fail("$each needs a list, got nil; write … ?? [] if it may be missing")
+		case TypeObject: // XML has no list for a single element
 			m.cells[element].setValue(v, 0)
 			_, err = one()
 		case TypeList:
 			err = m.each(s, v, element, one)
 		default:
-			return dst, s.fail("$each needs a list, but this is %s", article(TypeOf(v)))
+			return dst, s.fail("$each needs a list, got %s", article(TypeOf(v)))
 		}
 		if err != nil {
 			return dst, err
@@ -283,7 +295,7 @@ func (c *compiler) sequence(n *Node, depth int) *writer {
 			fixed = append(fixed, items[i].fixed...)
 		}
 	}
-	out := &writer{site: site{pos: n.Pos}}
+	out := &writer{site: site{pos: n.Pos}, shape: &Shape{Type: TypeList}}
 	if fixed != nil {
 		out.fixed = append(fixed, ']')
 	}
@@ -314,8 +326,8 @@ func (c *compiler) sequence(n *Node, depth int) *writer {
 	return out
 }
 
-// spread takes the brackets off a list that was written after a comma at
-// before, and the comma too if the list is empty.
+// spread removes the brackets of a list that was written after a comma at
+// before, and the comma as well if the list is empty.
 func spread(dst []byte, before, start int) []byte {
 	open := before
 	if before > start {
@@ -328,11 +340,16 @@ func spread(dst []byte, before, start int) []byte {
 	return dst[:len(dst)-2]
 }
 
-// scalarWriter writes a scalar. A plain path is copied from the document's text.
+// scalarWriter returns a writer for a scalar. A plain path is copied from the
+// document's text.
 func (c *compiler) scalarWriter(s *scalar) *writer {
-	out := &writer{omits: s.omits, site: s.site}
+	out := &writer{omits: s.omits, site: s.site, shape: &Shape{}}
+	if len(s.parts) > 0 {
+		out.shape.Type = TypeText
+	}
 	if s.fixed {
 		out.fixed = document.AppendJSON(nil, s.value)
+		out.shape = &Shape{Type: TypeOf(s.value), Fixed: out.fixed}
 		return out
 	}
 	switch {
@@ -382,7 +399,7 @@ func (c *compiler) scalarWriter(s *scalar) *writer {
 	return out
 }
 
-// json writes a value as JSON text, charged before it is written.
+// json appends a value as JSON text and charges for it first.
 func (m *machine) json(s *site, dst []byte, v any) ([]byte, error) {
 	n, err := m.jsonSize(s, v, 0)
 	if err != nil {

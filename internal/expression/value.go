@@ -10,8 +10,8 @@ import (
 	"valence/internal/fault"
 )
 
-// Equal reports whether two values are the same: numbers by value, objects
-// whatever the order of their keys. Values of different types never are.
+// Equal reports whether two values are equal: numbers by value, objects
+// regardless of key order. Values of different types are never equal.
 func Equal(a, b any) bool {
 	m := &machine{}
 	m.start(&Env{Steps: 1 << 60, Bytes: 1 << 60})
@@ -19,8 +19,8 @@ func Equal(a, b any) bool {
 	return err == nil && same
 }
 
-// Text is a value as it stands in a longer text: text itself, the digits of a
-// number, true or false. nil, lists and objects are errors.
+// Text returns a value as it appears within text: text itself, the digits of a
+// number, true or false. Nil, lists and objects are errors.
 func Text(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -33,18 +33,18 @@ func Text(v any) (string, error) {
 		}
 		return "false", nil
 	case nil:
-		return "", errors.New("nil cannot become text; give another value with ?? where it may be missing")
+		return "", errors.New("nil cannot be converted to text; add a default with ?? if it may be missing")
 	}
-	return "", errors.New(article(TypeOf(v)) + " cannot become text; json(…) writes it as JSON")
+	return "", errors.New(article(TypeOf(v)) + " cannot be converted to text; use json(…) to get JSON text")
 }
 
-// maxNesting is how deep a value may be that an expression builds.
+// maxNesting is the maximum depth of a value that an expression builds.
 const maxNesting = 512
 
-// leaves charges for a value that leaves the expression. Whoever gets it will
-// write it out, however often it holds the same list, so it must not be larger
-// than the budget, nor deeper than a document may be.
-func (m *machine) leaves(s *site, v any) error {
+// export charges for a value that leaves the expression. The caller will write
+// it in full, even if it contains the same list many times. It must therefore
+// fit the budget and the maximum depth of a document.
+func (m *machine) export(s *site, v any) error {
 	switch v.(type) {
 	case []any, *document.Object:
 		n, err := m.jsonSize(s, v, 0)
@@ -56,8 +56,8 @@ func (m *machine) leaves(s *site, v any) error {
 	return nil
 }
 
-// list gives the elements of a list; ok is false for anything else. The slice
-// must not be changed.
+// list returns the elements of a list; ok is false for other values. The caller
+// must not modify the slice.
 func (m *machine) list(s *site, v any) (list []any, ok bool, err error) {
 	switch v := v.(type) {
 	case []any:
@@ -72,8 +72,8 @@ func (m *machine) list(s *site, v any) (list []any, ok bool, err error) {
 	return nil, false, nil
 }
 
-// decode gives the elements of a list that is still text. The last few are
-// remembered, for loops that look at one list again and again.
+// decode returns the elements of a list that is still text. It remembers the
+// last few lists for nested loops.
 func (m *machine) decode(s *site, raw document.Raw) ([]any, error) {
 	for _, d := range m.lists {
 		if d.list != nil && sameText(string(d.raw), string(raw)) {
@@ -100,7 +100,7 @@ func (m *machine) decode(s *site, raw document.Raw) ([]any, error) {
 	return list, nil
 }
 
-// object gives the members of an object; ok is false for anything else.
+// object returns an object; ok is false for other values.
 func (m *machine) object(s *site, v any) (o *document.Object, ok bool, err error) {
 	switch v := v.(type) {
 	case *document.Object:
@@ -129,24 +129,24 @@ func toNum(s *site, v any) (exact.Number, error) {
 		}
 		return n, nil
 	}
-	return exact.Number{}, s.notA(TypeNumber, v)
+	return exact.Number{}, s.mismatch(TypeNumber, v)
 }
 
-// notA is the failure of a value that has another type than it must.
-func (s *site) notA(want Type, v any) error {
+// mismatch returns the failure of a value that does not have the type want.
+func (s *site) mismatch(want Type, v any) error {
 	switch t := TypeOf(v); {
 	case v == nil:
-		return s.fail("%s is needed, but this is nil; give another value with ?? where it may be missing", article(want))
+		return s.fail("expected %s, got nil; add a default with ?? if it may be missing", article(want))
 	case want == TypeNumber && t == TypeText:
-		return s.fail("a number is needed, but this is a text; number(…) reads a number from text")
+		return s.fail("expected a number, got text; use number(…) to convert it")
 	case want == TypeText && t == TypeNumber:
-		return s.fail("a text is needed, but this is a number; string(…) makes text of it")
+		return s.fail("expected text, got a number; use string(…) to convert it")
 	case want == TypeText && (t == TypeList || t == TypeObject):
-		return s.fail("a text is needed, but this is %s; json(…) writes it as JSON", article(t))
+		return s.fail("expected text, got %s; use json(…) to convert it", article(t))
 	case want == TypeList && t == TypeObject:
-		return s.fail("a list is needed, but this is an object; list(…) makes a list of one of it, toPairs(…) a list of its members")
+		return s.fail("expected a list, got an object; use list(…) to wrap it in a list, or toPairs(…) to list its members")
 	default:
-		return s.fail("%s is needed, but this is %s", article(want), article(t))
+		return s.fail("expected %s, got %s", article(want), article(t))
 	}
 }
 
@@ -243,8 +243,8 @@ func (m *machine) equalObjects(s *site, a, b any, depth int) (bool, error) {
 	return true, nil
 }
 
-// compare orders two numbers or two texts, text by code points. The step of
-// comparing is taken by the caller.
+// compare orders two numbers or two texts, text by code points. The caller
+// charges the step for the comparison.
 func (m *machine) compare(s *site, a, b any) (int, error) {
 	switch x := a.(type) {
 	case document.Number:
@@ -269,19 +269,19 @@ func (m *machine) compare(s *site, a, b any) (int, error) {
 
 func (s *site) unordered(a, b Type) error {
 	if a == b && a != TypeNull {
-		return s.fail("%ss have no order: only numbers and texts do", a)
+		return s.fail("%ss cannot be ordered: only numbers and text can", a)
 	}
 	hint := ""
 	switch {
 	case a == TypeNull || b == TypeNull:
-		hint = "; give another value with ?? where it may be missing"
+		hint = "; add a default with ?? if it may be missing"
 	case a == TypeText && b == TypeNumber || a == TypeNumber && b == TypeText:
-		hint = "; number(…) reads a number from text"
+		hint = "; use number(…) to convert text to a number"
 	}
-	return s.fail("%s and %s have no order%s", article(a), article(b), hint)
+	return s.fail("cannot compare %s with %s%s", article(a), article(b), hint)
 }
 
-// canonical appends text that is the same for equal values and differs for others.
+// canonical appends text that is equal exactly for equal values.
 func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, error) {
 	if depth > 2*maxNesting {
 		return nil, s.failure(fault.CodeLimit, "the values are nested too deeply to compare", nil)
@@ -325,6 +325,11 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
+	return m.canonicalObject(s, dst, o, depth)
+}
+
+// canonicalObject appends an object with its keys sorted.
+func (m *machine) canonicalObject(s *site, dst []byte, o *document.Object, depth int) ([]byte, error) {
 	if err := m.spend(s, int64(o.Len())>>2+1); err != nil {
 		return nil, err
 	}
@@ -341,6 +346,7 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 	for _, i := range order {
 		k, e := o.At(i)
 		dst = append(document.AppendString(dst, k), ':')
+		var err error
 		if dst, err = m.canonical(s, dst, e, depth+1); err != nil {
 			return nil, err
 		}
@@ -349,7 +355,7 @@ func (m *machine) canonical(s *site, dst []byte, v any, depth int) ([]byte, erro
 	return append(dst, '}'), nil
 }
 
-// cost is the steps of one arithmetic operation.
+// cost returns the steps of one arithmetic operation.
 func cost(a, b exact.Number) int64 {
 	if a.Small() && b.Small() {
 		return 1
@@ -358,7 +364,7 @@ func cost(a, b exact.Number) int64 {
 	return 1 + d*d/16_384
 }
 
-// charge takes what one arithmetic operation costs.
+// charge charges for one arithmetic operation.
 func (m *machine) charge(s *site, a, b exact.Number) error {
 	if err := m.spend(s, cost(a, b)); err != nil {
 		return err
@@ -369,7 +375,7 @@ func (m *machine) charge(s *site, a, b exact.Number) error {
 	return m.alloc(s, 4*(a.Digits()+b.Digits())+256)
 }
 
-// scalarKey gives text, or the digits of a number, as a key.
+// scalarKey returns text, or the digits of a number, as a key.
 func scalarKey(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:

@@ -6,72 +6,75 @@ import (
 	"time"
 )
 
-// Origin tells who is to blame for a failure; it decides the status a waiting
-// caller gets.
-type Origin string
+// Source is the part of the system that caused a failure. It determines the HTTP
+// status for a waiting caller.
+type Source string
 
-// The origins of a failure.
+// The sources of a failure.
 const (
-	FromProcess   Origin = "process"   // a step: expression, mapping, validation of a document on its way
-	FromConnector Origin = "connector" // the other system answered with an error or not at all
-	FromAuthor    Origin = "throw"     // a throw step: its message is meant for the caller
-	FromAtom      Origin = "atom"      // the runtime: store, journal, shutdown
+	FromProcess   Source = "process"   // a step, such as an expression or a validation
+	FromConnector Source = "connector" // another system failed or did not respond
+	FromAuthor    Source = "throw"     // a throw step, whose message is for the caller
+	FromAtom      Source = "atom"      // the runtime: store, journal, shutdown
 )
 
-// Failure codes that the runtime itself gives. Connectors and throw steps add
-// their own; a code is lower case with underscores.
+// Codes of failures of the runtime. Connectors and throw steps add their own.
+// Codes are lower case with underscores.
 const (
-	CodeTimeout         = "timeout"          // no answer in time; retryable
-	CodeConnect         = "connect"          // no connection was made: nothing was sent; retryable
-	CodeAborted         = "connection_lost"  // the connection broke while waiting for the answer; retryable
-	CodeStatus          = "status"           // the answer's status is not accepted
-	CodeAnswer          = "bad_answer"       // the answer cannot be read as what it says it is
-	CodeTooLarge        = "too_large"        // a document or an answer is over its limit
-	CodeRedirect        = "redirect"         // too many redirects, or one that is not followed
+	CodeTimeout         = "timeout"          // no response in time; retryable
+	CodeConnect         = "connect"          // no connection, so nothing was sent; retryable
+	CodeAborted         = "connection_lost"  // the connection was lost before the response; retryable
+	CodeStatus          = "status"           // the status of the response is not accepted
+	CodeAnswer          = "bad_answer"       // the response cannot be parsed as its format
+	CodeTooLarge        = "too_large"        // a document or a response exceeds its limit
+	CodeRedirect        = "redirect"         // too many redirects, or a redirect that is not allowed
 	CodeExpression      = "expression"       // an expression failed
-	CodeLimit           = "expression_limit" // an expression went over its steps, memory or time
+	CodeLimit           = "expression_limit" // an expression exceeded its limit of steps, memory or time
 	CodeInvalid         = "invalid_document" // a document does not match its profile
+	CodeRefused         = "refused"          // a message does not pass the checks of its process
 	CodeConvert         = "convert"          // a document cannot be converted
-	CodeThrown          = "thrown"           // throw without a code of its own
-	CodeDeadline        = "deadline"         // the execution's own time is over; never caught
+	CodeThrown          = "thrown"           // throw without a code
+	CodeDeadline        = "deadline"         // the execution exceeded its deadline; never caught
 	CodeCancelled       = "cancelled"        // the execution was cancelled; never caught
 	CodeJournalMismatch = "journal_mismatch" // the journal does not fit the plan
-	CodeExpired         = "expired"          // it was not begun in time
-	CodeWaitUnknown     = "wait_unknown"     // a resume for which nobody waits
-	CodeCrashed         = "crashed_atom"     // running it was followed by two unclean stops
-	CodeOwnKey          = "own_key"          // it would wait for an execution that waits for it to end
-	CodeCircuit         = "circuit_open"     // the connection is down and was not called
-	CodeUnavailable     = "unavailable"      // the store cannot take it now; retryable
-	CodeInternal        = "internal"         // a defect of the runtime
+	CodeExpired         = "expired"          // the execution did not start in time
+	CodeWaitUnknown     = "wait_unknown"     // a resume without a matching wait
+	CodeDocumentLost    = "document_lost"    // a document of the execution is missing or damaged
+	CodeCrashed         = "crashed_atom"     // the atom crashed twice while running the execution
+	CodeOwnKey          = "own_key"          // the wait would never end: its signal waits for the same sequence key
+	CodeCircuit         = "circuit_open"     // the circuit of the connection is open
+	CodeUnavailable     = "unavailable"      // the store is temporarily unavailable; retryable
+	CodeInternal        = "internal"         // a bug in the runtime
 )
 
-// Failure is why a step or a call failed. Everything that fails while running
-// becomes one before it reaches a catch, a retry policy or an operator.
+// Failure is the error of a step or a call. Every error of an execution is
+// converted to a Failure before it reaches a catch, a retry policy or an operator.
 type Failure struct {
 	Code       string
-	Message    string        // for operators; reaches a caller only when Origin is FromAuthor
-	Origin     Origin        // FromProcess when empty
-	Status     int           // the other system's HTTP status, or what throw chose for the caller; 0: none
-	Body       []byte        // what the other system said, cut at 64 KiB
+	Message    string        // for operators; sent to a caller only if Source is FromAuthor
+	Source     Source        // empty means FromProcess
+	Status     int           // HTTP status of the other system, or set by throw for the caller; 0 means none
+	Body       []byte        // response of the other system, truncated to 64 KiB
+	Detail     []byte        // JSON of the detail that the other system sent; nil if there is none
 	Retryable  bool          // another attempt may succeed
-	RetryAfter time.Duration // the least wait that the other system asked for
+	RetryAfter time.Duration // minimum wait requested by the other system
 	Step       string        // name or path of the failed step
-	Pos        Pos           // of the failed step or expression in the author's file
-	Problems   []Violation   // for invalid documents: what is wrong where
-	// Keys names the occurrences of the steps that failed, as the journal does:
-	// several where elements of a loop or paths of a branch did.
+	Pos        Pos           // of the failed step or expression in its file
+	Problems   []Violation   // of invalid documents
+	OfInput    bool          // the invalid document is the one that the caller sent
+	// Keys lists the journal keys of the failed steps. There are several if
+	// elements of a loop or paths of a branch failed.
 	Keys  []string
 	Cause error
 }
 
-// Violation is one way in which a document does not match its profile.
+// Violation is one mismatch between a document and its profile.
 type Violation struct {
 	Pointer string `json:"pointer"` // RFC 6901 pointer into the document, "" for the whole
 	Detail  string `json:"detail"`
 }
 
-// Error prints the message with its code; the position is printed where the
-// failure is shown, not here.
+// Error returns the code and the message, without the position.
 func (f *Failure) Error() string {
 	if f.Cause != nil && f.Message == "" {
 		return fmt.Sprintf("%s: %v", f.Code, f.Cause)
@@ -79,16 +82,16 @@ func (f *Failure) Error() string {
 	return fmt.Sprintf("%s: %s", f.Code, f.Message)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// Failf makes a failure that retrying does not mend.
+// Failf returns a Failure that is not retryable.
 func Failf(code, format string, args ...any) *Failure {
 	return &Failure{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// AsFailure gives err as a Failure: itself if it is one, otherwise a new
-// internal one around it. It gives nil for nil.
+// AsFailure returns the Failure in err's chain, or a new one with CodeInternal
+// that wraps err. It returns nil if err is nil.
 func AsFailure(err error) *Failure {
 	if err == nil {
 		return nil
@@ -97,5 +100,5 @@ func AsFailure(err error) *Failure {
 	if errors.As(err, &f) {
 		return f
 	}
-	return &Failure{Code: CodeInternal, Origin: FromAtom, Message: err.Error(), Cause: err}
+	return &Failure{Code: CodeInternal, Source: FromAtom, Message: err.Error(), Cause: err}
 }

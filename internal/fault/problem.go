@@ -1,5 +1,5 @@
-// Package fault holds what can be wrong: Problem for a mistake in a user's
-// file, Failure for a step or a call that failed while running.
+// Package fault defines errors for users: Problem for a mistake in a file, and
+// Failure for a step or call that failed at run time.
 package fault
 
 import (
@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// Pos is a place in a user's file. Line and Col count from 1; zero means the
-// whole file.
+// Pos is a position in a file. Line and Col count from 1; zero means the whole
+// file.
 type Pos struct {
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
 	Col  int    `json:"column,omitempty"`
 }
 
-// String prints the place the way editors jump to: file:line:col.
+// String returns the position as file:line:col.
 func (p Pos) String() string {
 	if p.Line == 0 {
 		return p.File
@@ -24,19 +24,19 @@ func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
 }
 
-// Code names a kind of problem. Codes are stable: tools and documents refer to them.
+// Code identifies a kind of problem. Codes are stable.
 type Code string
 
-// Severity tells whether a problem stops a project from being used.
+// Severity is the severity of a problem. A project with errors cannot be used.
 type Severity int
 
-// The severities. The zero value is Error, so that nothing is weakened by omission.
+// The severities. The zero value is Error.
 const (
 	Error Severity = iota
 	Warning
 )
 
-// String is "error" or "warning".
+// String returns "error" or "warning".
 func (s Severity) String() string {
 	if s == Warning {
 		return "warning"
@@ -44,17 +44,59 @@ func (s Severity) String() string {
 	return "error"
 }
 
-// Problem is one mistake in a user's file. It prints as a line an editor can
-// jump to, and says what to do next.
+// Problem is one mistake in a file, with a hint how to fix it.
 type Problem struct {
 	Pos
 	Severity Severity
 	Code     Code
 	Msg      string
 	Hint     string
+	Fix      Edit // empty if there is no correction of the line
+	Secret   bool // the line shows a secret, from the position on
 }
 
-// Error prints "file:line:col: error: msg [code]" and, on a line of its own, the hint.
+// Edit corrects a line: New replaces Old, which contains the position of the
+// problem or follows it.
+type Edit struct{ Old, New string }
+
+// Apply returns the line with the correction. col is the position of the
+// problem, counted from 1. It returns "" if there is no correction of this line.
+func (e Edit) Apply(line string, col int) string {
+	if e.Old == "" || e.Old == e.New {
+		return ""
+	}
+	at := offsetOf(line, col)
+	for from := 0; from <= len(line); {
+		i := strings.Index(line[from:], e.Old)
+		if i < 0 {
+			return ""
+		}
+		if i += from; i+len(e.Old) > at {
+			return line[:i] + e.New + line[i+len(e.Old):]
+		}
+		from = i + 1
+	}
+	return ""
+}
+
+// Correct adds the correction of a word, unless corrected is empty.
+func (p *Problem) Correct(word, corrected string) {
+	if corrected != "" {
+		p.Fix = Edit{Old: word, New: corrected}
+	}
+}
+
+// offsetOf returns the byte offset of a column, which counts characters from 1.
+func offsetOf(line string, col int) int {
+	for i := range line {
+		if col--; col < 1 {
+			return i
+		}
+	}
+	return len(line)
+}
+
+// Error returns "file:line:col: error: msg [code]", and the hint on a second line.
 func (p *Problem) Error() string {
 	var b strings.Builder
 	if at := p.Pos.String(); at != "" {
@@ -69,10 +111,10 @@ func (p *Problem) Error() string {
 	return b.String()
 }
 
-// Problems is all that is wrong with a project, reported at once.
+// Problems is a list of problems.
 type Problems []*Problem
 
-// Error prints every problem, one after the other.
+// Error returns all problems, one after the other.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
@@ -81,7 +123,7 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// HasErrors reports whether one of them is more than a warning.
+// HasErrors reports whether any problem is an error.
 func (ps Problems) HasErrors() bool {
 	for _, p := range ps {
 		if p.Severity == Error {

@@ -1,5 +1,5 @@
-// Package generate writes the files of this repository that follow from
-// others, so that a connector is added by adding its folder alone.
+// Package generate writes the generated files, so that adding a connector means
+// adding its folder.
 package generate
 
 import (
@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Connectors gives the source of connectors/all/all.go: the registry of every
-// connector that has a folder below the given one.
+// Connectors returns the source of connectors/all/all.go: the registry of every
+// connector with a folder below the given one.
 func Connectors(folder string) ([]byte, error) {
 	names, err := packages(folder)
 	if err != nil {
@@ -26,7 +26,7 @@ func Connectors(folder string) ([]byte, error) {
 		fmt.Fprintf(&b, "\t%q\n", "valence/connectors/"+n)
 	}
 	b.WriteString(")\n\n//go:generate go run valence/internal/generate/cmd/connectors ..\n\n")
-	b.WriteString("// Registry gives every connector by name. The version is what they call themselves abroad.\n")
+	b.WriteString("// Registry returns every connector by name. version is sent to other systems as the client version.\n")
 	b.WriteString("func Registry(version string) connectors.Registry {\n\treturn connectors.Registry{\n")
 	for _, n := range names {
 		fmt.Fprintf(&b, "\t\t%q: %s.Connector(version),\n", n, n)
@@ -35,7 +35,8 @@ func Connectors(folder string) ([]byte, error) {
 	return format.Source(b.Bytes())
 }
 
-// packages gives the folders that hold Go source, in alphabetical order.
+// packages returns the folders that declare a connector, in alphabetical order.
+// Others help connectors.
 func packages(folder string) ([]string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -51,7 +52,14 @@ func packages(folder string) ([]string, error) {
 			return nil, err
 		}
 		for _, f := range files {
-			if !strings.HasSuffix(f, "_test.go") {
+			if strings.HasSuffix(f, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(f)
+			if err != nil {
+				return nil, err
+			}
+			if bytes.Contains(source, []byte("\nfunc Connector(string) ")) || bytes.Contains(source, []byte("\nfunc Connector(version string) ")) {
 				names = append(names, e.Name())
 				break
 			}

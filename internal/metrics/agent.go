@@ -8,28 +8,28 @@ import (
 
 var (
 	agentConnected = declared{Doc{"valence_agent_connected", "gauge", nil,
-		"1 while the control plane answers this atom, 0 while it does not; only on an atom that has joined one."}, nil}
+		"1 if the control plane responds to this atom, 0 if not. Only on atoms that have joined a control plane."}, nil}
 	agentLastPoll = declared{Doc{"valence_agent_last_poll_seconds", "gauge", nil,
-		"Time since the control plane last answered; absent before it did."}, nil}
+		"Time since the last response of the control plane. Absent before the first one."}, nil}
 	agentGeneration = declared{Doc{"valence_agent_generation", "gauge", nil,
-		"Generation of what is deployed from the control plane, 0 if nothing is."}, nil}
+		"Deployed generation from the control plane, 0 if none is deployed."}, nil}
 	agentWaiting = declared{Doc{"valence_agent_reports_waiting", "gauge", nil,
-		"Reports on disk that the control plane does not have yet."}, nil}
+		"Reports on disk that the control plane has not acknowledged."}, nil}
 	agentDropped = declared{Doc{"valence_agent_reports_dropped_total", "counter", nil,
-		"Reports of executions that were dropped for want of room; never those of execution requests."}, nil}
+		"Execution reports dropped because the buffer was full. Reports of execution requests are never dropped."}, nil}
 )
 
-// Agent is how an atom's link to its control plane fares, as a scrape shows it.
+// Agent is the state of an atom's link to its control plane at scrape time.
 type Agent struct {
 	Connected  bool
-	LastPoll   time.Time // zero: never
+	LastPoll   time.Time // zero if there was none
 	Generation int64
 	Waiting    int64
 	Dropped    int64 // since the start
 }
 
-// OnAgent names the function that tells how the agent fares, once; without it
-// nothing of an agent is shown.
+// OnAgent registers the function that returns the state of the agent. It must
+// be called at most once; without it, no agent metrics are exposed.
 func (m *Metrics) OnAgent(f func() Agent) {
 	if m != nil {
 		m.registry.MustRegister(&agentCollector{f, agentConnected.desc(), agentLastPoll.desc(), agentGeneration.desc(), agentWaiting.desc(), agentDropped.desc()})

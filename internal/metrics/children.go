@@ -6,13 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// children keeps the resolved children of a metric, so that counting is a
-// look into a short list and an atomic add. Values are made on first use: a
-// process that never ran costs nothing.
+// children caches the resolved children of a metric, so that counting costs a
+// lookup in a short list and an atomic add. Children are created on first use.
 type children[K comparable, V any] struct {
 	few  atomic.Pointer[[]child[K, V]]
 	mu   sync.Mutex
-	many atomic.Pointer[sync.Map] // once there are more than a list is good for
+	many atomic.Pointer[sync.Map] // used once few is full
 }
 
 type child[K comparable, V any] struct {

@@ -10,39 +10,61 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// What a control plane counts.
+// cloudAtomLabels name an atom.
+var cloudAtomLabels = []string{"account", "environment", "atom"}
+
+// Metrics of a control plane.
 var (
 	cloudAtoms = declared{Doc{"valence_cloud_atoms", "gauge", []string{"status"},
-		"Enrolled atoms of the control plane, online and offline."}, nil}
+		"Enrolled atoms by status: online, offline."}, nil}
 	cloudWaiting = declared{Doc{"valence_cloud_messages_waiting", "gauge", nil,
 		"Messages that atoms have not acknowledged."}, nil}
+	cloudAtomUp = declared{Doc{"valence_cloud_atom_up", "gauge", cloudAtomLabels,
+		"1 if the atom is online, 0 if not."}, nil}
+	cloudAtomWaiting = declared{Doc{"valence_cloud_atom_messages_waiting", "gauge", cloudAtomLabels,
+		"Messages that the atom has not acknowledged."}, nil}
+	cloudAtomBacklog = declared{Doc{"valence_cloud_atom_backlog", "gauge", cloudAtomLabels,
+		"Live executions of the atom, as it last reported them."}, nil}
+	cloudAtomFailed = declared{Doc{"valence_cloud_atom_failures_unresolved", "gauge", cloudAtomLabels,
+		"Unresolved failures of the atom, as it last reported them."}, nil}
+	cloudAtomDropped = declared{Doc{"valence_cloud_atom_reports_dropped", "gauge", cloudAtomLabels,
+		"Execution reports that the atom has dropped since it started, as it last reported them."}, nil}
 	cloudPolls = declared{Doc{"valence_cloud_polls_total", "counter", []string{"outcome"},
-		"Polls of atoms: idle, answered, fenced."}, nil}
+		"Polls of atoms by outcome: idle, answered, fenced."}, nil}
 	cloudHeld = declared{Doc{"valence_cloud_polls_held", "gauge", nil,
-		"Polls that are held now."}, nil}
+		"Open long polls."}, nil}
 	cloudRefused = declared{Doc{"valence_cloud_refused_total", "counter", []string{"reason"},
-		"Requests of atoms that were refused, by reason, such as bad_signature, replayed, revoked, used_token, overloaded."}, nil}
+		"Rejected requests of atoms by reason, such as bad_signature, replayed, revoked, used_token, overloaded."}, nil}
 	cloudRequests = declared{Doc{"valence_cloud_execution_requests_total", "counter", nil,
-		"Execution requests that were stored."}, nil}
+		"Execution requests stored."}, nil}
 	cloudDelivered = declared{Doc{"valence_cloud_messages_delivered_total", "counter", nil,
-		"Messages that were handed out to atoms, repeats included."}, nil}
+		"Messages delivered to atoms, including redeliveries."}, nil}
 	cloudEnded = declared{Doc{"valence_cloud_executions_total", "counter", []string{"status"},
-		"Executions that atoms reported as ended, by status; one that is reported twice counts twice."}, nil}
+		"Executions that atoms reported as ended, by status. An execution that is reported twice counts twice."}, nil}
 )
 
 func cloudDocs() []declared {
-	return []declared{cloudAtoms, cloudWaiting, cloudPolls, cloudHeld, cloudRefused, cloudRequests, cloudDelivered, cloudEnded}
+	return []declared{cloudAtoms, cloudAtomUp, cloudAtomWaiting, cloudAtomBacklog, cloudAtomFailed, cloudAtomDropped, cloudWaiting, cloudPolls, cloudHeld, cloudRefused, cloudRequests, cloudDelivered, cloudEnded}
 }
 
-// Fleet is how a control plane stands, as a scrape shows it.
+// Fleet is the state of a control plane at scrape time.
 type Fleet struct {
-	Err             error // nil while the store takes writes
+	Err             error // nil while the store accepts writes
 	Online, Offline int
 	Waiting         int
+	Atoms           []FleetAtom
 }
 
-// Cloud holds the counters of one control plane. All methods may be called at
-// once from many goroutines, and do nothing on a nil *Cloud.
+// FleetAtom is the state of one enrolled atom at scrape time.
+type FleetAtom struct {
+	Account, Environment, Name string // names; Environment is "" without one
+	Online                     bool
+	Waiting                    int   // messages
+	Backlog, Failed, Dropped   int64 // as last reported
+}
+
+// Cloud holds the metrics of one control plane. All methods are safe for
+// concurrent use and do nothing on a nil *Cloud.
 type Cloud struct {
 	registry      *prometheus.Registry
 	polls         *prometheus.CounterVec
@@ -57,7 +79,8 @@ type Cloud struct {
 	fleet         *fleetCollector
 }
 
-// NewCloud makes the metrics of one control plane, with a registry of their own.
+// NewCloud returns the metrics of one control plane with a registry of their
+// own.
 func NewCloud() *Cloud {
 	m := &Cloud{
 		registry: prometheus.NewRegistry(),
@@ -69,14 +92,15 @@ func NewCloud() *Cloud {
 		commitBatch:   commitBatch.histograms().WithLabelValues().(prometheus.Histogram),
 		commitSeconds: commitDuration.histograms().WithLabelValues().(prometheus.Histogram),
 		info:          info.gauges(),
-		fleet:         &fleetCollector{atoms: cloudAtoms.desc(), waiting: cloudWaiting.desc(), up: storeUp.desc()},
+		fleet: &fleetCollector{atoms: cloudAtoms.desc(), waiting: cloudWaiting.desc(), up: storeUp.desc(), each: []*prometheus.Desc{
+			cloudAtomUp.desc(), cloudAtomWaiting.desc(), cloudAtomBacklog.desc(), cloudAtomFailed.desc(), cloudAtomDropped.desc()}},
 	}
 	m.registry.MustRegister(m.polls, m.refused, m.requests, m.delivered, m.ended, m.held, m.commitBatch, m.commitSeconds, m.info, m.fleet,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// Handler answers with everything that is counted. It asks for no credentials.
+// Handler serves the metrics. It does not authenticate callers.
 func (m *Cloud) Handler() http.Handler {
 	if m == nil {
 		return http.NotFoundHandler()
@@ -84,14 +108,14 @@ func (m *Cloud) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
-// Version shows which program runs, as a metric that is always 1.
+// Version sets the label of valence_info.
 func (m *Cloud) Version(version string) {
 	if m != nil {
 		m.info.WithLabelValues(version).Set(1)
 	}
 }
 
-// Commit counts one transaction of the store.
+// Commit records one transaction of the store.
 func (m *Cloud) Commit(writes int, took time.Duration) {
 	if m != nil {
 		m.commitBatch.Observe(float64(writes))
@@ -99,29 +123,30 @@ func (m *Cloud) Commit(writes int, took time.Duration) {
 	}
 }
 
-// OnScrape names the function that tells how the control plane stands. It runs
-// once per scrape.
+// OnScrape sets the function that returns the state of the control plane. It
+// runs once per scrape.
 func (m *Cloud) OnScrape(f func() Fleet) {
 	if m != nil {
 		m.fleet.source.Store(&f)
 	}
 }
 
-// Poll counts one answered poll by its outcome: idle, answered, fenced.
+// Poll counts one answered poll by outcome: idle, answered or fenced.
 func (m *Cloud) Poll(outcome string) {
 	if m != nil {
 		m.polls.WithLabelValues(outcome).Inc()
 	}
 }
 
-// Hold counts polls that are held: 1 when one begins, -1 when it ends.
+// Hold adjusts the number of open long polls: 1 when one begins, -1 when it
+// ends.
 func (m *Cloud) Hold(n int) {
 	if m != nil {
 		m.held.Add(float64(n))
 	}
 }
 
-// Refused counts one refused request of an atom.
+// Refused counts one rejected request of an atom.
 func (m *Cloud) Refused(reason string) {
 	if m != nil {
 		m.refused.WithLabelValues(reason).Inc()
@@ -135,7 +160,7 @@ func (m *Cloud) Request() {
 	}
 }
 
-// Delivered counts messages that were handed out.
+// Delivered counts delivered messages.
 func (m *Cloud) Delivered(n int) {
 	if m != nil {
 		m.delivered.Add(float64(n))
@@ -149,15 +174,16 @@ func (m *Cloud) Ended(status string) {
 	}
 }
 
-// fleetCollector asks how the control plane stands when it is scraped.
+// fleetCollector reads the state of the control plane on each scrape.
 type fleetCollector struct {
 	source             atomic.Pointer[func() Fleet]
 	atoms, waiting, up *prometheus.Desc
+	each               []*prometheus.Desc // of one atom: up, messages, backlog, failed, dropped
 }
 
 // Describe implements prometheus.Collector.
 func (c *fleetCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.atoms, c.waiting, c.up} {
+	for _, d := range append([]*prometheus.Desc{c.atoms, c.waiting, c.up}, c.each...) {
 		ch <- d
 	}
 }
@@ -180,4 +206,14 @@ func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.atoms, float64(fleet.Online), "online")
 	gauge(c.atoms, float64(fleet.Offline), "offline")
 	gauge(c.waiting, float64(fleet.Waiting))
+	for i := range fleet.Atoms {
+		a := &fleet.Atoms[i]
+		online := 0.0
+		if a.Online {
+			online = 1
+		}
+		for n, v := range []float64{online, float64(a.Waiting), float64(a.Backlog), float64(a.Failed), float64(a.Dropped)} {
+			gauge(c.each[n], v, a.Account, a.Environment, a.Name)
+		}
+	}
 }

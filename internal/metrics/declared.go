@@ -15,7 +15,7 @@ type Doc struct {
 	Help   string
 }
 
-// declared is a metric as it is declared and documented.
+// declared is a metric with its documentation.
 type declared struct {
 	Doc
 	buckets []float64
@@ -23,47 +23,69 @@ type declared struct {
 
 var (
 	requestsTotal = declared{Doc{"valence_requests_total", "counter", []string{"process", "status"},
-		"Requests answered by listeners, by HTTP status; process is empty where no listener matched."}, nil}
+		"Requests answered by listeners, by HTTP status. The process is empty if no listener matched."}, nil}
 	requestDuration = declared{Doc{"valence_request_duration_seconds", "histogram", []string{"process"},
-		"Time from a request's arrival until its answer was written."}, requestBuckets}
+		"Time from receiving a request to writing its response."}, requestBuckets}
 	authDenied = declared{Doc{"valence_auth_denied_total", "counter", []string{"process"},
-		"Requests refused because they did not prove who sent them."}, nil}
+		"Requests rejected because authentication failed."}, nil}
 	executionsTotal = declared{Doc{"valence_executions_total", "counter", []string{"process", "status"},
-		"Executions that ended, by final status."}, nil}
+		"Ended executions by final status."}, nil}
 	executionDuration = declared{Doc{"valence_execution_duration_seconds", "histogram", []string{"process"},
-		"Time from acceptance until the end of an execution, waiting included."}, executionBuckets}
+		"Time from acceptance to the end of an execution, including waits."}, executionBuckets}
 	stepDuration = declared{Doc{"valence_step_duration_seconds", "histogram", []string{"process", "kind"},
-		"Time that steps took, by kind."}, stepBuckets}
+		"Duration of steps by kind."}, stepBuckets}
 	callDuration = declared{Doc{"valence_call_duration_seconds", "histogram", []string{"connection", "operation", "outcome"},
-		"Time of each attempt of a connector call; outcome is ok or the code of the failure."}, requestBuckets}
+		"Duration of each attempt of a connector call. The outcome is ok or the failure code."}, requestBuckets}
 	callsInFlight = declared{Doc{"valence_calls_in_flight", "gauge", []string{"connection"},
-		"Connector calls under way."}, nil}
+		"Connector calls in progress."}, nil}
 	connectionUp = declared{Doc{"valence_connection_up", "gauge", []string{"connection"},
-		"1 if the other system answered the latest call, 0 if it did not."}, nil}
+		"1 if the other system responded to the latest call, 0 if not."}, nil}
 	queueDepth = declared{Doc{"valence_queue_depth", "gauge", []string{"process", "state"},
-		"Live durable executions, by state: accepted, waiting, held."}, nil}
+		"Live durable executions by state: accepted (ready or running), waiting (for a time or a signal), held (for a connection or a blocked key)."}, nil}
 	queueOldest = declared{Doc{"valence_queue_oldest_seconds", "gauge", []string{"process"},
-		"Age of the oldest live durable execution, 0 if there is none."}, nil}
+		"Age of the oldest durable execution that is accepted or held, 0 if there is none."}, nil}
+	failuresUnresolved = declared{Doc{"valence_failures_unresolved", "gauge", []string{"process"},
+		"Failed and expired executions that nobody has resubmitted or deleted."}, nil}
+	failuresKept = declared{Doc{"valence_failures_kept_bytes", "gauge", []string{"process"},
+		"Approximate size of the unresolved failures of waiting callers; see --max-kept-failures."}, nil}
+	failuresDropped = declared{Doc{"valence_failures_dropped_total", "counter", []string{"process"},
+		"Failures of waiting callers that were not kept, because of --max-kept-failures."}, nil}
+	keysBlocked = declared{Doc{"valence_keys_blocked", "gauge", []string{"process"},
+		"Sequence keys that a failed execution of the process blocks."}, nil}
+	diskFree = declared{Doc{"valence_disk_free_bytes", "gauge", nil,
+		"Space that is available on the disk of the data folder."}, nil}
+	diskSize = declared{Doc{"valence_disk_size_bytes", "gauge", nil,
+		"Size of the disk of the data folder."}, nil}
+	certificateExpiry = declared{Doc{"valence_certificate_expiry_timestamp_seconds", "gauge", []string{"address"},
+		"When the TLS certificate of an address expires: listen or admin, in seconds since 1970. Absent without TLS."}, nil}
 	storeUp = declared{Doc{"valence_store_up", "gauge", nil,
-		"1 while the store takes work, 0 while it does not."}, nil}
+		"1 if the store accepts work, 0 if not."}, nil}
 	commitBatch = declared{Doc{"valence_commit_batch_size", "histogram", nil,
-		"Writes that shared one transaction of the store."}, prometheus.ExponentialBuckets(1, 2, 11)}
+		"Writes per transaction of the store."}, prometheus.ExponentialBuckets(1, 2, 11)}
 	commitDuration = declared{Doc{"valence_commit_duration_seconds", "histogram", nil,
-		"Time of one transaction of the store, flush to disk included."}, commitBuckets}
+		"Duration of a transaction of the store, including the flush to disk."}, commitBuckets}
 	historyBytes = declared{Doc{"valence_history_bytes", "gauge", nil,
 		"Size of the history of finished executions."}, nil}
 	recordsDropped = declared{Doc{"valence_records_dropped_total", "counter", nil,
-		"Records of finished request/reply executions that were not kept because the recorder was behind."}, nil}
+		"Records of finished request/reply executions that were dropped because the recorder could not keep up."}, nil}
 	clockJumps = declared{Doc{"valence_clock_jumps_total", "counter", nil,
-		"Jumps of the wall clock by more than 5 s; each suspends purging and expiry for a while."}, nil}
+		"Jumps of the wall clock by more than 5 s. Each one suspends purging and expiry for a while."}, nil}
 	followersOpen = declared{Doc{"valence_followers", "gauge", []string{"mode"},
-		"Callers who follow an execution now: held requests (poll), event streams (sse), WebSockets (websocket)."}, nil}
+		"Callers following an execution, by mode: long polls (poll), event streams (sse), WebSockets (websocket)."}, nil}
 	repliesKept = declared{Doc{"valence_replies_kept", "gauge", nil,
-		"Replies that are kept to be collected."}, nil}
+		"Deferred replies that have not been collected."}, nil}
 	connectionCircuit = declared{Doc{"valence_connection_circuit", "gauge", []string{"connection"},
-		"Whether a connection's circuit is closed (0), open (1) or probing (2). What needs an open one is held."}, nil}
+		"State of a connection's circuit: closed (0), open (1) or probing (2). Executions that need an open one are held."}, nil}
+	requestMemory = declared{Doc{"valence_request_memory_bytes", "gauge", nil,
+		"Memory that requests hold: their bodies, decompressed and converted."}, nil}
+	requestMemoryLimit = declared{Doc{"valence_request_memory_limit_bytes", "gauge", nil,
+		"Limit of valence_request_memory_bytes (--max-request-memory)."}, nil}
+	requestMemoryRefused = declared{Doc{"valence_request_memory_refused_total", "counter", nil,
+		"Requests refused with 503 or 413 because requests held all memory for requests."}, nil}
+	connectionsRefused = declared{Doc{"valence_connections_refused_total", "counter", nil,
+		"Connections to the web services that were closed because their address had its share (--max-connections-per-address)."}, nil}
 	info = declared{Doc{"valence_info", "gauge", []string{"version"},
-		"Always 1; tells which program runs."}, nil}
+		"Always 1; the label is the version of the program."}, nil}
 )
 
 var (
@@ -73,15 +95,16 @@ var (
 	commitBuckets    = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
 )
 
-// Documented lists every metric that is shown, in the order of the
-// documentation. The metrics of the Go runtime and of the operating-system
-// process are listed by their prefix.
+// Documented returns all metrics in the order of the documentation. The metrics
+// of the Go runtime and of the operating-system process are listed by prefix.
 func Documented() []Doc {
 	var docs []Doc
 	for _, d := range []declared{
 		requestsTotal, requestDuration, authDenied, executionsTotal, executionDuration, stepDuration,
-		callDuration, callsInFlight, connectionUp, connectionCircuit, queueDepth, queueOldest, storeUp,
+		callDuration, callsInFlight, connectionUp, connectionCircuit, subscriptionUp, subscriptionLag, subscriptionDelay, subscriptionMessages, queueDepth, queueOldest, failuresUnresolved, failuresKept, failuresDropped, keysBlocked,
+		diskFree, diskSize, certificateExpiry, storeUp,
 		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, followersOpen, repliesKept,
+		requestMemory, requestMemoryLimit, requestMemoryRefused, connectionsRefused,
 		agentConnected, agentLastPoll, agentGeneration, agentWaiting, agentDropped, info,
 	} {
 		docs = append(docs, d.Doc)
@@ -111,22 +134,25 @@ func (d declared) desc() *prometheus.Desc {
 	return prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)
 }
 
-// storeCollector reads how the store fares when it is scraped, not when it changes.
+// storeCollector reads the state of the store on each scrape.
 type storeCollector struct {
 	source                                                   atomic.Pointer[func() Store]
 	depth, oldest, up, dropped, jumps, historyBytes, replies *prometheus.Desc
+	failures, kept, blocked, free, size, certificate         *prometheus.Desc
 }
 
 func newStoreCollector() *storeCollector {
 	return &storeCollector{
 		depth: queueDepth.desc(), oldest: queueOldest.desc(), up: storeUp.desc(),
 		dropped: recordsDropped.desc(), jumps: clockJumps.desc(), historyBytes: historyBytes.desc(), replies: repliesKept.desc(),
+		failures: failuresUnresolved.desc(), kept: failuresKept.desc(), blocked: keysBlocked.desc(), free: diskFree.desc(), size: diskSize.desc(), certificate: certificateExpiry.desc(),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *storeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.up, c.dropped, c.jumps, c.historyBytes, c.replies} {
+	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.up, c.dropped, c.jumps, c.historyBytes, c.replies,
+		c.failures, c.kept, c.blocked, c.free, c.size, c.certificate} {
 		ch <- d
 	}
 }
@@ -159,5 +185,15 @@ func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
 			age = max(0, time.Since(b.Oldest).Seconds())
 		}
 		gauge(c.oldest, age, b.Process)
+		gauge(c.failures, float64(b.Failed), b.Process)
+		gauge(c.kept, float64(b.Kept), b.Process)
+		gauge(c.blocked, float64(b.Blocked), b.Process)
+	}
+	if s.DiskSize > 0 {
+		gauge(c.free, float64(s.DiskFree))
+		gauge(c.size, float64(s.DiskSize))
+	}
+	for address, at := range s.Certificates {
+		gauge(c.certificate, float64(at.Unix()), address)
 	}
 }

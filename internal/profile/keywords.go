@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// JSON Schema lets a schema carry any key it does not know, so `requird:`
-// would be taken and mean nothing. A key that is one slip away from a keyword
-// is refused; all others are the author's own annotations.
+// JSON Schema allows unknown keys, so a misspelled `requird:` would be ignored
+// silently. Keys that are one edit away from a keyword are rejected; all other
+// unknown keys are annotations.
 
 const keywordList = `$id $schema $ref $anchor $dynamicRef $dynamicAnchor $recursiveRef $recursiveAnchor $vocabulary $comment $defs definitions ` +
 	`allOf anyOf oneOf not if then else dependentSchemas prefixItems items additionalItems contains properties patternProperties ` +
@@ -18,8 +18,9 @@ const keywordList = `$id $schema $ref $anchor $dynamicRef $dynamicAnchor $recurs
 	`dependentRequired dependencies format contentEncoding contentMediaType contentSchema title description default deprecated readOnly ` +
 	`writeOnly examples id example`
 
-// misspelt gives the first key of a schema that looks like a slip, and what to write.
-func misspelt(schema any, at string) (pointer, msg string) {
+// misspelled returns the pointer of the first misspelled keyword of a schema and
+// a message, or two empty strings.
+func misspelled(schema any, at string) (pointer, msg string) {
 	o, ok := schema.(map[string]any)
 	if !ok {
 		return "", ""
@@ -31,28 +32,28 @@ func misspelt(schema any, at string) (pointer, msg string) {
 	sort.Strings(names)
 	for _, k := range names {
 		here := at + "/" + escape(k)
-		if want := slip(k); want != "" {
-			return here, fmt.Sprintf("%q is no keyword of JSON Schema; did you mean %q?", k, want)
+		if want := misspelledKeyword(k); want != "" {
+			return here, fmt.Sprintf("unknown keyword %q, did you mean %q?", k, want)
 		}
 		switch k {
 		case "properties", "patternProperties", "$defs", "definitions", "dependentSchemas":
-			if p, m := eachMisspelt(o[k], here); m != "" {
+			if p, m := eachMisspelled(o[k], here); m != "" {
 				return p, m
 			}
 		case "not", "if", "then", "else", "contains", "additionalProperties", "propertyNames", "unevaluatedItems",
 			"unevaluatedProperties", "additionalItems", "contentSchema":
-			if p, m := misspelt(o[k], here); m != "" {
+			if p, m := misspelled(o[k], here); m != "" {
 				return p, m
 			}
 		case "items", "allOf", "anyOf", "oneOf", "prefixItems":
 			list, ok := o[k].([]any)
 			if !ok {
-				if p, m := misspelt(o[k], here); m != "" {
+				if p, m := misspelled(o[k], here); m != "" {
 					return p, m
 				}
 			}
 			for i, e := range list {
-				if p, m := misspelt(e, here+"/"+strconv.Itoa(i)); m != "" {
+				if p, m := misspelled(e, here+"/"+strconv.Itoa(i)); m != "" {
 					return p, m
 				}
 			}
@@ -61,7 +62,7 @@ func misspelt(schema any, at string) (pointer, msg string) {
 	return "", ""
 }
 
-func eachMisspelt(v any, at string) (pointer, msg string) {
+func eachMisspelled(v any, at string) (pointer, msg string) {
 	o, _ := v.(map[string]any)
 	names := make([]string, 0, len(o))
 	for k := range o {
@@ -69,16 +70,17 @@ func eachMisspelt(v any, at string) (pointer, msg string) {
 	}
 	sort.Strings(names)
 	for _, k := range names {
-		if p, m := misspelt(o[k], at+"/"+escape(k)); m != "" {
+		if p, m := misspelled(o[k], at+"/"+escape(k)); m != "" {
 			return p, m
 		}
 	}
 	return "", ""
 }
 
-// slip gives the keyword that k is one edit away from (a letter added, left
-// out, wrong, or two swapped; case aside), "" if k is one or is far from all.
-func slip(k string) string {
+// misspelledKeyword returns the keyword that is one edit away from k, ignoring
+// case: one character inserted, deleted or replaced, or two swapped. It returns
+// "" if k is a keyword, or close to none.
+func misspelledKeyword(k string) string {
 	best := ""
 	for _, word := range strings.Fields(keywordList) {
 		if k == word {

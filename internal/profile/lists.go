@@ -8,12 +8,12 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// list is a list somewhere below a document's root whose elements are checked
-// one by one. The library collects every violation before it returns, so a
-// list of a million bad elements would cost a thousand times its own size;
-// this way checking ends at MaxViolations.
+// list is a list whose elements are checked one by one. The library collects all
+// violations before it returns, so a list of a million invalid elements would use
+// a thousand times its own memory. Checking elements separately stops at
+// MaxViolations.
 type list struct {
-	path []string // names of properties from the value that the schema is for
+	path []string // property names, from the value that the schema describes
 	item *Schema
 }
 
@@ -40,26 +40,38 @@ func (l list) check(v any, at []string, out *report) {
 	}
 }
 
-// split takes the items of plain lists out of a schema: those reached through
-// properties and references alone. Lists below allOf, anyOf and the like, and
-// schemas that refer to themselves, stay as they are.
-func split(s *jsonschema.Schema, above map[*jsonschema.Schema]bool) (*jsonschema.Schema, []list) {
-	if above[s] || !separable(s) {
+// maxSplit bounds the schemas that are split. A schema that several others refer
+// to counts for each of them, and their number can be exponential; the rest of
+// the schema is then checked as a whole.
+const maxSplit = 5_000
+
+// division is the splitting of one schema.
+type division struct {
+	above map[*jsonschema.Schema]bool // schemas that are being split
+	left  int                         // how many more may be split
+}
+
+// split removes the items of plain lists from a schema, which are those below
+// properties and references only. Lists below allOf, anyOf and the like, and
+// schemas that refer to themselves, stay in the schema.
+func (d *division) split(s *jsonschema.Schema) (*jsonschema.Schema, []list) {
+	if d.above[s] || d.left == 0 || !separable(s) {
 		return s, nil
 	}
-	above[s] = true
-	defer delete(above, s)
+	d.left--
+	d.above[s] = true
+	defer delete(d.above, s)
 	outer := *s
 	var lists []list
 	if s.Ref != nil {
 		var found []list
-		outer.Ref, found = split(s.Ref, above)
+		outer.Ref, found = d.split(s.Ref)
 		lists = append(lists, found...)
 	}
 	if len(s.Properties) > 0 {
 		outer.Properties = make(map[string]*jsonschema.Schema, len(s.Properties))
 		for name, sub := range s.Properties {
-			rest, found := split(sub, above)
+			rest, found := d.split(sub)
 			outer.Properties[name] = rest
 			for _, l := range found {
 				lists = append(lists, list{append([]string{name}, l.path...), l.item})
@@ -73,7 +85,7 @@ func split(s *jsonschema.Schema, above map[*jsonschema.Schema]bool) (*jsonschema
 			outer.Items = nil
 		}
 		sub := &Schema{}
-		sub.outer, sub.lists = split(item, above)
+		sub.outer, sub.lists = d.split(item)
 		lists = append(lists, list{nil, sub})
 	}
 	if len(lists) == 0 {
@@ -82,7 +94,7 @@ func split(s *jsonschema.Schema, above map[*jsonschema.Schema]bool) (*jsonschema
 	return &outer, lists
 }
 
-// separable is false where what a part of the schema finds decides over another part.
+// separable reports whether the parts of a schema can be checked independently.
 func separable(s *jsonschema.Schema) bool {
 	return s.UnevaluatedItems == nil && s.UnevaluatedProperties == nil && (s.DraftVersion >= 2019 || s.Ref == nil)
 }
@@ -98,8 +110,8 @@ func itemsOf(s *jsonschema.Schema) *jsonschema.Schema {
 	return item
 }
 
-// Numbers beyond these are refused, because comparing them as exact fractions
-// costs time and memory without measure: 1e1000000 is nine bytes long.
+// Limits of numbers. Comparing larger ones as exact fractions needs unbounded
+// time and memory: 1e1000000 has nine bytes.
 const (
 	maxDigits   = 1000
 	maxExponent = 1000
@@ -123,7 +135,7 @@ func checkNumbers(v any, at []string, out *report) {
 		}
 	case json.Number:
 		if !reasonable(string(v)) {
-			out.add(at, "is a number out of the range that can be checked")
+			out.add(at, "is outside the supported range of numbers")
 		}
 	}
 }

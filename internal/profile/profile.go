@@ -1,9 +1,8 @@
-// Package profile checks documents against the shape that an author wrote
-// down as JSON Schema.
+// Package profile validates documents against JSON Schemas.
 //
-// A schema is one file: it refers to nothing outside itself, so compiling and
-// validating touch neither network nor disk. Patterns are RE2, formats are
-// asserted, and what a hostile document can make a check cost is bounded.
+// A schema cannot refer to other files, so compiling and validating use neither
+// network nor disk. Patterns are RE2, formats are asserted, and the cost of
+// validating a hostile document is bounded.
 package profile
 
 import (
@@ -19,20 +18,20 @@ import (
 	"valence/internal/fault"
 )
 
-// MaxViolations is the most that one check reports.
+// MaxViolations is the maximum number of violations that Validate returns.
 const MaxViolations = 100
 
-// Schema is a compiled JSON Schema. Any number of goroutines may use it at once.
+// Schema is a compiled JSON Schema. It is safe for concurrent use.
 type Schema struct {
-	outer *jsonschema.Schema // without the items of the lists in lists
+	outer *jsonschema.Schema // without the items of lists
 	lists []list
 }
 
-// CompileError is what is wrong with a schema. Pointer (RFC 6901) leads to the
-// place in the schema, "" for the whole.
+// CompileError is the error of an invalid schema. Pointer (RFC 6901) is the
+// position in the schema, "" for the whole schema.
 type CompileError struct{ Pointer, Msg string }
 
-// Error prints the pointer before the message.
+// Error returns the pointer and the message.
 func (e *CompileError) Error() string {
 	if e.Pointer == "" {
 		return "schema: " + e.Msg
@@ -40,8 +39,8 @@ func (e *CompileError) Error() string {
 	return "schema at " + e.Pointer + ": " + e.Msg
 }
 
-// Compile reads a JSON Schema, of draft 2020-12 unless its $schema names an
-// older one. Every error is a *CompileError.
+// Compile compiles a JSON Schema of draft 2020-12, or an older one named by
+// $schema. Errors are of type *CompileError.
 func Compile(schemaJSON []byte, name string) (*Schema, error) {
 	doc, err := decode(schemaJSON)
 	if err != nil {
@@ -52,7 +51,7 @@ func Compile(schemaJSON []byte, name string) (*Schema, error) {
 	default:
 		return nil, &CompileError{Msg: "must be an object, true or false"}
 	}
-	if pointer, typo := misspelt(doc, ""); typo != "" {
+	if pointer, typo := misspelled(doc, ""); typo != "" {
 		return nil, &CompileError{Pointer: pointer, Msg: typo}
 	}
 	var out report
@@ -74,14 +73,15 @@ func Compile(schemaJSON []byte, name string) (*Schema, error) {
 	}
 	s := &Schema{outer: compiled}
 	if !bytes.Contains(schemaJSON, []byte("$dynamicRef")) && !bytes.Contains(schemaJSON, []byte("$recursiveRef")) {
-		s.outer, s.lists = split(compiled, map[*jsonschema.Schema]bool{})
+		d := &division{above: map[*jsonschema.Schema]bool{}, left: maxSplit}
+		s.outer, s.lists = d.split(compiled)
 	}
 	return s, nil
 }
 
-// Validate tells in which ways the JSON text does not match, in the order of
-// pointers and at most MaxViolations; nil if it matches. An empty text is a
-// document without data, which is checked as null.
+// Validate returns the violations of a JSON text, sorted by pointer and at most
+// MaxViolations. It returns nil if the text matches. An empty text is validated
+// as null.
 func (s *Schema) Validate(data string) []fault.Violation {
 	if data == "" {
 		data = "null"
@@ -115,10 +115,10 @@ func (s *Schema) check(v any, at []string, out *report) {
 	}
 }
 
-// sealed loads nothing: a schema that refers to another file or host does not compile.
+// sealed is a loader that rejects references to other files and hosts.
 type sealed struct{}
 
-var errSealed = errors.New("refers to another file; a profile stands alone, put the definition under $defs")
+var errSealed = errors.New("refers to another file; copy the definition to $defs")
 
 func (sealed) Load(string) (any, error) { return nil, errSealed }
 
@@ -130,7 +130,7 @@ func decode(text []byte) (any, error) {
 		return nil, fmt.Errorf("is not JSON: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("is not JSON: something follows the value")
+		return nil, errors.New("is not JSON: unexpected text after the value")
 	}
 	return v, nil
 }
@@ -156,20 +156,20 @@ func compileError(err error, doc any, base string) error {
 		}
 	case errors.As(err, &regex):
 		_, at, _ := strings.Cut(regex.URL, "#")
-		return &CompileError{Pointer: at, Msg: fmt.Sprintf("%q is not a pattern that RE2 takes: %v", regex.Regex, regex.Err)}
+		return &CompileError{Pointer: at, Msg: fmt.Sprintf("%q is not a valid RE2 pattern: %v", regex.Regex, regex.Err)}
 	case errors.As(err, &pointer):
-		return refError(doc, base, pointer.URL, "refers to nothing in this schema")
+		return refError(doc, base, pointer.URL, "does not exist in this schema")
 	case errors.As(err, &anchor):
-		return refError(doc, base, anchor.Reference, "refers to nothing in this schema")
+		return refError(doc, base, anchor.Reference, "does not exist in this schema")
 	case errors.As(err, &draft):
-		return &CompileError{Pointer: "/$schema", Msg: "is not a draft of JSON Schema that is known here"}
+		return &CompileError{Pointer: "/$schema", Msg: "is not a supported draft of JSON Schema"}
 	case errors.As(err, &load):
 		return refError(doc, base, load.URL, errSealed.Error())
 	}
 	return &CompileError{Msg: strings.ReplaceAll(err.Error(), base, "the schema")}
 }
 
-// refError finds the reference that leads to target.
+// refError returns the error of the reference that leads to target.
 func refError(doc any, base, target, msg string) error {
 	target = strings.TrimPrefix(target, base)
 	var pointer, value string

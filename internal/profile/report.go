@@ -24,7 +24,7 @@ func (r *report) add(at []string, detail string) {
 	}
 }
 
-// sorted orders by pointer, so that two checks of one document say the same.
+// sorted returns the violations sorted by pointer, without duplicates.
 func (r *report) sorted() []fault.Violation {
 	sort.SliceStable(r.found, func(i, j int) bool {
 		a, b := r.found[i], r.found[j]
@@ -42,7 +42,7 @@ func (r *report) sorted() []fault.Violation {
 	return out
 }
 
-// before orders pointers with numbers by their size.
+// before reports whether pointer a sorts before b. Indexes are compared as numbers.
 func before(a, b string) bool {
 	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
 	for i := 0; i < len(as) && i < len(bs); i++ {
@@ -67,8 +67,8 @@ func isIndex(s string) bool {
 	return s != ""
 }
 
-// flatten reports the leaves of what the library found: what is wrong with a
-// value, not the keywords on the way to it.
+// flatten adds the innermost errors of a validation error, which describe values
+// rather than the keywords that lead to them.
 func (r *report) flatten(e *jsonschema.ValidationError, base []string) {
 	if r.full() {
 		return
@@ -76,12 +76,12 @@ func (r *report) flatten(e *jsonschema.ValidationError, base []string) {
 	at := append(append(make([]string, 0, len(base)+len(e.InstanceLocation)+1), base...), e.InstanceLocation...)
 	switch k := e.ErrorKind.(type) {
 	case *kind.AnyOf:
-		r.add(at, "matches none of the shapes that are allowed here"+alternatives(e))
+		r.add(at, "matches none of the allowed schemas"+alternatives(e))
 	case *kind.OneOf:
 		if len(k.Subschemas) > 1 {
-			r.add(at, fmt.Sprintf("matches more than one of the shapes of which exactly one is allowed here (number %d and number %d)", k.Subschemas[0]+1, k.Subschemas[1]+1))
+			r.add(at, fmt.Sprintf("matches the allowed schemas %d and %d, but must match exactly one", k.Subschemas[0]+1, k.Subschemas[1]+1))
 		} else {
-			r.add(at, "matches none of the shapes that are allowed here"+alternatives(e))
+			r.add(at, "matches none of the allowed schemas"+alternatives(e))
 		}
 	case *kind.Required:
 		for _, name := range k.Missing {
@@ -104,7 +104,7 @@ func (r *report) flatten(e *jsonschema.ValidationError, base []string) {
 	}
 }
 
-// alternatives tells the first thing that each alternative found wrong.
+// alternatives returns the first violation of each alternative.
 func alternatives(e *jsonschema.ValidationError) string {
 	var parts []string
 	for _, cause := range e.Causes {
@@ -131,7 +131,7 @@ func alternatives(e *jsonschema.ValidationError) string {
 func describe(k jsonschema.ErrorKind) string {
 	switch k := k.(type) {
 	case *kind.Type:
-		return fmt.Sprintf("must be %s, is %s", strings.Join(k.Want, " or "), k.Got)
+		return fmt.Sprintf("must be %s, not %s", strings.Join(k.Want, " or "), k.Got)
 	case *kind.Enum:
 		return "must be one of " + oneOf(k.Want)
 	case *kind.Const:
@@ -141,7 +141,7 @@ func describe(k jsonschema.ErrorKind) string {
 	case *kind.FalseSchema:
 		return "is not allowed here"
 	case *kind.Not:
-		return "matches a shape that is not allowed here"
+		return "matches a schema that is not allowed"
 	case *kind.MinLength:
 		return fmt.Sprintf("must be at least %d characters long, has %d", k.Want, k.Got)
 	case *kind.MaxLength:
@@ -167,11 +167,11 @@ func describe(k jsonschema.ErrorKind) string {
 	case *kind.AdditionalItems:
 		return fmt.Sprintf("has %d elements too many", k.Count)
 	case *kind.Contains:
-		return "has no element of the shape that one must have"
+		return "has no element that matches `contains`"
 	case *kind.MinContains:
-		return fmt.Sprintf("must have at least %d elements of the given shape, has %d", k.Want, len(k.Got))
+		return fmt.Sprintf("must have at least %d elements that match `contains`, has %d", k.Want, len(k.Got))
 	case *kind.MaxContains:
-		return fmt.Sprintf("must have at most %d elements of the given shape, has %d", k.Want, len(k.Got))
+		return fmt.Sprintf("must have at most %d elements that match `contains`, has %d", k.Want, len(k.Got))
 	case *kind.MinProperties:
 		return fmt.Sprintf("must have at least %d keys, has %d", k.Want, k.Got)
 	case *kind.MaxProperties:
@@ -179,11 +179,11 @@ func describe(k jsonschema.ErrorKind) string {
 	case *kind.PropertyNames:
 		return fmt.Sprintf("must not have the key %s", quote(k.Property))
 	case *kind.Dependency:
-		return fmt.Sprintf("must have %s beside %s", quotes(k.Missing), quote(k.Prop))
+		return fmt.Sprintf("must have %s because it has %s", quotes(k.Missing), quote(k.Prop))
 	case *kind.DependentRequired:
-		return fmt.Sprintf("must have %s beside %s", quotes(k.Missing), quote(k.Prop))
+		return fmt.Sprintf("must have %s because it has %s", quotes(k.Missing), quote(k.Prop))
 	case *kind.RefCycle:
-		return "cannot be checked: the schema refers to itself without end"
+		return "cannot be checked: the schema refers to itself endlessly"
 	}
 	if k == nil {
 		return "does not match"
@@ -221,7 +221,7 @@ func show(v any) string {
 	return cut(string(text))
 }
 
-// cut keeps a detail readable when an author's or a sender's text is long.
+// cut shortens a long string.
 func cut(s string) string {
 	const most = 120
 	if len(s) <= most {

@@ -2,7 +2,7 @@ package spec
 
 import "gopkg.in/yaml.v3"
 
-// Compiled declares a setting that a Compiler makes: a V of a T.
+// Compiled declares a setting of struct T that a Compiler decodes into a V.
 type Compiled[T, V any] struct {
 	info Info
 	ptr  func(*T) *V
@@ -12,12 +12,12 @@ func compiled[T, V any](kind Kind, key string, ptr func(*T) *V, doc string) *Com
 	return &Compiled[T, V]{Info{Key: key, Kind: kind, Doc: doc}, ptr}
 }
 
-// Expr declares one expression; V is *expression.Expr.
+// Expr declares an expression; V is *expression.Expr.
 func Expr[T, V any](key string, ptr func(*T) *V, doc string) *Compiled[T, V] {
 	return compiled(KindExpr, key, ptr, doc)
 }
 
-// Exprs declares names with an expression each, in order; V is []processes.Track.
+// Exprs declares a map of expressions and preserves its order; V is []processes.Track.
 func Exprs[T, V any](key string, ptr func(*T) *V, doc string) *Compiled[T, V] {
 	return compiled(KindExprs, key, ptr, doc)
 }
@@ -32,7 +32,7 @@ func Steps[T, V any](key string, ptr func(*T) *V, doc string) *Compiled[T, V] {
 	return compiled(KindSteps, key, ptr, doc)
 }
 
-// Paths declares named lists of steps, in order; V is []processes.Path.
+// Paths declares a map of lists of steps and preserves its order; V is []processes.Path.
 func Paths[T, V any](key string, ptr func(*T) *V, doc string) *Compiled[T, V] {
 	return compiled(KindPaths, key, ptr, doc)
 }
@@ -42,8 +42,8 @@ func Operation[T, V any](key string, ptr func(*T) *V, doc string) *Compiled[T, V
 	return compiled(KindOperation, key, ptr, doc)
 }
 
-// With declares the settings of the Operation declared before it in the same
-// step; V is *expression.Template.
+// With declares the settings of the preceding Operation of the same step; V is
+// *expression.Template.
 func With[T, V any](key string, ptr func(*T) *V, doc string) *Compiled[T, V] {
 	return compiled(KindWith, key, ptr, doc)
 }
@@ -58,7 +58,7 @@ func Accept[T, V any](key string, ptr func(*T) *V, doc string) *Compiled[T, V] {
 	return compiled(KindAccept, key, ptr, doc)
 }
 
-// Or sets the default, as an author would write it.
+// Or sets the default, in YAML.
 func (f *Compiled[T, V]) Or(source string) *Compiled[T, V] {
 	f.info.Default, f.info.Sample = source, source
 	return f
@@ -67,29 +67,28 @@ func (f *Compiled[T, V]) Or(source string) *Compiled[T, V] {
 // Required makes a missing key an error.
 func (f *Compiled[T, V]) Required() *Compiled[T, V] { f.info.Required = true; return f }
 
-// Bool makes the expression one that must be true or false.
+// Bool requires a boolean value.
 func (f *Compiled[T, V]) Bool() *Compiled[T, V] { f.info.Want = Boolean; return f }
 
-// Number makes the expression one that must give a number.
+// Number requires a number.
 func (f *Compiled[T, V]) Number() *Compiled[T, V] { f.info.Want = Number; return f }
 
-// List makes the expression one that must give a list.
+// List requires a list.
 func (f *Compiled[T, V]) List() *Compiled[T, V] { f.info.Want = List; return f }
 
-// Text makes the expression one that must give something that has a text.
+// Text requires a value that can be converted to a string.
 func (f *Compiled[T, V]) Text() *Compiled[T, V] { f.info.Want = Text; return f }
 
-// Names makes the template an object whose keys are the names of variables
-// that the step sets.
+// Names requires a map whose keys are the names of variables to set.
 func (f *Compiled[T, V]) Names() *Compiled[T, V] { f.info.Names = true; return f }
 
-// AnyNames lets the names of paths be any text.
+// AnyNames allows any string as the name of a path.
 func (f *Compiled[T, V]) AnyNames() *Compiled[T, V] { f.info.AnyNames = true; return f }
 
-// Info says what was declared.
+// Info describes the field.
 func (f *Compiled[T, V]) Info() *Info { return &f.info }
 
-// empty: a step whose argument is optional, as in `- reply:`.
+// empty reports whether the argument of a step is optional, as in `- reply:`.
 func (f *Compiled[T, V]) empty() bool {
 	return (f.info.Kind == KindExpr || f.info.Kind == KindTemplate) && !f.info.Required
 }
@@ -115,7 +114,7 @@ func (f *Compiled[T, V]) set(d *Decoder, target any, n *yaml.Node) {
 	}
 	v, ok := made.(V)
 	if !ok {
-		bug("%s: a %T was made for a field of type %T", f.info.Key, made, *new(V))
+		bug("%s: got a %T, want a %T", f.info.Key, made, *new(V))
 	}
 	*f.ptr(target.(*T)) = v
 }

@@ -8,72 +8,84 @@ import (
 	"valence/internal/fault"
 )
 
-// Decoder reads settings from one file and reports everything wrong with them.
+// Decoder decodes settings of one file and reports all of their problems.
 type Decoder struct {
 	File     string
 	Compiler Compiler
 	Report   func(*fault.Problem)
-	// Dynamic is true where values may be expressions that are evaluated
-	// later: they are passed over, and everything else is checked as strictly.
+	// Dynamic allows expressions that are evaluated later. They are skipped,
+	// and everything else is checked.
 	Dynamic bool
-	// Partial is true where required keys of the outermost mapping may be
-	// missing, and have no defaults.
+	// Partial allows required keys of the outermost map to be missing, and sets
+	// no defaults.
 	Partial bool
 
-	within []string
-	fails  int
-	lax    bool // run time: a number or a boolean may stand for text
+	within   []string
+	short    *yaml.Node // the last value that stands for a map
+	shortKey string     // its key in the file
+	fails    int
+	lax      bool // at run time, numbers and booleans may be used as strings
 }
 
-// Fails is the number of errors reported so far.
+// Fails returns the number of errors reported so far.
 func (d *Decoder) Fails() int { return d.fails }
 
-// Within gives the keys of the nested mappings that are being decoded.
+// Within returns the keys of the nested maps that are being decoded.
 func (d *Decoder) Within() []string { return d.within }
 
-// Pos is where a node stands.
+// Pos returns the position of a node.
 func (d *Decoder) Pos(n *yaml.Node) fault.Pos {
 	return fault.Pos{File: d.File, Line: n.Line, Col: n.Column}
 }
 
-// Problem reports an error at n.
-func (d *Decoder) Problem(n *yaml.Node, code fault.Code, msg, hint string) {
-	d.problem(n, code, msg, hint)
+// Written returns the key of a value as it is in the file. key is that of its
+// field, which differs if the value stands for a map with only this key.
+func (d *Decoder) Written(n *yaml.Node, key string) string {
+	if n == d.short {
+		return d.shortKey
+	}
+	return key
 }
 
-func (d *Decoder) problem(n *yaml.Node, code fault.Code, msg, hint string) {
+// Problem reports an error at n, and returns it.
+func (d *Decoder) Problem(n *yaml.Node, code fault.Code, msg, hint string) *fault.Problem {
+	return d.problem(n, code, msg, hint)
+}
+
+func (d *Decoder) problem(n *yaml.Node, code fault.Code, msg, hint string) *fault.Problem {
 	d.fails++
 	p := &fault.Problem{Code: code, Msg: msg, Hint: hint}
 	if n != nil {
 		p.Pos = d.Pos(n)
 	}
 	d.Report(p)
+	return p
 }
 
-// Keys says what a mapping may hold.
+// Keys describes the allowed keys of a map.
 type Keys struct {
-	What   string // the mapping, as an author calls it: "a `call` step"
+	What   string // the map, as in messages: "a `call` step"
 	Fields []Field
 	Target any
 	// Common are decoded first, into CommonTarget.
 	Common       []Field
 	CommonTarget any
-	// Bare is a key that may stand without a value, as in `- reply:`, if its
-	// field is optional.
+	// Bare is a key that may have no value, as in `- reply:`, if its field is
+	// optional.
 	Bare string
-	// Also are keys that the caller reads itself.
+	// Also lists keys that the caller decodes itself.
 	Also []string
-	// Later are keys of the language that this version does not have.
+	// Later lists keys that this version does not support.
 	Later []string
 }
 
-// Mapping decodes a mapping: fields in the order they are declared, then what
-// is missing or unknown. The caller has looked for duplicate keys.
+// Mapping decodes a map: its fields in the order of their declaration. It then
+// reports unknown keys. The caller must check for duplicate keys.
 func (d *Decoder) Mapping(n *yaml.Node, k *Keys) { d.mapping(node{y: n}, k) }
 
 func (d *Decoder) mapping(n node, k *Keys) {
 	if n.shape() != MapShape {
-		d.problem(n.y, CodeWrongType, k.What+" must be a mapping, not "+describe(n), "write `key: value` lines below it, indented")
+		d.problem(n.y, CodeWrongType, k.What+" must be a map, not "+describe(n), "write indented `key: value` lines below it")
 		return
 	}
 	found := 0
@@ -88,7 +100,7 @@ func (d *Decoder) mapping(n node, k *Keys) {
 	}
 }
 
-// field decodes one field of a mapping, and gives 1 if its key is there.
+// field decodes one field of a map. It returns 1 if the key is present, else 0.
 func (d *Decoder) field(n node, k *Keys, f Field, target any) int {
 	info := f.Info()
 	v, there := n.get(info.Key)
@@ -103,9 +115,9 @@ func (d *Decoder) field(n node, k *Keys, f Field, target any) int {
 		return found
 	}
 	if there && v.shape() == NullShape && v.text() == "" {
-		// At run time an expression that gave nil is as good as no key.
+		// At run time, nil is treated as a missing key.
 		if n.y != nil && !(info.Key == k.Bare && f.empty()) && info.Kind != KindAny {
-			d.problem(v.y, CodeWrongType, "`"+info.Key+":` has no value", expects(info)+", or drop the key")
+			d.problem(v.y, CodeWrongType, "`"+info.Key+":` has no value", expects(info)+", or remove the key")
 			return found
 		}
 		there = info.Kind == KindAny && n.y != nil
@@ -123,12 +135,12 @@ func (d *Decoder) field(n node, k *Keys, f Field, target any) int {
 	return found
 }
 
-// maxUnknown is how many unknown keys of one mapping are reported.
+// maxUnknown bounds the number of unknown keys reported for one map.
 const maxUnknown = 50
 
-// unknown reports the keys that nobody declared.
+// unknown reports the keys that are not declared.
 func (d *Decoder) unknown(n node, k *Keys) {
-	told := 0
+	reported := 0
 next:
 	for i := range n.len() {
 		key, at, _ := n.at(i)
@@ -149,7 +161,7 @@ next:
 		if d.Dynamic && strings.HasPrefix(key, "$") {
 			continue
 		}
-		if told++; told > maxUnknown {
+		if reported++; reported > maxUnknown {
 			return
 		}
 		d.UnknownKey(at, key, k)
@@ -165,7 +177,7 @@ func has(fields []Field, key string) bool {
 	return false
 }
 
-// UnknownKey reports a key that its mapping does not have.
+// UnknownKey reports a key that is not declared.
 func (d *Decoder) UnknownKey(at *yaml.Node, key string, k *Keys) {
 	var known []string
 	for _, fields := range [][]Field{k.Fields, k.Common} {
@@ -176,16 +188,20 @@ func (d *Decoder) UnknownKey(at *yaml.Node, key string, k *Keys) {
 		}
 	}
 	known = append(known, k.Also...)
-	hint := "remove it; known here: " + strings.Join(known, ", ")
-	if s := Suggest(key, known); s != "" {
-		hint = "did you mean `" + s + "`?"
-	} else if len(known) == 0 {
-		hint = "remove it: nothing can be set here"
+	hint := "remove it; known keys: " + strings.Join(known, ", ")
+	near := Suggest(key, known)
+	if near == "" {
+		near = aliasOf(key, known)
 	}
-	d.problem(at, CodeUnknownKey, k.What+" has no key `"+Clip(key)+"`", hint)
+	if near != "" {
+		hint = "did you mean `" + near + "`?"
+	} else if len(known) == 0 {
+		hint = "remove it: there are no settings here"
+	}
+	d.problem(at, CodeUnknownKey, k.What+" has no key `"+Clip(key)+"`", hint).Correct(key, near)
 }
 
-// describe says what a value is, as far as it is safe to print.
+// describe describes the type of a value, and its content if that is safe to print.
 func describe(n node) string {
 	s := n.shape()
 	if n.y == nil {
@@ -197,10 +213,10 @@ func describe(n node) string {
 	return s.String()
 }
 
-// DescribeNode says what a YAML value is.
+// DescribeNode describes the type of a YAML value.
 func DescribeNode(n *yaml.Node) string { return describe(node{y: n}) }
 
-// Clip makes a text fit to be shown in a message: on one line, and not long.
+// Clip shortens s to 40 characters and replaces control characters, for messages.
 func Clip(s string) string {
 	r := []rune(s)
 	if len(r) > 40 {
@@ -214,21 +230,20 @@ func Clip(s string) string {
 	return string(r)
 }
 
-// Bind decodes an evaluated object into target by the rules of its
-// declarations. A key whose value is nil counts as missing. The error says
-// everything that is wrong.
+// Bind decodes an evaluated object into target. A key whose value is nil counts
+// as missing. The error is a *BindError with all problems.
 func Bind(fields []Field, target any, v Obj) error {
 	var problems []string
 	d := Decoder{lax: true, Report: func(p *fault.Problem) { problems = append(problems, p.Msg) }}
-	d.mapping(node{v: v}, &Keys{What: "it", Fields: fields, Target: target})
+	d.mapping(node{v: v}, &Keys{What: "the configuration", Fields: fields, Target: target})
 	if len(problems) == 0 {
 		return nil
 	}
 	return &BindError{Problems: problems}
 }
 
-// BindError is why evaluated settings do not fit their declarations.
+// BindError lists the problems of evaluated settings.
 type BindError struct{ Problems []string }
 
-// Error prints the problems in the order of the declarations.
+// Error returns the problems in the order of the declarations.
 func (e *BindError) Error() string { return strings.Join(e.Problems, "; ") }

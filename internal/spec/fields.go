@@ -15,7 +15,7 @@ func value[T, V any](kind Kind, key string, ptr func(*T) *V, doc string, c codec
 
 func itself(s string) string { return s }
 
-// String declares a text.
+// String declares a string.
 func String[T any](key string, ptr func(*T) *string, doc string) *Value[T, string] {
 	return value(KindString, key, ptr, doc, codec[string]{read: readText, format: itself, source: itself})
 }
@@ -25,17 +25,23 @@ func Path[T any](key string, ptr func(*T) *string, doc string) *Value[T, string]
 	return value(KindPath, key, ptr, doc, codec[string]{read: readText, format: itself, source: itself})
 }
 
-// Name declares a name that expressions read.
+// File declares the path of a file in which each ${} is one segment or a part
+// of it.
+func File[T any](key string, ptr func(*T) *string, doc string) *Value[T, string] {
+	return value(KindFile, key, ptr, doc, codec[string]{read: readText, format: itself, source: itself})
+}
+
+// Name declares a name that expressions can read.
 func Name[T any](key string, ptr func(*T) *string, doc string) *Value[T, string] {
 	return value(KindName, key, ptr, doc, codec[string]{read: readName, format: itself})
 }
 
-// Enum declares a text that is one of values.
+// Enum declares a string that is one of values.
 func Enum[T any](key string, ptr func(*T) *string, doc string, values ...string) *Value[T, string] {
 	return value(KindEnum, key, ptr, doc, codec[string]{read: readEnum, format: itself, source: itself}).Enum(values...)
 }
 
-// Ref declares the name of another component of the project, which must exist.
+// Ref declares the name of a component of the project, which must exist.
 func Ref[T any](key string, ptr func(*T) *string, kind, doc string) *Value[T, string] {
 	f := value(KindRef, key, ptr, doc, codec[string]{read: readRef, format: itself})
 	f.info.Of = kind
@@ -56,7 +62,7 @@ func readRef(d *Decoder, info *Info, n node) (string, bool) {
 	return s, d.Compiler == nil || n.y == nil || d.Compiler.Compile(d, info, n.y) != nil
 }
 
-// Int declares a whole number.
+// Int declares an integer.
 func Int[T any](key string, ptr func(*T) *int, doc string) *Value[T, int] {
 	return value(KindInt, key, ptr, doc, codec[int]{compare: cmp.Compare[int], format: strconv.Itoa,
 		read: func(d *Decoder, info *Info, n node) (int, bool) {
@@ -66,13 +72,13 @@ func Int[T any](key string, ptr func(*T) *int, doc string) *Value[T, int] {
 			}
 			i, err := strconv.Atoi(n.text())
 			if err != nil {
-				d.wrongValue(n, info, "is not a whole number")
+				d.wrongValue(n, info, "is not an integer")
 			}
 			return i, err == nil
 		}})
 }
 
-// Bool declares true or false.
+// Bool declares a boolean.
 func Bool[T any](key string, ptr func(*T) *bool, doc string) *Value[T, bool] {
 	return value(KindBool, key, ptr, doc, codec[bool]{format: strconv.FormatBool,
 		read: func(d *Decoder, info *Info, n node) (bool, bool) {
@@ -84,22 +90,22 @@ func Bool[T any](key string, ptr func(*T) *bool, doc string) *Value[T, bool] {
 		}})
 }
 
-// Duration declares a length of time such as 10s.
+// Duration declares a duration such as 10s.
 func Duration[T any](key string, ptr func(*T) *time.Duration, doc string) *Value[T, time.Duration] {
 	return value(KindDuration, key, ptr, doc, codec[time.Duration]{read: scalar(ParseDuration), compare: cmp.Compare[time.Duration], format: FormatDuration})
 }
 
-// Size declares a number of bytes such as 10MiB.
+// Size declares a size in bytes, such as 10MiB.
 func Size[T any](key string, ptr func(*T) *int64, doc string) *Value[T, int64] {
 	return value(KindSize, key, ptr, doc, codec[int64]{read: scalar(ParseSize), compare: cmp.Compare[int64], format: FormatSize})
 }
 
-// Rate declares how often a second something may be done, such as 50/s.
+// Rate declares a rate such as 50/s, decoded as events per second.
 func Rate[T any](key string, ptr func(*T) *float64, doc string) *Value[T, float64] {
 	return value(KindRate, key, ptr, doc, codec[float64]{read: scalar(ParseRate), compare: cmp.Compare[float64], format: FormatRate})
 }
 
-// Strings declares a list of texts; a text alone is a list of one.
+// Strings declares a list of strings. A single string is a list of one.
 func Strings[T any](key string, ptr func(*T) *[]string, doc string) *Value[T, []string] {
 	return value(KindStrings, key, ptr, doc, codec[[]string]{read: readStrings, source: func(s string) []string { return []string{s} },
 		format: func(l []string) string {
@@ -123,11 +129,11 @@ func readStrings(d *Decoder, info *Info, n node) ([]string, bool) {
 	return list, all
 }
 
-// oneString reads an element. Numbers count as text here: [409, timeout].
+// oneString reads an element. Numbers are allowed, as in [409, timeout].
 func oneString(d *Decoder, info *Info, n node) (string, bool) {
 	if n.y != nil && IsDynamic(n.y) {
 		if !d.Dynamic {
-			d.problem(n.y, CodeNotFixed, "`"+info.Key+":` is fixed when the project is loaded, it cannot hold an expression", expects(info))
+			d.problem(n.y, CodeNotFixed, "`"+info.Key+":` cannot be an expression: it is needed when the project is loaded", expects(info))
 		}
 		return n.text(), d.Dynamic
 	}
@@ -141,7 +147,7 @@ func oneString(d *Decoder, info *Info, n node) (string, bool) {
 	return n.text(), true
 }
 
-// Durations declares a list of lengths of time; one alone is a list of one.
+// Durations declares a list of durations. A single duration is a list of one.
 func Durations[T any](key string, ptr func(*T) *[]time.Duration, doc string) *Value[T, []time.Duration] {
 	one := scalar(ParseDuration)
 	return value(KindDurations, key, ptr, doc, codec[[]time.Duration]{
@@ -169,8 +175,9 @@ func Durations[T any](key string, ptr func(*T) *[]time.Duration, doc string) *Va
 		}})
 }
 
-// StringMap declares names with texts, kept in order. A list under a name
-// repeats it; a name whose value is nil is left out.
+// StringMap declares a map of strings and preserves its order. A list of values
+// repeats the name. An evaluated nil is an error: an omitted name could select
+// other records than the author meant.
 func StringMap[T any](key string, ptr func(*T) *[]KV, doc string) *Value[T, []KV] {
 	return value(KindStringMap, key, ptr, doc, codec[[]KV]{read: readStringMap,
 		format: func(l []KV) string {
@@ -195,15 +202,17 @@ func readStringMap(d *Decoder, info *Info, n node) ([]KV, bool) {
 				list = append(list, KV{key, v.text()})
 				return
 			}
-			d.problem(v.y, CodeNotFixed, "`"+info.Key+":` is fixed when the project is loaded, it cannot hold an expression", expects(info))
+			d.problem(v.y, CodeNotFixed, "`"+info.Key+":` cannot be an expression: it is needed when the project is loaded", expects(info))
 			all = false
 		case s == NullShape && v.y == nil:
+			d.problem(nil, CodeWrongValue, "`"+info.Key+"."+Clip(key)+":` is nil; write `${… ?? omit}` to leave it out, or another default with ??", "")
+			all = false
 		case s == TextShape && v.y != nil:
 			list = append(list, KV{key, unescape(v.text())})
 		case s == TextShape, s == NumberShape, s == BoolShape:
 			list = append(list, KV{key, v.text()})
 		default:
-			d.problem(v.y, CodeWrongType, "`"+info.Key+"."+Clip(key)+":` must be text, not "+describe(v), "give it a text, a number or a boolean")
+			d.problem(v.y, CodeWrongType, "`"+info.Key+"."+Clip(key)+":` must be a string, not "+describe(v), "write a string, a number or a boolean")
 			all = false
 		}
 	}
@@ -232,7 +241,7 @@ func Any[T any](key string, ptr func(*T) *any, doc string) *Value[T, any] {
 		}})
 }
 
-// written stands for a value in a file until it is evaluated.
+// written returns a placeholder for a value that is evaluated later.
 func written(n *yaml.Node) any {
 	switch ShapeOf(n) {
 	case NullShape:

@@ -7,7 +7,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Shape is what a value is before any declaration looks at it.
+// Shape is the type of an undecoded value.
 type Shape int
 
 // The shapes of values.
@@ -20,13 +20,13 @@ const (
 	MapShape
 )
 
-// String is what an author calls it.
+// String returns the shape as used in messages.
 func (s Shape) String() string {
-	return [...]string{"nothing", "a boolean", "a number", "text", "a list", "a mapping"}[s]
+	return [...]string{"null", "a boolean", "a number", "a string", "a list", "a map"}[s]
 }
 
-// ShapeOf resolves a YAML node by the rules of the language: the JSON subset
-// of YAML 1.2. A plain scalar is null, true, false, a JSON number, or text.
+// ShapeOf returns the type of a YAML node in the JSON subset of YAML 1.2: a
+// plain scalar is null, true, false, a JSON number or a string.
 func ShapeOf(n *yaml.Node) Shape {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -49,7 +49,15 @@ func ShapeOf(n *yaml.Node) Shape {
 	return TextShape
 }
 
-// IsNumber reports whether s is a number by the grammar of JSON (RFC 8259).
+// Items returns the elements of a list. A single value is a list of one.
+func Items(n *yaml.Node) []*yaml.Node {
+	if n.Kind == yaml.SequenceNode {
+		return n.Content
+	}
+	return []*yaml.Node{n}
+}
+
+// IsNumber reports whether s is a JSON number (RFC 8259).
 func IsNumber(s string) bool {
 	i := 0
 	digits := func() bool {
@@ -85,15 +93,15 @@ func IsNumber(s string) bool {
 	return i == len(s)
 }
 
-// Obj is an evaluated object whose keys have an order. Its values are nil,
-// bool, string, []any, Obj, or a number: a string of a type of its own.
+// Obj is an evaluated object with ordered keys. Its values are nil, bool,
+// string, []any, Obj, or a number, which is another string type.
 type Obj interface {
 	Len() int
 	At(i int) (string, any)
 	Get(key string) (any, bool)
 }
 
-// node is a value to decode: from a file, or evaluated at run time.
+// node is a value to decode, from a file or evaluated at run time.
 type node struct {
 	y *yaml.Node
 	v any
@@ -119,11 +127,11 @@ func (n node) shape() Shape {
 			return NumberShape
 		}
 	}
-	bug("%T is no value", n.v)
+	bug("%T is not a value", n.v)
 	return NullShape
 }
 
-// text is the text of a scalar.
+// text returns the text of a scalar.
 func (n node) text() string {
 	if n.y != nil {
 		return n.y.Value
@@ -186,7 +194,7 @@ func (n node) get(key string) (node, bool) {
 	return node{}, false
 }
 
-// keyNode finds the key itself, nil at run time.
+// keyNode returns the node of a key, or nil at run time.
 func (n node) keyNode(key string) *yaml.Node {
 	if n.y != nil {
 		for i := 0; i+1 < len(n.y.Content); i += 2 {
@@ -198,8 +206,8 @@ func (n node) keyNode(key string) *yaml.Node {
 	return nil
 }
 
-// IsDynamic reports whether a YAML value is known only at run time: text with
-// an expression in it, or a mapping with a template's keys.
+// IsDynamic reports whether a YAML value is known only at run time: a string
+// with an expression, or a map with template keys such as $each.
 func IsDynamic(n *yaml.Node) bool {
 	switch n.Kind {
 	case yaml.ScalarNode:
@@ -214,7 +222,7 @@ func IsDynamic(n *yaml.Node) bool {
 	return false
 }
 
-// HoldsExpression reports whether text has a `${` that is not written `$${`.
+// HoldsExpression reports whether s has a `${` that is not escaped as `$${`.
 func HoldsExpression(s string) bool {
 	for i := 0; ; {
 		j := strings.Index(s[i:], "${")
@@ -228,7 +236,7 @@ func HoldsExpression(s string) bool {
 	}
 }
 
-// unescape makes the literal `${` of each `$${`.
+// unescape replaces each `$${` by `${`.
 func unescape(s string) string {
 	if !strings.Contains(s, "$${") {
 		return s

@@ -16,8 +16,8 @@ var units = []struct {
 	{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second},
 }
 
-// ParseDuration reads 10s, 1h30m, 24h, 30d or 500ms: no sign, no fractions
-// that are lost, and at most 290 years.
+// ParseDuration parses a duration such as 10s, 1h30m, 24h, 30d or 500ms. It
+// accepts no sign and no duration over 146 years.
 func ParseDuration(s string) (time.Duration, error) {
 	var total time.Duration
 	rest := s
@@ -51,9 +51,9 @@ func ParseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-var errQuantity = errors.New("is not a quantity of this kind")
+var errQuantity = errors.New("invalid quantity")
 
-// FormatDuration prints a duration as an author would write it.
+// FormatDuration formats a duration for ParseDuration.
 func FormatDuration(d time.Duration) string {
 	if d == 0 {
 		return "0s"
@@ -77,7 +77,7 @@ var sizes = []struct {
 	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1},
 }
 
-// ParseSize reads 512B, 64KiB, 10MiB or 1GB.
+// ParseSize parses a size such as 512B, 64KiB, 10MiB or 1GB.
 func ParseSize(s string) (int64, error) {
 	for _, u := range sizes {
 		digits, ok := strings.CutSuffix(s, u.name)
@@ -93,7 +93,7 @@ func ParseSize(s string) (int64, error) {
 	return 0, errQuantity
 }
 
-// FormatSize prints a size as an author would write it.
+// FormatSize formats a size for ParseSize.
 func FormatSize(n int64) string {
 	for _, u := range sizes {
 		if n != 0 && n%u.unit == 0 && (u.unit&(u.unit-1) == 0) {
@@ -103,7 +103,7 @@ func FormatSize(n int64) string {
 	return strconv.FormatInt(n, 10) + "B"
 }
 
-// ParseRate reads 50/s, 100/m or 1000/h as a number a second.
+// ParseRate parses a rate such as 50/s, 100/m or 1000/h and returns it per second.
 func ParseRate(s string) (float64, error) {
 	digits, unit, ok := strings.Cut(s, "/")
 	per := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
@@ -114,7 +114,7 @@ func ParseRate(s string) (float64, error) {
 	return float64(n) / per, nil
 }
 
-// FormatRate prints a rate as an author would write it.
+// FormatRate formats a rate for ParseRate.
 func FormatRate(r float64) string {
 	for _, u := range []struct {
 		name string

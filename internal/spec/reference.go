@@ -2,11 +2,11 @@ package spec
 
 import "strings"
 
-// Table writes declarations as a Markdown table; nested ones come below the
-// mapping that holds them, with dots between the keys.
+// Table returns a Markdown table of fields. The fields of nested maps follow
+// their map, with dots between the keys.
 func Table(groups ...[]Field) string {
 	var b strings.Builder
-	b.WriteString("| key | takes | default | meaning |\n| --- | --- | --- | --- |\n")
+	b.WriteString("| Key | Type | Default | Description |\n| --- | --- | --- | --- |\n")
 	for _, fields := range groups {
 		rows(&b, "", fields)
 	}
@@ -22,25 +22,27 @@ func rows(b *strings.Builder, prefix string, fields []Field) {
 		standard := "–"
 		switch {
 		case info.Required:
-			standard = "required"
+			standard = "**required**"
 		case info.Spoken:
 			standard = info.Default
 		case info.Default != "":
 			standard = "`" + info.Default + "`"
+		case info.Kind == KindBool:
+			standard = "`false`"
 		}
-		b.WriteString("| `" + prefix + info.Key + "` | " + cell(takes(info)) + " | " + cell(standard) + " | " + cell(info.Doc) + " |\n")
-		if info.Kind == KindObject {
+		b.WriteString("| `" + prefix + info.Key + "` | " + cell(TypeOf(info)) + " | " + cell(standard) + " | " + cell(info.Doc) + " |\n")
+		if info.Kind == KindObject || info.Kind == KindObjects {
 			rows(b, prefix+info.Key+".", info.Fields)
 		}
 	}
 }
 
-// takes says what a field takes, with its bounds.
-func takes(info *Info) string {
-	s := noun(info)
+// TypeOf returns the type of a field with its values or bounds.
+func TypeOf(info *Info) string {
+	s := typeName(info)
 	switch {
-	case info.Kind != KindEnum && info.Enum != nil:
-		s += ": " + strings.Join(info.Enum, ", ")
+	case len(info.Enum) > 0:
+		s += ": `" + strings.Join(info.Enum, "`, `") + "`"
 	case info.Min != "" && info.Max != "":
 		s += ", " + info.Min + " to " + info.Max
 	case info.Min != "":
@@ -49,7 +51,7 @@ func takes(info *Info) string {
 		s += ", at most " + info.Max
 	}
 	if info.Short != "" {
-		s += ", or its `" + info.Short + "` alone"
+		s += ", or only `" + info.Short + "`"
 	}
 	if len(info.Besides) > 0 {
 		s += ", or `" + strings.Join(info.Besides, "`, `") + "`"

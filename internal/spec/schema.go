@@ -1,10 +1,9 @@
 package spec
 
-// JSON is a JSON Schema (draft-07) under construction, as package
-// encoding/json takes it.
+// JSON is a JSON Schema (draft-07), for package encoding/json.
 type JSON = map[string]any
 
-// Patterns of what is written as text.
+// Patterns of values that are written as strings.
 const (
 	patternName      = "^[a-z][a-z0-9_]*$"
 	patternComponent = "^[a-z][a-z0-9-]*$"
@@ -14,9 +13,8 @@ const (
 	patternDynamic   = `\$\{`
 )
 
-// ObjectSchema describes a mapping with fields and nothing else. dynamic is
-// true where values may be expressions; bare is a key that may stand without a
-// value.
+// ObjectSchema returns the schema of a map with the given fields and no others.
+// With dynamic its values may be expressions. The key bare may have no value.
 func ObjectSchema(dynamic bool, bare string, groups ...[]Field) JSON {
 	properties, required := JSON{}, []string{}
 	for _, fields := range groups {
@@ -42,11 +40,11 @@ func ObjectSchema(dynamic bool, bare string, groups ...[]Field) JSON {
 	return out
 }
 
-// FieldSchema describes the values of one field. It refers to the definitions
+// FieldSchema returns the schema of one field. It refers to the definitions
 // steps and retry.
 func FieldSchema(info *Info, dynamic bool) JSON {
 	s := valueSchema(info, dynamic)
-	if dynamic && info.Kind != KindAny && info.Kind != KindString && info.Kind != KindPath && info.Kind != KindStrings && info.Kind != KindStringMap {
+	if dynamic && info.Kind != KindAny && info.Kind != KindSQL && info.Kind != KindEach && info.Kind != KindString && info.Kind != KindPath && info.Kind != KindFile && info.Kind != KindStrings && info.Kind != KindStringMap {
 		s = JSON{"anyOf": []any{s, JSON{"type": "string", "pattern": patternDynamic}}}
 	}
 	doc := info.Doc
@@ -55,7 +53,7 @@ func FieldSchema(info *Info, dynamic bool) JSON {
 	} else if info.Default != "" {
 		doc += " Default: `" + info.Default + "`."
 	}
-	if _, ref := s["$ref"]; ref { // draft-07 ignores what stands beside $ref
+	if _, ref := s["$ref"]; ref { // draft-07 ignores the siblings of $ref
 		s = JSON{"allOf": []any{s}}
 	}
 	s["description"] = doc
@@ -111,6 +109,10 @@ func valueSchema(info *Info, dynamic bool) JSON {
 			return JSON{"anyOf": []any{s, JSON{"type": "string", "pattern": patternDynamic}}}
 		}
 		return s
+	case KindSQL, KindEach:
+		return text
+	case KindObjects:
+		return JSON{"type": "array", "items": ObjectSchema(dynamic, "", info.Fields)}
 	case KindObject:
 		s := ObjectSchema(dynamic, "", info.Fields)
 		for _, f := range info.Fields {
@@ -158,7 +160,7 @@ func compiledSchema(info *Info, text, scalar JSON) JSON {
 	case KindAccept:
 		status := JSON{"anyOf": []any{JSON{"type": "integer", "minimum": 100, "maximum": 599}, JSON{"type": "string", "pattern": "^[1-5](xx|[0-9][0-9])$"}}}
 		return JSON{"anyOf": []any{status, JSON{"type": "array", "items": status, "minItems": 1}}}
-	case KindPath:
+	case KindPath, KindFile:
 		return text
 	}
 	return JSON{}
@@ -170,8 +172,8 @@ func bound(s JSON, key, value string) {
 	}
 }
 
-// number is a number that is written as it stands.
+// number is the text of a JSON number.
 type number string
 
-// MarshalJSON writes the number's text.
+// MarshalJSON returns the text.
 func (n number) MarshalJSON() ([]byte, error) { return []byte(n), nil }

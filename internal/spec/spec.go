@@ -1,16 +1,18 @@
-// Package spec declares settings: one declaration per setting gives its strict
-// decoding from YAML with positions, its decoding at run time, its line in the
-// reference and its part of the JSON Schema.
+// Package spec declares settings. One declaration per setting defines its
+// strict decoding from YAML, its decoding at run time, its row in the reference
+// and its part of the JSON Schema.
 //
 // A declaration binds a key to a field of a Go struct by pointer:
 //
 //	spec.Int("size", func(b *batch) *int { return &b.Size }, "Documents per group.").Or(100).Min(1)
 //
-// Declarations are complete before they are first used and never change
-// afterwards; then any number of goroutines may use them at once.
+// Declarations must not change after their first use. They are then safe for
+// concurrent use.
 package spec
 
 import (
+	"strings"
+
 	"fmt"
 
 	"gopkg.in/yaml.v3"
@@ -18,29 +20,33 @@ import (
 	"valence/internal/fault"
 )
 
-// Kind tells what a field takes.
+// Kind is the type of a field.
 type Kind int
 
 // The kinds of fields.
 const (
 	KindString    Kind = iota
-	KindInt            // a whole number
+	KindInt            // an integer
 	KindBool           // true or false
 	KindDuration       // 10s, 24h, 30d
 	KindSize           // 10MiB
 	KindRate           // 50/s, 100/m
 	KindEnum           // one of Info.Enum
-	KindName           // a name that expressions read
-	KindStrings        // a list of texts, or one
-	KindDurations      // a list of durations, or one
-	KindStringMap      // names with texts, in order
+	KindName           // a name that expressions can read
+	KindStrings        // a string or a list of strings
+	KindDurations      // a duration or a list of durations
+	KindStringMap      // a map of strings, in order
 	KindAny            // any value
 	KindPath           // a URL path in which each ${} is one segment
+	KindFile           // the path of a file in which each ${} is one segment
 	KindRef            // the name of another component: Info.Of
 	KindObject         // nested Info.Fields
-	KindLater          // a key of the language that this version does not have
+	KindObjects        // a list of maps of Info.Fields
+	KindSQL            // an SQL statement in which each ${} is a value
+	KindEach           // the list for whose elements the SQL statement of the same map runs
+	KindLater          // a key that this version does not support
 
-	// The kinds from here on are made by a Compiler.
+	// A Compiler creates the values of the following kinds.
 	KindExpr
 	KindExprs
 	KindTemplate
@@ -52,10 +58,10 @@ const (
 	KindAccept
 )
 
-// Want is what an expression has to give.
+// Want is the required type of an expression's value.
 type Want int
 
-// What expressions may have to give.
+// The required types of expressions.
 const (
 	Anything Want = iota
 	Boolean
@@ -64,50 +70,57 @@ const (
 	Text
 )
 
-// Info is what a declaration says, for compilers, documents and schemas.
+// Info describes a field to compilers, the reference and schemas.
 type Info struct {
-	Key      string
-	Kind     Kind
-	Doc      string
-	Required bool
-	Default  string // as an author would write it; "" for none
-	Spoken   bool   // Default is a description, not what an author would write
-	Sample   string // a value, as an author would write it; "" for the kind's
-	Enum     []string
-	Later    []string // values of the language that this version does not have
-	Min, Max string   // as an author would write them; "" for no bound
-	Of       string   // KindRef: the kind of component
-	Besides  []string // KindRef: words that are no names, such as none
-	Want     Want     // KindExpr
-	Names    bool     // KindTemplate: an object whose keys are names of variables that are set
-	AnyNames bool     // KindPaths: the names are any text, not names that expressions read
-	Short    string   // KindObject: the key that a value which is no mapping stands for
-	Fields   []Field  // KindObject
+	Key        string
+	Kind       Kind
+	Type       string // in the reference; "" means the kind's
+	Doc        string
+	Required   bool
+	Default    string // in YAML; "" means none
+	Spoken     bool   // Default is a description, not YAML
+	Secret     bool   // the value must not be readable in a file
+	Local      bool   // the path of a file or folder on the machine; see ResolvePaths
+	LocalKey   string // if set, Local holds only if this key of the map has LocalValue
+	LocalValue string
+	Sample     string // an example value in YAML; "" means the kind's
+	Enum       []string
+	Later      []string // values that this version does not support
+	Min, Max   string   // in YAML; "" means no bound
+	Of         string   // KindRef: the kind of component
+	Late       []string // KindSQL: names of values that the connector sets
+	Besides    []string // KindRef: allowed values that are no names, such as none
+	Want       Want     // KindExpr
+	Names      bool     // KindTemplate: a map whose keys are the names of variables to set
+	AnyNames   bool     // KindPaths: names may be any string
+	Short      string   // KindObject: the key set by a value that is not a map
+	Fields     []Field  // KindObject, KindObjects
 }
 
 // Field is one declared setting. Only this package implements it.
 type Field interface {
-	// Info says what was declared. Callers must not change it.
+	// Info describes the field. Callers must not change it.
 	Info() *Info
 	// decode reads the field from n into target.
 	decode(d *Decoder, target any, n node)
-	// reset gives target's field its default, if there is one.
+	// reset sets target's field to its default, if there is one.
 	reset(d *Decoder, target any)
-	// empty makes the value for a key that is there without a value; it
-	// reports whether the field takes that.
+	// empty reports whether the key may be present without a value.
 	empty() bool
+	// written returns the value in target; see Written.
+	written(target any) string
 }
 
-// Compiler makes what this package cannot: expressions, templates, steps.
-// Compile reports to d what is wrong, and then gives nil.
+// Compiler creates values of this package's compiled kinds: expressions,
+// templates and steps. Compile reports errors to d and then returns nil.
 type Compiler interface {
 	Compile(d *Decoder, f *Info, n *yaml.Node) any
 }
 
-// KV is a name with a text, where order and repetition matter.
+// KV is one entry of a map whose order and repetitions matter.
 type KV struct{ Name, Value string }
 
-// Codes of the problems that decoding finds.
+// Codes of the problems found by decoding.
 const (
 	CodeUnknownKey   fault.Code = "unknown-key"
 	CodeMissingKey   fault.Code = "missing-key"
@@ -118,7 +131,7 @@ const (
 	CodeNotFixed     fault.Code = "not-fixed"
 )
 
-// IsName reports whether s is a name that expressions can read: [a-z][a-z0-9_]*.
+// IsName reports whether expressions can read s as a name: [a-z][a-z0-9_]*.
 func IsName(s string) bool { return isName(s, '_') }
 
 // IsComponentName reports whether s may name a component: [a-z][a-z0-9-]*.
@@ -136,8 +149,7 @@ func isName(s string, joiner byte) bool {
 	return true
 }
 
-// Later declares a key of the language that this version does not have: using
-// it is an error that says so.
+// Later declares a key that this version does not support. Using it is an error.
 func Later(key, doc string) Field { return &later{Info{Key: key, Kind: KindLater, Doc: doc}} }
 
 type later struct{ info Info }
@@ -147,12 +159,25 @@ func (l *later) reset(*Decoder, any)        {}
 func (l *later) empty() bool                { return true }
 func (l *later) decode(*Decoder, any, node) {}
 
-// NotAvailable reports that something of the language is not in this version.
-func (d *Decoder) NotAvailable(n *yaml.Node, what string) {
-	d.problem(n, CodeNotAvailable, what+" is not available yet",
-		"remove it: this version of valence does not have it, and would not do what it says")
+// NotAvailable reports a part of the language that this version does not have.
+// instead lists the values that can be used, if any.
+func (d *Decoder) NotAvailable(n *yaml.Node, what string, instead ...string) {
+	hint := "remove it, or upgrade valence"
+	if len(instead) > 0 {
+		hint = "use one of: " + strings.Join(instead, ", ") + "; or upgrade valence"
+	}
+	d.problem(n, CodeNotAvailable, what+" is not available in this version of valence", hint)
 }
 
-// bug reports a wrong declaration; it is a defect of the program, never of a
-// user's file.
+// bug panics because of an invalid declaration, which no user's file can cause.
 func bug(format string, args ...any) { panic("spec: " + fmt.Sprintf(format, args...)) }
+
+// Find returns the field with a key, or nil.
+func Find(fields []Field, key string) *Info {
+	for _, f := range fields {
+		if i := f.Info(); i.Key == key {
+			return i
+		}
+	}
+	return nil
+}

@@ -58,7 +58,7 @@ func fields() []Field {
 	}
 }
 
-// decode gives what YAML decodes into, and what is wrong with it.
+// decode decodes YAML and returns the positions and codes of its problems.
 func decode(t *testing.T, text string, dynamic bool) (*target, []string) {
 	t.Helper()
 	var doc yaml.Node
@@ -78,7 +78,7 @@ func TestMapping(t *testing.T) {
 	got, wrong := decode(t, `{ text: hello, count: 5, on: true, wait: 1h30m, size: 10MiB, rate: 90/m, mode: fast, list: one,
   waits: [1s, 2d], map: { a: 1, b: [x, true], c: "" }, anything: { a: 1 }, inner: { tags: [a] }, maybe: short }`, false)
 	if wrong != nil {
-		t.Fatal(wrong)
+		t.Fatalf("got %v, want nil", wrong)
 	}
 	got.Anything = nil
 	want := &target{Text: "hello", Count: 5, On: true, Wait: 90 * time.Minute, Size: 10 << 20, Rate: 1.5, Mode: "fast", List: []string{"one"},
@@ -88,7 +88,7 @@ func TestMapping(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if got, _ := decode(t, "{}", false); got.Text != "none" || got.Count != 3 || got.Wait != time.Minute || got.Maybe != nil {
-		t.Errorf("defaults: %+v", got)
+		t.Errorf("got %+v, want the defaults", got)
 	}
 }
 
@@ -128,12 +128,13 @@ func TestMappingProblems(t *testing.T) {
 		"{ count: x, wait: y, nope: 1 }": "1:10 wrong-type 1:19 wrong-value 1:22 unknown-key",
 	} {
 		if _, wrong := decode(t, text, false); strings.Join(wrong, " ") != want {
-			t.Errorf("%s: %v, want %s", text, wrong, want)
+			t.Errorf("%s: got %v, want %s", text, wrong, want)
 		}
 	}
 }
 
-// Where values are evaluated later, expressions are passed over and the rest is as strict.
+// TestDynamic checks that expressions are skipped if values are evaluated later,
+// and that everything else is checked.
 func TestDynamic(t *testing.T) {
 	for text, want := range map[string]string{
 		`{ count: "${doc.n}", on: "${doc.b}", wait: "${doc.w}", list: ["${a}", b], map: { a: "${b}" }, mode: "${c}", inner: "${d}", maybe: { name: "${e}" } }`: "",
@@ -144,16 +145,16 @@ func TestDynamic(t *testing.T) {
 		"maybe: { tags: '${x}' }":                        "1:8 missing-key",
 	} {
 		if _, wrong := decode(t, text, true); strings.Join(wrong, " ") != want {
-			t.Errorf("%s: %v, want %s", text, wrong, want)
+			t.Errorf("%s: got %v, want %s", text, wrong, want)
 		}
 	}
 	got, _ := decode(t, `{ text: "a ${b}", mode: "${c}" }`, true)
 	if got.Text != "a ${b}" || got.Mode != "${c}" {
-		t.Errorf("checks cannot see that something is there: %+v", got)
+		t.Errorf("got %+v, want placeholders for expressions", got)
 	}
 }
 
-// object is an evaluated object, as package document has them.
+// object is an evaluated object.
 type object []pair
 type pair struct {
 	key   string
@@ -176,16 +177,17 @@ func TestBind(t *testing.T) {
 	var got target
 	err := Bind(fields(), &got, object{
 		{"text", num("007")}, {"count", "4"}, {"on", "true"}, {"wait", "5s"}, {"size", nil}, {"list", []any{"a", num("1")}},
-		{"map", object{{"x", true}, {"gone", nil}, {"y", []any{num("1"), "b"}}}}, {"anything", num("5")}, {"maybe", "n"}, {"inner", object{{"tags", "b"}}},
+		{"map", object{{"x", true}, {"y", []any{num("1"), "b"}}}}, {"anything", num("5")}, {"maybe", "n"}, {"inner", object{{"tags", "b"}}},
 	})
 	want := target{Text: "007", Count: 4, On: true, Wait: 5 * time.Second, List: []string{"a", "1"},
 		Map: []KV{{"x", "true"}, {"y", "1"}, {"y", "b"}}, Anything: num("5"), Maybe: &inner{Name: "n"}, Inner: inner{Tags: []string{"b"}}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
 	}
-	err = Bind(fields(), &got, object{{"mode", "s3cret"}, {"wait", "s3cret"}, {"count", num("99")}, {"maybe", object{{"name", nil}}}, {"txt", "x"}, {"text", []any{}}})
-	const wrong = "`text:` must be text, not a list; `count:` is out of range; `wait:` is not a duration; `mode:` is not one of slow, fast; " +
-		"`maybe:` needs `name:`; it has no key `txt`"
+	err = Bind(fields(), &got, object{{"mode", "s3cret"}, {"wait", "s3cret"}, {"count", num("99")}, {"maybe", object{{"name", nil}}}, {"txt", "x"}, {"text", []any{}}, {"map", object{{"gone", nil}}}})
+	const wrong = "`text:` must be a string, not a list; `count:` is out of range; `wait:` is not a duration; `mode:` is not one of slow, fast; " +
+		"`map.gone:` is nil; write `${… ?? omit}` to leave it out, or another default with ??; " +
+		"`maybe:` needs `name:`; the configuration has no key `txt`"
 	if err == nil || err.Error() != wrong {
 		t.Errorf("got  %v\nwant %s", err, wrong)
 	}

@@ -1,10 +1,14 @@
 package spec
 
-import "sort"
+import (
+	"slices"
+	"sort"
+	"strings"
+)
 
-// Suggest gives the candidate that s is most likely a slip of the pen for, ""
-// if none is near: at most a third of its length in edits (Damerau-Levenshtein,
-// optimal string alignment), or a known confusion.
+// Suggest returns the candidate of which s is probably a misspelling, or "" if
+// none is close. It allows edits of a third of the length of s (Damerau-
+// Levenshtein distance, optimal string alignment) and ignores case, - and _.
 func Suggest(s string, candidates []string) string {
 	if len(s) > 64 {
 		return ""
@@ -16,7 +20,7 @@ func Suggest(s string, candidates []string) string {
 			return c
 		}
 		if far := len(c) - len(s); far > 4*at || far < -4*at {
-			continue // of at most four bytes a character
+			continue // a character has at most four bytes
 		}
 		if n := distance(s, c, at); n < len([]rune(s)) && (n < at || n == at && best == "" && at == 1) {
 			best, at = c, n
@@ -25,16 +29,32 @@ func Suggest(s string, candidates []string) string {
 	return best
 }
 
-// mostEdits is how many edits still make a slip of the pen.
+// aliases are words of other systems for keys of settings.
+var aliases = map[string][]string{
+	"username": {"user"}, "login": {"user"}, "userid": {"user"}, "pass": {"password"}, "passwd": {"password"}, "pwd": {"password"},
+	"uri": {"url"}, "endpoint": {"url", "path"}, "baseurl": {"url"}, "address": {"url", "host"}, "hostname": {"host"}, "server": {"host", "url"},
+	"db": {"database"}, "dbname": {"database"}, "params": {"query"}, "route": {"path"}, "verb": {"method"}, "type": {"scheme", "connector"},
+}
+
+// aliasOf returns the candidate that another system calls by a name, or "".
+func aliasOf(name string, candidates []string) string {
+	for _, ours := range aliases[fold(name)] {
+		if slices.Contains(candidates, ours) {
+			return ours
+		}
+	}
+	return ""
+}
+
+// mostEdits returns the number of edits that a misspelling may have.
 func mostEdits(s string) int { return len([]rune(s))/3 + 1 }
 
-// Likely gives, of very many candidates, the few that Suggest could choose for
-// s, at most n of them and in the order of their names: a hint is not worth
-// comparing all of them letter by letter.
+// Likely returns up to n candidates that Suggest may choose for s, sorted. It
+// avoids an expensive comparison with thousands of candidates.
 func Likely(s string, candidates []string, n int) []string {
 	most := mostEdits(s)
 	have := lettersOf(s)
-	by := make([][]string, most+1) // by how many edits it takes at least
+	by := make([][]string, most+1) // by minimum number of edits
 	for _, c := range candidates {
 		if edits := have.apart(lettersOf(c)); edits <= most {
 			by[edits] = append(by[edits], c)
@@ -55,8 +75,7 @@ func Likely(s string, candidates []string, n int) []string {
 	return out
 }
 
-// letters counts the letters and digits of a name as fold leaves them, those
-// of ASCII alone.
+// letters counts the ASCII letters and digits of a folded name.
 type letters [36]int8
 
 func lettersOf(s string) (l letters) {
@@ -73,8 +92,8 @@ func lettersOf(s string) (l letters) {
 	return l
 }
 
-// apart gives how many edits it takes at least to make a name of another one:
-// each adds a letter, takes one away, or does both.
+// apart returns a lower bound of the edits between two names: each edit adds a
+// letter, removes one, or does both.
 func (l letters) apart(m letters) int {
 	less, more := 0, 0
 	for i := range l {
@@ -87,7 +106,7 @@ func (l letters) apart(m letters) int {
 	return max(less, more)
 }
 
-// fold drops what people mix up in names: case, hyphens and underscores.
+// fold removes the differences that people confuse: case, hyphens and underscores.
 func fold(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := range len(s) {
@@ -102,8 +121,8 @@ func fold(s string) string {
 	return string(b)
 }
 
-// distance is the number of edits between a and b; where it is over a limit,
-// any number over it.
+// distance returns the number of edits between a and b, or any larger number
+// than limit if it exceeds limit.
 func distance(a, b string, limit int) int {
 	x, y := []rune(a), []rune(b)
 	if len(y) > 64 {
@@ -128,9 +147,31 @@ func distance(a, b string, limit int) int {
 			}
 			least = min(least, row[j])
 		}
-		if least > limit+1 { // two letters that changed places cost one less in the next row
+		if least > limit+1 { // a transposition costs one less in the next row
 			return least
 		}
 	}
 	return rows[len(x)%3][len(y)]
+}
+
+// Nearest is Suggest for candidates in any order: it sorts them, so that the
+// same input always yields the same result.
+func Nearest(name string, known []string) string {
+	if len(known) > 64 {
+		return Suggest(name, Likely(name, known, 64))
+	}
+	sorted := append([]string(nil), known...)
+	sort.Strings(sorted)
+	return Suggest(name, sorted)
+}
+
+// Suggestion returns the hint for a name that is not among those known.
+func Suggestion(name string, known []string) string {
+	if near := Nearest(name, known); near != "" {
+		return "did you mean `" + near + "`?"
+	}
+	if len(known) > 20 {
+		known = append(known[:20:20], "…")
+	}
+	return "use one of: " + strings.Join(known, ", ")
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Of very many names the one that is meant is among the likely ones, which are
-// few and in order.
+// TestLikely checks that the intended name is among the few likely candidates,
+// and that those are sorted.
 func TestLikely(t *testing.T) {
 	var known []string
 	for i := range 5000 {
@@ -23,18 +23,18 @@ func TestLikely(t *testing.T) {
 	} {
 		likely := Likely(slip, known, 64)
 		if len(likely) > 64 || !slices.IsSorted(likely) {
-			t.Errorf("%s: %d, sorted %t", slip, len(likely), slices.IsSorted(likely))
+			t.Errorf("%s: got %d candidates, sorted %t; want at most 64, sorted", slip, len(likely), slices.IsSorted(likely))
 		}
 		if got := Suggest(slip, likely); got != meant && !(meant == "customer-order-0" && strings.HasPrefix(got, "customer-order-")) {
-			t.Errorf("%s: %q, want %q", slip, got, meant)
+			t.Errorf("%s: got %q, want %q", slip, got, meant)
 		}
 	}
 	if got := Likely("nothing-like-it", known, 64); Suggest("nothing-like-it", got) != "" {
-		t.Error(got)
+		t.Errorf(`got %v, want ""`, got)
 	}
 }
 
-// The number of edits is exact up to the limit.
+// TestDistance checks that distances are exact up to the limit.
 func TestDistanceLimit(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	word := func() string {
@@ -48,10 +48,10 @@ func TestDistanceLimit(t *testing.T) {
 		a, b, limit := word(), word(), r.IntN(6)
 		exact, got := distance(a, b, 100), distance(a, b, limit)
 		if exact != got && (exact <= limit || got <= limit) {
-			t.Fatalf("%q, %q: %d, with the limit %d %d", a, b, exact, limit, got)
+			t.Fatalf("distance(%q, %q, %[4]d): got %[5]d, want %[3]d", a, b, exact, limit, got)
 		}
 		if least := lettersOf(a).apart(lettersOf(b)); least > exact {
-			t.Fatalf("%q, %q: %d edits, not %d at least", a, b, exact, least)
+			t.Fatalf("%q, %q: lower bound %[4]d exceeds the distance %[3]d", a, b, exact, least)
 		}
 	}
 }

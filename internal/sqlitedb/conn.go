@@ -13,16 +13,18 @@ import (
 	"modernc.org/sqlite"
 )
 
-// conn is one connection of the driver with its prepared statements. It goes
-// past database/sql, whose pool, locks and conversions cost more than a small
-// insert. One goroutine at a time may use it.
+// conn is a connection with its prepared statements. It bypasses database/sql,
+// whose pool, locks and conversions cost more than a small insert. It must be
+// used by one goroutine at a time.
 type conn struct {
-	raw   driver.Conn
-	stmts map[string]*stmt
-	wrote int // bytes given to exec, roughly; whoever looks at it sets it back
+	raw          driver.Conn
+	stmts        map[string]*stmt
+	bytesWritten int         // approximate number of bytes written by exec; reset by its reader
+	observe      func(error) // called with each error of a statement; may be nil
 }
 
-// statementBytes is what a statement writes beside its arguments, roughly.
+// statementBytes is the approximate size that a statement writes in addition to
+// its arguments.
 const statementBytes = 256
 
 type stmt struct {
@@ -31,8 +33,8 @@ type stmt struct {
 	columns []driver.Value
 }
 
-// dsn names the file with its pragmas; busy_timeout comes first so that the
-// others wait for a lock instead of failing.
+// dsn returns the data source name of a file. busy_timeout comes first, so that
+// the other pragmas wait for a lock.
 func dsn(path, vfs string, pragmas ...string) string {
 	v := url.Values{}
 	for _, p := range append([]string{"busy_timeout(5000)"}, pragmas...) {
@@ -79,7 +81,7 @@ func (c *conn) prepare(ctx context.Context, query string) (*stmt, error) {
 	return s, nil
 }
 
-// bind puts args into the form of the driver, reusing the statement's own.
+// bind converts args for the driver, reusing the statement's slice.
 func (s *stmt) bind(args []any) ([]driver.NamedValue, error) {
 	if cap(s.args) < len(args) {
 		s.args = make([]driver.NamedValue, len(args))
@@ -100,7 +102,7 @@ func (s *stmt) bind(args []any) ([]driver.NamedValue, error) {
 				bound[i].Value = int64(1)
 			}
 		default:
-			return nil, fmt.Errorf("a %T cannot be stored", a)
+			return nil, fmt.Errorf("unsupported argument type %T", a)
 		}
 	}
 	return bound, nil
@@ -112,8 +114,16 @@ func (s *stmt) unbind() {
 	}
 }
 
-// exec runs a statement and gives the number of rows it changed.
+// exec executes a statement and returns the number of rows it changed.
 func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	n, err := c.execute(ctx, query, args)
+	if err != nil && c.observe != nil {
+		c.observe(err)
+	}
+	return n, err
+}
+
+func (c *conn) execute(ctx context.Context, query string, args []any) (int64, error) {
 	s, err := c.prepare(ctx, query)
 	if err != nil {
 		return 0, err
@@ -123,13 +133,13 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, erro
 		return 0, err
 	}
 	defer s.unbind()
-	c.wrote += statementBytes
+	c.bytesWritten += statementBytes
 	for i := range bound {
 		switch v := bound[i].Value.(type) {
 		case []byte:
-			c.wrote += len(v)
+			c.bytesWritten += len(v)
 		case string:
-			c.wrote += len(v)
+			c.bytesWritten += len(v)
 		}
 	}
 	r, err := s.raw.(driver.StmtExecContext).ExecContext(ctx, bound)
@@ -139,8 +149,16 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (int64, erro
 	return r.RowsAffected()
 }
 
-// query calls row for each row until it gives false or an error.
-func (c *conn) query(ctx context.Context, query string, args []any, row func(Row) (bool, error)) (err error) {
+// query calls row for each row until it returns false or an error.
+func (c *conn) query(ctx context.Context, query string, args []any, row func(Row) (bool, error)) error {
+	err := c.each(ctx, query, args, row)
+	if err != nil && c.observe != nil {
+		c.observe(err)
+	}
+	return err
+}
+
+func (c *conn) each(ctx context.Context, query string, args []any, row func(Row) (bool, error)) (err error) {
 	s, err := c.prepare(ctx, query)
 	if err != nil {
 		return err
@@ -159,7 +177,7 @@ func (c *conn) query(ctx context.Context, query string, args []any, row func(Row
 		s.columns = make([]driver.Value, len(rows.Columns()))
 	}
 	for {
-		if err := ctx.Err(); err != nil { // the driver looks only up to the first row
+		if err := ctx.Err(); err != nil { // the driver checks ctx only before the first row
 			return err
 		}
 		if err := rows.Next(s.columns); err == io.EOF {
@@ -175,10 +193,10 @@ func (c *conn) query(ctx context.Context, query string, args []any, row func(Row
 }
 
 // Row is one row of a result, valid until the next. Its blobs and texts are
-// copies that may be kept.
+// copies.
 type Row []driver.Value
 
-// Int gives an integer column, zero for null.
+// Int returns an integer column, or zero if it is null.
 func (r Row) Int(i int) int64 {
 	v, _ := r[i].(int64)
 	return v
@@ -187,13 +205,13 @@ func (r Row) Int(i int) int64 {
 // Null reports whether a column is null.
 func (r Row) Null(i int) bool { return r[i] == nil }
 
-// Text gives a text column, "" for null.
+// Text returns a text column, or "" if it is null.
 func (r Row) Text(i int) string {
 	v, _ := r[i].(string)
 	return v
 }
 
-// Bytes gives a blob column, nil for null.
+// Bytes returns a blob column, or nil if it is null.
 func (r Row) Bytes(i int) []byte {
 	switch v := r[i].(type) {
 	case []byte:
@@ -204,23 +222,23 @@ func (r Row) Bytes(i int) []byte {
 	return nil
 }
 
-// Tx is the transaction that an operation writes in. It is only valid while
-// the operation runs.
+// Tx is the transaction of an operation. It is valid while the operation runs.
 type Tx struct {
 	c   *conn
 	ctx context.Context
 }
 
-// Exec runs a statement, which is prepared once and kept, and gives the number
-// of rows it changed. Args are nil, int, int64, bool, float64, string and []byte.
+// Exec prepares and caches a statement, executes it, and returns the number of
+// rows it changed. Args are nil, int, int64, bool, float64, string or []byte.
 func (t *Tx) Exec(query string, args ...any) (int64, error) { return t.c.exec(t.ctx, query, args...) }
 
-// Rows calls row for each row of a result until it gives false or an error.
+// Rows calls row for each row of a result until it returns false or an error.
 func (t *Tx) Rows(query string, args []any, row func(Row) (bool, error)) error {
 	return t.c.query(t.ctx, query, args, row)
 }
 
-// One calls row for the first row of a result and reports whether there was one.
+// One calls row for the first row of a result, and reports whether there is
+// one.
 func (t *Tx) One(query string, args []any, row func(Row)) (bool, error) {
 	found := false
 	err := t.c.query(t.ctx, query, args, func(r Row) (bool, error) {
@@ -231,7 +249,8 @@ func (t *Tx) One(query string, args []any, row func(Row)) (bool, error) {
 	return found, err
 }
 
-// code gives the primary result code of an SQLite error, 0 for other errors.
+// code returns the primary result code of an SQLite error, or 0 for other
+// errors.
 func code(err error) int {
 	var e *sqlite.Error
 	if errors.As(err, &e) {

@@ -1,6 +1,6 @@
 package sqlitedb
 
-// Queued tells tests how many operations wait for their transaction.
+// Queued returns the number of queued operations.
 func (db *DB) Queued() int {
 	db.mu.Lock()
 	defer db.mu.Unlock()

@@ -18,6 +18,9 @@ import (
 	"valence/internal/sqlitedb/faultdisk"
 )
 
+// TestRefusedIsNotStored checks that a failed write or flush returns
+// ErrUnavailable, and nothing of it is in the file, whatever happens to the
+// process next.
 func TestRefusedIsNotStored(t *testing.T) {
 	for _, kind := range []faultdisk.Kind{faultdisk.Write, faultdisk.Sync} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -40,11 +43,12 @@ func TestRefusedIsNotStored(t *testing.T) {
 			if !errors.Is(err, sqlitedb.ErrUnavailable) || errors.Is(err, sqlitedb.ErrFull) {
 				t.Fatal(err)
 			}
-			at := disk.Len()
+			at := disk.OpCount()
 			if err := db.Do(context.Background(), insert(3, "after")); err != nil {
 				t.Fatal(err)
 			}
-			// As SIGKILL right after the refusal, and as a power cut.
+			// As after SIGKILL right after the refusal, and as after a power
+			// cut.
 			for i := range 20 {
 				cut := t.TempDir()
 				r := rand.New(rand.NewPCG(1, uint64(i)))
@@ -55,14 +59,14 @@ func TestRefusedIsNotStored(t *testing.T) {
 					t.Fatal(err)
 				}
 				if found := reopen(t, filepath.Join(cut, "x.db")); !found[1] || found[2] {
-					t.Fatal(found)
+					t.Fatalf("got %v, want one row that was acknowledged", found)
 				}
 			}
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}
 			if len(seen) != 2 || seen[1] != nil {
-				t.Error("told of", seen)
+				t.Errorf("OnFailure: got %v, want a failure and a recovery", seen)
 			}
 		})
 	}
@@ -79,14 +83,14 @@ func TestThreeFailuresEndIt(t *testing.T) {
 		return nil
 	})
 	if err := db.Do(context.Background(), insert(1, "x")); !errors.Is(err, sqlitedb.ErrUnavailable) {
-		t.Fatal(err)
+		t.Fatalf("got %v, want sqlitedb.ErrUnavailable", err)
 	}
 	if err := db.Err(); !errors.Is(err, sqlitedb.ErrUnavailable) {
-		t.Error("it takes on more:", err)
+		t.Errorf("the next operation: got %v, want ErrUnavailable", err)
 	}
 	disk.Fail(nil)
 	if err := stop(); !errors.Is(err, sqlitedb.ErrUnavailable) {
-		t.Error("Run returned", err)
+		t.Errorf("Run: got %v, want ErrUnavailable", err)
 	}
 }
 
@@ -109,10 +113,10 @@ func TestFullDiskIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.Do(context.Background(), insert(2, "x")); !errors.Is(err, sqlitedb.ErrFull) {
-		t.Fatal(err)
+		t.Fatalf("got %v, want sqlitedb.ErrFull", err)
 	}
 	disk.Fail(nil)
-	<-room // the committer looks each second
+	<-room // the committer retries every second
 	if err := db.Do(context.Background(), insert(3, "x")); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +125,8 @@ func TestFullDiskIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestPowerCut checks that after a power cut at any operation, acknowledged
+// data is there, and every transaction is there whole or not at all.
 func TestPowerCut(t *testing.T) {
 	dir := t.TempDir()
 	disk := faulty(t, dir)
@@ -128,7 +134,7 @@ func TestPowerCut(t *testing.T) {
 	if err := disk.SyncDir(dir); err != nil {
 		t.Fatal(err)
 	}
-	from := disk.Len()
+	from := disk.OpCount()
 	r := rand.New(rand.NewPCG(7, 7))
 	acked := map[int]int64{} // operations on the disk → newest acknowledged pair
 	for i := range int64(120) {
@@ -143,9 +149,9 @@ func TestPowerCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		acked[disk.Len()] = i
+		acked[disk.OpCount()] = i
 	}
-	total := disk.Len()
+	total := disk.OpCount()
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -164,15 +170,17 @@ func TestPowerCut(t *testing.T) {
 		found := reopen(t, filepath.Join(cut, "x.db"))
 		for i := range int64(120) {
 			if found[2*i] != found[2*i+1] {
-				t.Fatalf("cut at %d: half of transaction %d", n, i)
+				t.Fatalf("cut at %d: got half of transaction %d", n, i)
 			}
 			if i <= newest && !found[2*i] {
-				t.Fatalf("cut at %d: %d was acknowledged and is not there", n, i)
+				t.Fatalf("cut at %d: %d was acknowledged, but is missing", n, i)
 			}
 		}
 	}
 }
 
+// TestKilled checks that a process that is killed between commits loses nothing
+// that it acknowledged.
 func TestKilled(t *testing.T) {
 	if dir := os.Getenv("SQLITEDB_KILLED"); dir != "" {
 		db, err := sqlitedb.Open(filepath.Join(dir, "x.db"), sqlitedb.Options{Migrations: schema})
@@ -210,7 +218,7 @@ func TestKilled(t *testing.T) {
 		found := reopen(t, filepath.Join(dir, "x.db"))
 		for i := range last + 1 {
 			if !found[i] {
-				t.Fatalf("%d was acknowledged and is not there", i)
+				t.Fatalf("%d was acknowledged, but is missing", i)
 			}
 		}
 	}
@@ -223,21 +231,23 @@ func TestLongReaderIsCutOff(t *testing.T) {
 	err := db.Read(context.Background(), func(tx *sqlitedb.Tx) error {
 		return tx.Rows("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT max(i) FROM n", nil, func(sqlitedb.Row) (bool, error) { return true, nil })
 	})
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatal(err)
+	if !errors.Is(err, sqlitedb.ErrSlow) {
+		t.Fatalf("got %v, want sqlitedb.ErrSlow", err)
 	}
 	if took := time.Since(begin); took < time.Second || took > 5*time.Second {
-		t.Errorf("cut off after %v", took)
+		t.Errorf("got a read of %v, want it cut off after %v", took, 2*time.Second)
 	}
 	err = db.Read(context.Background(), func(tx *sqlitedb.Tx) error { _, err := tx.Exec("INSERT INTO item VALUES(1,1)"); return err })
 	if err == nil {
-		t.Error("a reader wrote")
+		t.Error("got no error from a write on a reading connection")
 	}
 	if err := db.Do(context.Background(), insert(1, "x")); err != nil {
 		t.Error(err)
 	}
 }
 
+// TestLongReaderUnderLoad checks that a slow reader makes the write-ahead log
+// long; after it is cut off, the log gets short again.
 func TestLongReaderUnderLoad(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	db, stop := start(t, path, sqlitedb.Options{})
@@ -268,8 +278,8 @@ func TestLongReaderUnderLoad(t *testing.T) {
 	}()
 	<-reading
 	write(2000)
-	if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
-		t.Error(err)
+	if err := <-done; !errors.Is(err, sqlitedb.ErrSlow) {
+		t.Errorf("got %v, want sqlitedb.ErrSlow", err)
 	}
 	write(4000)
 	st, err := os.Stat(path + "-wal")
@@ -277,7 +287,7 @@ func TestLongReaderUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	if st.Size() > 17<<20 {
-		t.Errorf("the log stays at %d MiB", st.Size()>>20)
+		t.Errorf("got a log of %d MiB, want it short", st.Size()>>20)
 	}
 }
 
@@ -291,16 +301,18 @@ func TestSpace(t *testing.T) {
 		ballast bool
 	}{
 		{50 << 30, sqlitedb.Roomy, true},
-		{900 << 20, sqlitedb.Low, true},
-		{300 << 20, sqlitedb.Scarce, true},
+		{9 << 30, sqlitedb.Tight, true}, // 5 % are 5 GiB
+		{4 << 30, sqlitedb.Low, true},
+		{2 << 30, sqlitedb.Scarce, true},
 		{30 << 20, sqlitedb.Release, false},
-		{94 << 20, sqlitedb.Release, false}, // what the ballast gave back
-		{900 << 20, sqlitedb.Release, false},
-		{2 << 30, sqlitedb.Roomy, true},
+		{94 << 20, sqlitedb.Release, false}, // only the ballast's space
+		{4 << 30, sqlitedb.Release, false},
+		{6 << 30, sqlitedb.Tight, true},
+		{11 << 30, sqlitedb.Roomy, true},
 	}
 	for _, step := range steps {
 		free = step.free
-		if err := s.Look(); err != nil {
+		if err := s.Check(); err != nil {
 			t.Fatal(err)
 		}
 		st, err := os.Stat(filepath.Join(dir, "ballast"))
@@ -308,10 +320,41 @@ func TestSpace(t *testing.T) {
 			t.Errorf("free %d MiB: level %d, ballast %v, want %d, %v", step.free>>20, s.Level(), err == nil, step.want, step.ballast)
 		}
 		if err == nil && st.Sys().(*syscall.Stat_t).Blocks*512 < 60<<20 {
-			t.Error("the ballast has no room of its own")
+			t.Error("got a sparse ballast, want it allocated")
 		}
 	}
-	if err := s.GiveUp(); err != nil || s.Level() != sqlitedb.Release {
-		t.Error(err, s.Level())
+	if err := s.ReleaseBallast(); err != nil || s.Level() != sqlitedb.Release {
+		t.Errorf("got level %d, %v, want %d", s.Level(), err, sqlitedb.Roomy)
+	}
+}
+
+// The watermark is the larger of 1 GiB and 5 %, and at most a quarter of a
+// small disk. A warning comes at twice the watermark.
+func TestWatermark(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name               string
+		total, warns, stop int64 // in MiB: the free space at which the level changes
+	}{
+		{"1 TiB: 5 %", 1 << 20, 2 * (1 << 20) / 20, (1 << 20) / 20},
+		{"10 GiB: 1 GiB", 10 << 10, 2 << 10, 1 << 10},
+		{"64 MiB: a quarter", 64, 32, 16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			free := int64(0)
+			s := sqlitedb.NewSpace(t.TempDir(), func(string) (int64, int64, error) { return free, c.total * mib, nil }, slog.New(slog.DiscardHandler))
+			for _, step := range []struct {
+				free int64
+				want sqlitedb.Level
+			}{{c.warns + 1, sqlitedb.Roomy}, {c.warns - 1, sqlitedb.Tight}, {c.stop + 1, sqlitedb.Tight}, {c.stop - 1, sqlitedb.Low}} {
+				free = step.free * mib
+				if err := s.Check(); err != nil {
+					t.Fatal(err)
+				}
+				if got := s.Level(); got != step.want {
+					t.Errorf("%d MiB free: got level %d, want %d", step.free, got, step.want)
+				}
+			}
+		})
 	}
 }

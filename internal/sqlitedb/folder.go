@@ -10,17 +10,20 @@ import (
 	"syscall"
 )
 
-// Lock is the right of one process to use a folder. It ends with the process,
-// however that ends.
+// Lock is the exclusive use of a folder by one process, until it is released or
+// the process ends.
 type Lock struct{ f *os.File }
 
-// LockedError says that another process uses the folder.
+// LockFile is the name of the file in the folder that is locked.
+const LockFile = "lock"
+
+// LockedError is returned if another process uses the folder.
 type LockedError struct {
 	Path string
-	PID  int // 0 if it is not known
+	PID  int // 0 if unknown
 }
 
-// Error names the process.
+// Error implements error.
 func (e *LockedError) Error() string {
 	if e.PID == 0 {
 		return fmt.Sprintf("the folder %s is in use by another process", e.Path)
@@ -28,13 +31,13 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("the folder %s is in use by process %d", e.Path, e.PID)
 }
 
-// LockDir creates the folder if it does not exist, readable by its owner
-// alone, and takes it for this process, or fails with a *LockedError.
+// LockDir creates the folder if needed, readable by its owner only, and locks
+// it. It returns a *LockedError if another process has it locked.
 func LockDir(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, LockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -43,11 +46,11 @@ func LockDir(dir string) (*Lock, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", dir, err)
 		}
-		held := &LockedError{Path: dir}
+		locked := &LockedError{Path: dir}
 		text := make([]byte, 32)
-		n, _ := f.ReadAt(text, 0) // what is there is only for the message
-		held.PID, _ = strconv.Atoi(strings.TrimSpace(string(text[:n])))
-		return nil, held
+		n, _ := f.ReadAt(text, 0) // only for the message
+		locked.PID, _ = strconv.Atoi(strings.TrimSpace(string(text[:n])))
+		return nil, locked
 	}
 	pid := []byte(strconv.Itoa(os.Getpid()) + "\n")
 	err = f.Truncate(0)
@@ -60,5 +63,5 @@ func LockDir(dir string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// Release gives the folder back.
+// Release releases the lock.
 func (l *Lock) Release() error { return l.f.Close() }

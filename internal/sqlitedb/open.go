@@ -1,8 +1,8 @@
-// Package sqlitedb opens SQLite files the way this program uses them: one
-// writing connection behind a committer that puts everything waiting into one
-// transaction, a few reading connections that cannot hold it up, versions of
-// the schema, a lock on the folder, and a defined behaviour when the disk
-// fails or is full. It knows nothing of what is stored.
+// Package sqlitedb opens SQLite databases. One writing connection belongs to a
+// committer, which writes all queued operations in one transaction. A few
+// reading connections cannot block it. The package also handles migrations, a
+// lock on the folder, and failing or full disks. It knows nothing of the
+// content.
 package sqlitedb
 
 import (
@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,82 +22,94 @@ import (
 
 // Errors that callers branch on.
 var (
-	// ErrUnavailable: what was asked for was not written, or it is not known
-	// whether it was. The cause is wrapped beside it.
-	ErrUnavailable = errors.New("the database cannot be written now")
-	// ErrFull: the disk is full; nothing was written.
+	// ErrUnavailable is returned if the operation was not written, or may not
+	// have been. It wraps the cause.
+	ErrUnavailable = errors.New("the database is unavailable")
+	// ErrFull is returned if the disk is full and the operation was not
+	// written.
 	ErrFull = errors.New("the disk is full")
-	// ErrClosed: the database is closed or its committer has ended.
+	// ErrSlow is returned by Read after its time limit.
+	ErrSlow = fmt.Errorf("reading took longer than %v: try again, or ask for less", readLimit)
+	// ErrClosed is returned after the database or its committer was closed.
 	ErrClosed = errors.New("the database is closed")
 )
 
-// Migration is one step of the schema. Its version is its place in the list,
-// from 1. A published migration is never changed.
+// Migration is one step of the schema. Its version is its position in the list,
+// starting at 1. Published migrations must not change.
 type Migration struct {
 	Name string
 	SQL  string
 }
 
-// NewerSchemaError says that a file was written by a newer program.
+// NewerSchemaError is returned for a file written by a newer program.
 type NewerSchemaError struct {
 	Path        string
 	Have, Known int
 }
 
-// Error says what to do, too.
+// Error implements error.
 func (e *NewerSchemaError) Error() string {
 	return fmt.Sprintf("%s has schema version %d and this program knows versions up to %d: it was written by a newer version; start that one, or restore a backup made before the upgrade", e.Path, e.Have, e.Known)
 }
 
-// Options of a database.
+// Options configures a database.
 type Options struct {
 	Migrations []Migration
-	Batch      Batch // told of each transaction; may be nil
-	// OnCommit observes each commit: how many operations it held and how long
-	// they took from the begin of the transaction to the end of the flush.
+	Batch      Batch // observes transactions; may be nil
+	// OnCommit observes each commit: its number of operations, and its duration
+	// including the flush.
 	OnCommit func(operations int, took time.Duration)
-	// OnFailure is told when writing fails, before anybody is answered, and
-	// with nil when it works again.
+	// OnFailure is called when writing fails, before the callers are answered,
+	// and with nil when it works again.
 	OnFailure func(error)
 	Log       *slog.Logger
-	VFS       string // name of a registered SQLite VFS; "" is the system's
-	Readers   int    // reading connections; 0 is 4
-	PageSize  int    // of a new file; 0 is 4096
+	VFS       string // name of a registered SQLite VFS; "": the system's
+	Readers   int    // reading connections; 0: 4
+	PageSize  int    // of a new file; 0: 4096
 }
 
-// DB is one SQLite file. Its methods may be called from any goroutine.
+// DB is an SQLite database. Its methods are safe for concurrent use.
 type DB struct {
 	path    string
 	o       Options
 	log     *slog.Logger
-	writer  *conn // used by Setup before Run and by the committer in Run
+	writer  *conn // used by Setup outside Run, and by the committer in Run
 	readers chan *conn
 	opened  int // readers, for Close
 
-	requests sync.Pool // *request
-
-	mu       sync.Mutex
-	queue    []*request
-	spare    []*request // the committer's other queue
-	wake     chan struct{}
-	urgent   bool        // what is queued is to be committed now
-	patience *time.Timer // until what is queued is urgent
-	running  bool
-	ended    bool // Run has returned
-	closed   bool
-
+	requests sync.Pool // of *request
 	failing  atomic.Pointer[failure]
-	failures int   // in a row; the committer's
-	unfolded int   // failed checkpoints in a row; likewise
-	left     int64 // pages that the last one had to leave
-	last     int   // operations in the last batch
+	health
+	requestQueue
+	committer
+}
+
+// requestQueue holds the operations that wait for the committer.
+type requestQueue struct {
+	mu         sync.Mutex
+	queue      []*request
+	wakeup     chan struct{}
+	urgent     bool        // the queue must be committed now
+	deferTimer *time.Timer // makes the queue urgent
+	running    bool
+	ended      bool // Run has returned
+	closed     bool
+}
+
+// committer is the state of the committer's goroutine.
+type committer struct {
+	spare             []*request // reused as the next queue
+	failures          int        // consecutive
+	failedCheckpoints int        // consecutive
+	unfoldedPages     int64      // pages that the last checkpoint left in the log
+	lastBatch         int        // operations in the last batch
 }
 
 type failure struct{ err error }
 
-// Open opens or creates a file, readable by its owner alone, takes it through the migrations it does not
-// have and starts nothing. A file of a newer schema is refused with a
-// *NewerSchemaError and left as it is.
+// Open opens or creates a file, readable by its owner only, and applies missing
+// migrations. It returns a *NewerSchemaError, leaving the file unchanged, if
+// the schema is newer.
 func Open(path string, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -107,11 +120,11 @@ func Open(path string, o Options) (*DB, error) {
 	if o.PageSize == 0 {
 		o.PageSize = 4096
 	}
-	db := &DB{path: path, o: o, log: o.Log, wake: make(chan struct{}, 1), readers: make(chan *conn, o.Readers)}
-	db.patience = time.AfterFunc(time.Hour, db.impatient)
-	db.patience.Stop()
+	db := &DB{path: path, o: o, log: o.Log, readers: make(chan *conn, o.Readers), requestQueue: requestQueue{wakeup: make(chan struct{}, 1)}}
+	db.deferTimer = time.AfterFunc(time.Hour, db.flushDeferred)
+	db.deferTimer.Stop()
 	ctx := context.Background()
-	if o.VFS == "" { // for its owner alone, as the files beside it then are; why it cannot be made SQLite tells
+	if o.VFS == "" { // owner only, and so are the files that SQLite creates next to it; SQLite reports errors
 		if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil {
 			f.Close()
 		}
@@ -125,6 +138,7 @@ func Open(path string, o Options) (*DB, error) {
 	if err := db.prepare(ctx); err != nil {
 		return nil, errors.Join(err, db.writer.close())
 	}
+	db.writer.observe = db.observeWrite
 	return db, nil
 }
 
@@ -137,13 +151,14 @@ func (db *DB) prepare(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(fmt.Errorf("open %s for reading: %w", db.path, err), db.closeReaders())
 		}
+		r.observe = db.observeRead
 		db.readers <- r
 		db.opened++
 	}
 	return nil
 }
 
-// migrate brings the schema to the newest version, each step in a transaction.
+// migrate applies the missing migrations, each in a transaction.
 func (db *DB) migrate(ctx context.Context) error {
 	var have int
 	err := db.writer.query(ctx, "PRAGMA user_version", nil, func(r Row) (bool, error) {
@@ -170,7 +185,7 @@ func (db *DB) migrate(ctx context.Context) error {
 	return nil
 }
 
-// script runs several statements in one transaction.
+// script executes several statements in one transaction.
 func (db *DB) script(ctx context.Context, text string) error {
 	if _, err := db.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -186,7 +201,7 @@ func (db *DB) script(ctx context.Context, text string) error {
 	}
 	if err != nil {
 		_, rollback := db.writer.exec(ctx, "ROLLBACK")
-		if code(rollback) == sqlite3.SQLITE_ERROR { // none is active any more
+		if code(rollback) == sqlite3.SQLITE_ERROR { // no transaction is active
 			rollback = nil
 		}
 		return errors.Join(err, rollback)
@@ -194,14 +209,13 @@ func (db *DB) script(ctx context.Context, text string) error {
 	return nil
 }
 
-// Setup runs f in a transaction of its own. It is for the time before Run and
-// after it.
+// Setup runs f in a transaction, before or after Run.
 func (db *DB) Setup(f func(*Tx) error) error {
 	db.mu.Lock()
 	running := db.running
 	db.mu.Unlock()
 	if running {
-		return errors.New("the committer runs already")
+		return errors.New("the committer is running")
 	}
 	ctx := context.Background()
 	if _, err := db.writer.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
@@ -215,20 +229,26 @@ func (db *DB) Setup(f func(*Tx) error) error {
 	return err
 }
 
-// Err is nil while the database takes writes, otherwise why it does not.
+// Err returns nil while operations are accepted, or the reason why not.
 func (db *DB) Err() error {
-	if f := db.failing.Load(); f != nil {
-		return f.err
+	for _, p := range [...]*atomic.Pointer[failure]{&db.damage, &db.unreadable, &db.failing} {
+		if f := p.Load(); f != nil {
+			return f.err
+		}
 	}
 	return nil
 }
 
-// Read runs f on a reading connection in one snapshot. It is cut off after 2 s,
-// so that no reader keeps the log of writes from being folded back.
+// Read runs f in a snapshot on a reading connection. It is limited to 2 s, so
+// that readers do not prevent checkpoints; then it returns ErrSlow.
 func (db *DB) Read(ctx context.Context, f func(*Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	limited, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	return db.read(ctx, f)
+	err := db.read(limited, f)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return ErrSlow
+	}
+	return err
 }
 
 // ReadLong is Read without the limit, for backups and checks.
@@ -245,8 +265,7 @@ func (db *DB) read(ctx context.Context, f func(*Tx) error) error {
 		return ErrClosed
 	}
 	defer func() { db.readers <- c }()
-	// The statements of a snapshot must not be interrupted half-way by a
-	// rollback that is interrupted itself.
+	// Begin and rollback must not be interrupted themselves.
 	if _, err := c.exec(context.Background(), "BEGIN"); err != nil {
 		return err
 	}
@@ -260,8 +279,8 @@ func (db *DB) read(ctx context.Context, f func(*Tx) error) error {
 	return err
 }
 
-// Backup writes a consistent copy into a new file, flushed, while the database
-// is in use.
+// Backup writes a consistent copy to a new file, and flushes it, while the
+// database is in use.
 func (db *DB) Backup(ctx context.Context, path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return fmt.Errorf("back up to %s: %w", path, os.ErrExist)
@@ -270,6 +289,7 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	c.observe = db.observeWrite // an I/O error may be that of the copy
 	_, err = c.exec(ctx, "VACUUM INTO ?", path)
 	if err = errors.Join(err, c.close()); err != nil {
 		return fmt.Errorf("back up to %s: %w", path, err)
@@ -284,18 +304,18 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// Check looks for damage in the structure of the file and gives what it found.
-func (db *DB) Check(ctx context.Context) ([]string, error) {
+// Check checks the structure of the file. If it finds problems, the database is
+// damaged from then on.
+func (db *DB) Check(ctx context.Context) error {
 	var found []string
-	err := db.ReadLong(ctx, func(tx *Tx) error {
-		return tx.Rows("PRAGMA quick_check", nil, func(r Row) (bool, error) {
-			if s := r.Text(0); s != "ok" {
-				found = append(found, s)
-			}
-			return true, nil
-		})
+	err := db.ReadLong(ctx, func(tx *Tx) (err error) {
+		found, err = problems(ctx, tx.c, "PRAGMA quick_check")
+		return err
 	})
-	return found, err
+	if len(found) > 0 {
+		db.setDamaged(errors.New(strings.Join(found, "; ")))
+	}
+	return err
 }
 
 func (db *DB) closeReaders() error {
@@ -308,7 +328,7 @@ func (db *DB) closeReaders() error {
 	return errors.Join(errs...)
 }
 
-// Close waits for readers and closes the file. Run must have ended.
+// Close waits for readers and closes the file. Run must have returned.
 func (db *DB) Close() error {
 	db.mu.Lock()
 	if db.closed {
@@ -317,7 +337,7 @@ func (db *DB) Close() error {
 	}
 	db.closed, db.ended = true, true
 	db.mu.Unlock()
-	db.patience.Stop()
+	db.deferTimer.Stop()
 	return errors.Join(db.closeReaders(), db.writer.close())
 }
 

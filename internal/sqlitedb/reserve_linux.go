@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// reserve gives a file its room on the disk.
+// reserve allocates space for a file.
 func reserve(f *os.File, size int64) error {
 	err := syscall.Fallocate(int(f.Fd()), 0, 0, size)
 	if errors.Is(err, syscall.EOPNOTSUPP) {

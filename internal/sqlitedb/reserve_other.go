@@ -4,5 +4,5 @@ package sqlitedb
 
 import "os"
 
-// reserve gives a file its room on the disk.
+// reserve allocates space for a file.
 func reserve(f *os.File, size int64) error { return fill(f, size) }

@@ -9,8 +9,8 @@ import (
 	"valence/internal/sqlitedb"
 )
 
-// What has patience is committed without company, with company, and when the
-// committer ends.
+// TestDoSoon checks that deferred operations are committed alone, together with
+// others, and when the committer ends.
 func TestDoSoon(t *testing.T) {
 	db, stop := start(t, filepath.Join(t.TempDir(), "x.db"), sqlitedb.Options{})
 	insert := sqlitedb.OpFunc(func(tx *sqlitedb.Tx) error {
@@ -18,7 +18,7 @@ func TestDoSoon(t *testing.T) {
 		return err
 	})
 	ctx := context.Background()
-	for range 5 { // one after the other: nobody comes to share with
+	for range 5 { // sequentially: there is nothing to share with
 		if err := db.DoSoon(ctx, insert); err != nil {
 			t.Fatal(err)
 		}
@@ -45,11 +45,11 @@ func TestDoSoon(t *testing.T) {
 		return err
 	})
 	if err != nil || n != 5+16*each {
-		t.Errorf("%d rows, %v", n, err)
+		t.Errorf("got %d rows, %v, want %d", n, err, 5+16*each)
 	}
 	var late sync.WaitGroup
 	for range 8 {
-		late.Go(func() { db.DoSoon(ctx, insert) }) // answered, whatever with: the wait below ends
+		late.Go(func() { db.DoSoon(ctx, insert) }) // the result does not matter
 	}
 	if err := stop(); err != nil {
 		t.Error(err)

@@ -32,8 +32,8 @@ func start(t *testing.T, path string, o sqlitedb.Options) (*sqlitedb.DB, func() 
 	return db, run(t, db)
 }
 
-// run gives a function that stops the committer, closes the file and gives
-// what Run returned.
+// run starts the committer. The returned function stops it, closes the file and
+// returns the result of Run.
 func run(t *testing.T, db *sqlitedb.DB) func() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -89,8 +89,8 @@ func reopen(t *testing.T, path string) map[int64]bool {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if damage, err := db.Check(context.Background()); err != nil || damage != nil {
-		t.Fatal("damaged:", damage, err)
+	if err := errors.Join(db.Check(context.Background()), db.Err()); err != nil {
+		t.Fatal("damaged:", err)
 	}
 	return ids(t, db)
 }
@@ -121,17 +121,17 @@ func TestBadOperationFailsAlone(t *testing.T) {
 	for i, err := range errs {
 		switch {
 		case i == 4 && !errors.Is(err, own):
-			t.Errorf("operation 4: %v", err)
+			t.Errorf("operation 4: got %v", err)
 		case i == 0 || i == 2:
 			if err != nil {
 				bad++
 			}
 		case i != 4 && err != nil:
-			t.Errorf("operation %d: %v", i, err)
+			t.Errorf("operation %d: got %v, want none", i, err)
 		}
 	}
 	if bad != 1 {
-		t.Errorf("of two with the same key %d failed", bad)
+		t.Errorf("two operations with the same key: got %d failures, want 1", bad)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestAloneItWaitsForNobody(t *testing.T) {
 	}
 	stop()
 	if len(sizes) != 5 {
-		t.Errorf("commits: %v", sizes)
+		t.Errorf("got commits of %v operations, want 1 each", sizes)
 	}
 }
 
@@ -166,16 +166,16 @@ func TestWaitingIsOneTransaction(t *testing.T) {
 		})
 	}
 	if err := db.Do(ctx, insert(1000, "x")); !errors.Is(err, sqlitedb.ErrUnavailable) || !errors.Is(err, context.Canceled) {
-		t.Errorf("with an ended context: %v", err)
+		t.Errorf("with an ended context: got %v, want ErrUnavailable", err)
 	}
 	for over := time.Now().Add(time.Minute); db.Queued() < 100 && time.Now().Before(over); {
-		runtime.Gosched() // those that have not come yet would have a transaction of their own
+		runtime.Gosched() // a late one would get its own transaction
 	}
 	close(hold)
 	wg.Wait()
 	stop()
 	if !slices.Equal(sizes, []int{1, 100}) {
-		t.Errorf("100 that waited took these commits: %v", sizes)
+		t.Errorf("100 queued operations: got commits of %v, want one", sizes)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestBadMigrationChangesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	bad := append(schema, sqlitedb.Migration{Name: "bad", SQL: "CREATE TABLE more(a); INSERT INTO nothing VALUES(1)"})
 	if _, err := sqlitedb.Open(path, sqlitedb.Options{Migrations: bad}); err == nil || !strings.Contains(err.Error(), "version 2 (bad)") {
-		t.Fatal(err)
+		t.Fatalf(`got %v, want an error with "version 2 (bad)"`, err)
 	}
 	db, err := sqlitedb.Open(path, sqlitedb.Options{Migrations: append(schema, sqlitedb.Migration{Name: "good", SQL: "CREATE TABLE more(a)"})})
 	if err != nil {
@@ -230,11 +230,8 @@ func TestLockNamesTheHolder(t *testing.T) {
 	l.Release()
 }
 
-// A write or a flush that fails is answered with ErrUnavailable, and what was
-// refused is not in the file, whatever happens to the process next.
-// What was acknowledged is there after a power cut at any operation, and what
-// a transaction wrote is there whole or not at all.
-// A process that is killed between any two commits leaves what it said it did.
+// TestBackupWhileWriting checks that a backup contains complete transactions
+// only.
 func TestBackupWhileWriting(t *testing.T) {
 	dir := t.TempDir()
 	db, stop := start(t, filepath.Join(dir, "x.db"), sqlitedb.Options{})
@@ -262,21 +259,19 @@ func TestBackupWhileWriting(t *testing.T) {
 	found := reopen(t, copied)
 	for i := range int64(len(found)) {
 		if !found[i] {
-			t.Fatalf("%d of %d is missing", i, len(found))
+			t.Fatalf("%d of %d is missing in the copy", i, len(found))
 		}
 	}
 	if len(found) < 200 {
-		t.Errorf("%d in the copy", len(found))
+		t.Errorf("got %d transactions in the copy, want at least 200", len(found))
 	}
 	if err := db.Backup(context.Background(), copied); !errors.Is(err, os.ErrExist) {
-		t.Errorf("over an existing file: %v", err)
+		t.Errorf("a backup to an existing file: got %v, want ErrExist", err)
 	}
 }
 
-// A reader that dawdles while others write makes the log of writes long, and
-// when it is cut off the log gets short again.
-
-// TestFilesAreTheirOwnersAlone: also where the folder lets others in.
+// TestFilesAreTheirOwnersAlone checks that files are private even if their
+// folder is not.
 func TestFilesAreTheirOwnersAlone(t *testing.T) {
 	dir := t.TempDir()
 	db, _ := start(t, filepath.Join(dir, "x.db"), sqlitedb.Options{})
@@ -288,11 +283,11 @@ func TestFilesAreTheirOwnersAlone(t *testing.T) {
 	}
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) < 4 {
-		t.Fatal(files, err)
+		t.Fatalf("got %v %v, want len(files) at least 4 and no error", files, err)
 	}
 	for _, f := range files {
 		if info, err := f.Info(); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", f.Name(), info.Mode(), err)
+			t.Errorf("%s: got mode %v, %v, want 0600", f.Name(), info.Mode(), err)
 		}
 	}
 }

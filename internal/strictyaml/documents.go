@@ -7,14 +7,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// part is the text between two `---` of a file.
+// part is the text of a file between two `---`.
 type part struct {
 	text string
-	line int // how many lines stand before it
+	line int // number of lines before it
 }
 
-// Documents gives the YAML documents of a file, parsed again. Where it is
-// broken, they are those of the parts that are not.
+// Documents parses the file again and returns its documents. If the file is
+// invalid, it returns the documents of its valid parts.
 func (s *File) Documents() []*yaml.Node {
 	if !s.broken {
 		roots, _ := Parse(s.text)
@@ -35,12 +35,11 @@ func (s *File) Documents() []*yaml.Node {
 	return out
 }
 
-// Stub is the first key of a document that cannot be read, and its value.
+// Stub is the first key of an invalid document and its value.
 type Stub struct{ Key, Value *yaml.Node }
 
-// apart reports what is wrong with each part that cannot be read, and keeps
-// what the first lines of those parts say.
-func (s *File) apart() {
+// checkParts reports the syntax errors of each invalid part, and adds its stub.
+func (s *File) checkParts() {
 	for _, p := range s.parts() {
 		sub := p.source(s.Name)
 		_, failed := Parse(p.text)
@@ -61,22 +60,22 @@ func (s *File) apart() {
 	}
 }
 
-// parts takes the text apart at its `---`. Inside of a document none can begin
-// a line: not in a block text, nor in quotes.
+// parts splits the text at lines that start with `---`, which cannot occur
+// inside a document.
 func (s *File) parts() []part {
 	var out []part
-	from, begun := 0, false
+	from, started := 0, false
 	for n := 1; n <= len(s.starts); n++ {
 		line := s.Line(n)
 		if rest, cut := strings.CutPrefix(line, "---"); cut && (rest == "" || rest[0] == ' ' || rest[0] == '\t') {
-			if begun {
+			if started {
 				out = append(out, part{s.text[s.starts[from]:s.starts[n-1]], from})
-				from, begun = n-1, false
+				from, started = n-1, false
 			}
 			line = rest
 		}
 		line = strings.TrimSpace(line)
-		begun = begun || line != "" && line[0] != '#' && line[0] != '%'
+		started = started || line != "" && line[0] != '#' && line[0] != '%'
 	}
 	return append(out, part{s.text[s.starts[from]:], from})
 }
@@ -96,7 +95,7 @@ func shift(n *yaml.Node, lines int) {
 
 var firstLine = regexp.MustCompile(`^([a-z_]+):[ \t]+["']?([^\s"'#]+)["']?[ \t]*(?:#.*)?$`)
 
-// stub is what the first line of a broken document says; nil if it says nothing.
+// stub returns the stub of an invalid part, or nil if its first line has no key.
 func (p part) stub(sub *File) *Stub {
 	for n := 1; n <= len(sub.starts); n++ {
 		text := sub.Line(n)

@@ -1,7 +1,6 @@
-// Package strictyaml reads files of the YAML that the language takes: the JSON
-// subset, without tags, anchors and tabs. What it refuses it shows where it
-// is, and says what to do about it, as far as that can be told from a text
-// that a parser gives up on.
+// Package strictyaml parses the supported subset of YAML: the JSON subset without
+// tags, anchors and tabs. It reports everything else with its position and a
+// hint, and looks for the probable cause of syntax errors.
 package strictyaml
 
 import (
@@ -19,7 +18,7 @@ import (
 	"valence/internal/fault"
 )
 
-// Codes of the problems that this package finds.
+// Codes of the problems found by this package.
 const (
 	CodeNotText      fault.Code = "not-text"
 	CodeSyntax       fault.Code = "yaml-syntax"
@@ -33,22 +32,22 @@ const (
 	CodeUnquoted     fault.Code = "unquoted-expression"
 )
 
-// MaxDepth is how many levels a document may have.
+// MaxDepth is the maximum number of levels of a document.
 const MaxDepth = 64
 
 // File is one file.
 type File struct {
 	Name     string
 	Problems fault.Problems // found so far
-	Stubs    []Stub         // of the documents that cannot be read
+	Stubs    []Stub         // of the invalid documents
 
 	text   string
 	starts []int // offset of each line
-	broken bool  // not all of it is YAML without tabs
+	broken bool  // some part is invalid
 }
 
-// Read reads a file and gives its documents, those between others that cannot
-// be read too. What is wrong is in its Problems.
+// Read parses a file and returns its documents, even if other documents of the
+// file are invalid. The file holds the problems.
 func Read(name string, content []byte) (f *File, roots []*yaml.Node) {
 	f = &File{Name: name}
 	if !f.decode(content) {
@@ -56,18 +55,21 @@ func Read(name string, content []byte) (f *File, roots []*yaml.Node) {
 	}
 	roots, failed := Parse(f.text)
 	if f.broken = failed != nil || scanLines(&File{Name: f.Name, text: f.text, starts: f.starts}).tabs; f.broken {
-		f.apart()
+		f.checkParts()
 		roots = f.Documents()
 	}
 	return f, roots
 }
 
-// Report notes a problem.
-func (s *File) Report(line, col int, code fault.Code, msg, hint string) {
-	s.Problems = append(s.Problems, &fault.Problem{Pos: fault.Pos{File: s.Name, Line: line, Col: col}, Code: code, Msg: msg, Hint: hint})
+// Report adds a problem, and returns it.
+func (s *File) Report(line, col int, code fault.Code, msg, hint string) *fault.Problem {
+	p := &fault.Problem{Pos: fault.Pos{File: s.Name, Line: line, Col: col}, Code: code, Msg: msg, Hint: hint}
+	s.Problems = append(s.Problems, p)
+	return p
 }
 
-// Line gives the n-th line, from 1, without its end; "" beyond the file.
+// Line returns line n, counted from 1, without its line break. It returns "" if
+// there is no such line.
 func (s *File) Line(n int) string {
 	if n < 1 || n > len(s.starts) {
 		return ""
@@ -79,7 +81,7 @@ func (s *File) Line(n int) string {
 	return strings.TrimRight(text, "\r\n")
 }
 
-// decode checks that the content is text that can be read.
+// decode sets the text of the file, and reports whether it is valid UTF-8 text.
 func (s *File) decode(content []byte) bool {
 	if bytes.HasPrefix(content, []byte{0xff, 0xfe}) || bytes.HasPrefix(content, []byte{0xfe, 0xff}) {
 		s.Report(1, 1, CodeNotText, "the file is UTF-16", "save it as UTF-8")
@@ -92,11 +94,11 @@ func (s *File) decode(content []byte) bool {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			line, col := s.at(i)
-			s.Report(line, col, CodeNotText, "the file is not UTF-8: the byte 0x"+strconv.FormatUint(uint64(s.text[i]), 16)+" cannot stand here", "save it as UTF-8")
+			s.Report(line, col, CodeNotText, "the file is not UTF-8: the byte 0x"+strconv.FormatUint(uint64(s.text[i]), 16)+" is invalid", "save it as UTF-8")
 			return false
 		case r < 0x20 && r != '\t' && r != '\n' && r != '\r', r == 0x7f, r >= 0x80 && r < 0xa0 && r != 0x85, r == 0xfeff, r == 0xfffe, r == 0xffff:
 			line, col := s.at(i)
-			s.Report(line, col, CodeNotText, fmt.Sprintf("the character U+%04X cannot stand in YAML", r), "remove it, or write it in double quotes as an escape: \"\\u0000\"")
+			s.Report(line, col, CodeNotText, fmt.Sprintf("the character U+%04X is not allowed in YAML", r), "remove it, or write it as an escape in double quotes, such as \"\\u0000\"")
 			return false
 		}
 		i += n
@@ -104,7 +106,7 @@ func (s *File) decode(content []byte) bool {
 	return true
 }
 
-// index finds where the lines begin.
+// index computes the offsets of the lines.
 func (s *File) index() {
 	s.starts = append(s.starts, 0)
 	for i := 0; i < len(s.text); i++ {
@@ -114,7 +116,7 @@ func (s *File) index() {
 	}
 }
 
-// at gives the line and the column of an offset.
+// at returns the line and the column of an offset.
 func (s *File) at(offset int) (line, col int) {
 	line = len(s.starts)
 	for i, start := range s.starts {
@@ -126,19 +128,19 @@ func (s *File) at(offset int) (line, col int) {
 	return line, utf8.RuneCountInString(s.text[s.starts[line-1]:offset]) + 1
 }
 
-// SyntaxError is what the YAML parser says.
+// SyntaxError is an error of the YAML parser.
 type SyntaxError struct {
-	Line int // 0 if it does not say
+	Line int // 0 if unknown
 	Msg  string
 }
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
-// Parse gives the documents of a text, those before a syntax error too.
+// Parse parses a text and returns its documents up to the first syntax error.
 func Parse(text string) (roots []*yaml.Node, failed *SyntaxError) {
 	defer func() {
-		if r := recover(); r != nil { // the parser has met something that its authors have not
-			failed = &SyntaxError{Msg: "this cannot be read as YAML"}
+		if r := recover(); r != nil { // the parser panics on some invalid input
+			failed = &SyntaxError{Msg: "the text cannot be parsed"}
 		}
 	}()
 	d := yaml.NewDecoder(strings.NewReader(text))

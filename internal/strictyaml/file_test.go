@@ -5,25 +5,25 @@ import (
 	"testing"
 )
 
-// Of a file with a document that is no YAML the others can be read, where they
-// stand; of the broken one its first line is known.
+// TestReadAround checks that the valid documents of a file are returned with their
+// positions if another one is invalid, and that the latter has a stub.
 func TestReadAround(t *testing.T) {
 	f, roots := Read("a.yaml", []byte("process: one\nsteps: []\n---\nprocess: two # not closed\nsteps: [\n---\nprofile: three\n"))
 	if len(roots) != 2 || roots[0].Content[1].Value != "one" || roots[1].Content[1].Value != "three" || roots[1].Line != 7 {
-		t.Fatalf("%d documents", len(roots))
+		t.Fatalf("got %d documents, want 2: one and three", len(roots))
 	}
 	if len(f.Stubs) != 1 || f.Stubs[0].Key.Value != "process" || f.Stubs[0].Value.Value != "two" || f.Stubs[0].Value.Line != 4 {
-		t.Errorf("%+v", f.Stubs)
+		t.Errorf("got stubs %+v, want process two in line 4", f.Stubs)
 	}
 	if len(f.Problems) != 1 || f.Problems[0].Code != CodeSyntax || f.Problems[0].Pos.Line < 4 || f.Problems[0].Pos.Line > 6 {
-		t.Errorf("%v", f.Problems)
+		t.Errorf("got %v, want one syntax error in lines 4 to 6", f.Problems)
 	}
 	if again := f.Documents(); len(again) != 2 || again[1].Line != 7 {
-		t.Errorf("%d documents the second time", len(again))
+		t.Errorf("second pass: got %d documents, want 2", len(again))
 	}
 	for _, root := range roots {
 		if !f.Check(root) {
-			t.Errorf("line %d", root.Line)
+			t.Errorf("the document in line %d: got problems, want none", root.Line)
 		}
 	}
 }
@@ -40,7 +40,7 @@ func TestCheck(t *testing.T) {
 	} {
 		f, roots := Read("a.yaml", []byte(text))
 		if len(roots) != 1 {
-			t.Fatalf("%q: %v", text, f.Problems)
+			t.Fatalf("%q: got %d documents and %v, want one document", text, len(roots), f.Problems)
 		}
 		got := ""
 		if !f.Check(roots[0]) {
@@ -48,12 +48,12 @@ func TestCheck(t *testing.T) {
 			got = strings.TrimPrefix(p.Pos.String(), "a.yaml:") + " " + string(p.Code)
 		}
 		if got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
+			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
 	for content, want := range map[string]string{"\xff\xfea": string(CodeNotText), "a: \xff": string(CodeNotText), "a: \x00": string(CodeNotText)} {
 		if f, roots := Read("a.yaml", []byte(content)); roots != nil || len(f.Problems) != 1 || string(f.Problems[0].Code) != want {
-			t.Errorf("%q: %v", content, f.Problems)
+			t.Errorf("%q: got %v, want %s", content, f.Problems, want)
 		}
 	}
 }

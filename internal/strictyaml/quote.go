@@ -5,22 +5,22 @@ import (
 	"unicode/utf8"
 )
 
-// scanned is what a look at the lines of a file, without a YAML parser, finds.
+// scanned is the result of scanning the lines of a file without a YAML parser.
 type scanned struct {
 	tabs     bool
 	unquoted []unquoted
-	indents  []int  // of each line; -1 where there is none: blank, comment, inside of a text
-	open     [2]int // line and column of what is not closed at the end; zero if everything is
+	indents  []int  // of each line; -1 for blank lines, comments and lines inside strings
+	open     [2]int // line and column of an unclosed quote or bracket; zero if there is none
 }
 
-// unquoted is an expression, or a text with brackets inside of brackets, that
-// YAML reads otherwise than its author meant.
+// unquoted is an expression, or a string with brackets inside brackets, that YAML
+// misreads.
 type unquoted struct {
 	line, col int
-	fixed     string // the line as it must be
+	fixed     string // the line with quotes
 }
 
-// scanLines reports tabs, and collects what may be why YAML cannot be parsed.
+// scanLines reports tabs, and collects probable causes of syntax errors.
 func scanLines(s *File) *scanned {
 	out := &scanned{indents: make([]int, len(s.starts))}
 	st := lineState{block: -1}
@@ -39,7 +39,7 @@ func scanLines(s *File) *scanned {
 		at := st.advance(line)
 		if at >= 0 {
 			if tabs++; tabs <= 20 {
-				s.Report(i+1, utf8.RuneCountInString(line[:at])+1, CodeTab, "a tab cannot stand here", "use spaces; set the editor to insert spaces for YAML")
+				s.Report(i+1, utf8.RuneCountInString(line[:at])+1, CodeTab, "tabs are not allowed here", "use spaces; configure the editor to insert spaces in YAML files")
 			}
 			out.tabs = true
 		}
@@ -60,16 +60,16 @@ func scanLines(s *File) *scanned {
 	return out
 }
 
-// lineState follows quotes, brackets and block texts from line to line.
+// lineState tracks quotes, brackets and block strings across lines.
 type lineState struct {
 	line    int
-	quote   byte     // ' or " while inside of one
-	quoteAt [2]int   // line and offset of it
-	flow    [][2]int // likewise of each bracket that is open
-	block   int      // indentation of the line that began a block text, -1 outside
+	quote   byte     // ' or " inside a quoted string
+	quoteAt [2]int   // its line and offset
+	flow    [][2]int // line and offset of each open bracket
+	block   int      // indentation of the line that started a block string, -1 outside
 }
 
-// skips reports whether the line belongs to a block text.
+// skips reports whether the line belongs to a block string.
 func (st *lineState) skips(line string) bool {
 	if st.block < 0 {
 		return false
@@ -82,11 +82,11 @@ func (st *lineState) skips(line string) bool {
 	return false
 }
 
-// advance reads a line and gives the offset of the first tab outside of texts
-// and comments, -1 if there is none.
+// advance scans a line and returns the offset of the first tab outside of strings
+// and comments, or -1.
 func (st *lineState) advance(line string) int {
 	tab := -1
-	fresh := true // a quote here begins a text
+	fresh := true // a quote here starts a string
 	for i := 0; i < len(line); i++ {
 		c := line[i]
 		switch {
@@ -133,8 +133,8 @@ func (st *lineState) advance(line string) int {
 	return tab
 }
 
-// blockIndent is the indentation that the lines of a block text must exceed:
-// that of its key, behind any `- `.
+// blockIndent returns the indentation that the lines of a block string must
+// exceed: that of its key, after any `- `.
 func blockIndent(line string) int {
 	i := 0
 	for {
@@ -159,10 +159,10 @@ func stripComment(s string) string {
 	return s
 }
 
-// quoteLine gives the line with quotes around the values whose expressions or,
-// inside of brackets, other brackets
-// YAML would cut or misread, and where the first of them is; "" if there are
-// none. depth is that of the brackets around the line.
+// quoteLine quotes the values of a line that YAML misreads: expressions, and
+// strings with brackets inside brackets. It returns the line and the offset of the
+// first such value, or "" if there is none. depth is the number of brackets open
+// before the line.
 func quoteLine(line string, depth int) (fixed string, col int) {
 	var b strings.Builder
 	col, last := -1, 0
@@ -211,7 +211,7 @@ func quoteLine(line string, depth int) (fixed string, col int) {
 			wrap(from, end)
 			i, start = end, end
 			continue
-		case (c == '{' || c == '[') && depth > 0 && strings.TrimSpace(line[start:i]) != "": // in the middle of a text
+		case (c == '{' || c == '[') && depth > 0 && strings.TrimSpace(line[start:i]) != "": // inside a string
 			end := textEnd(line, i)
 			if end < 0 {
 				return "", 0
@@ -239,9 +239,9 @@ func quoteLine(line string, depth int) (fixed string, col int) {
 	return b.String() + line[last:], col
 }
 
-// textEnd gives the offset behind the text that goes on at from, inside of
-// brackets, for its author: whose own brackets belong to it. It is -1 if one
-// of them is not closed.
+// textEnd returns the offset after the string that continues at from inside
+// brackets, if balanced brackets belong to the string. It returns -1 if a bracket
+// is not closed.
 func textEnd(line string, from int) int {
 	depth := 0
 	for i := from; i < len(line); i++ {
@@ -291,8 +291,8 @@ func valueStart(line string) int {
 	return i
 }
 
-// plainEnd looks at an unquoted value in a block: where it ends for its
-// author, and whether YAML sees that otherwise.
+// plainEnd returns the intended end of an unquoted value outside of brackets, and
+// reports whether YAML misreads the value.
 func plainEnd(line string, from int) (end int, bad bool) {
 	if strings.ContainsRune("\"'|>#", rune(line[from])) || !strings.Contains(line[from:], "${") {
 		return 0, false
@@ -319,8 +319,7 @@ func plainEnd(line string, from int) (end int, bad bool) {
 	return len(line), bad || line[len(line)-1] == ':'
 }
 
-// expressionEnd gives the offset behind the } of the ${ at from, -1 if the
-// line has none.
+// expressionEnd returns the offset after the } of the ${ at from, or -1.
 func expressionEnd(s string, from int) int {
 	depth := 0
 	for i := from + 1; i < len(s); i++ {
@@ -340,8 +339,8 @@ func expressionEnd(s string, from int) int {
 	return -1
 }
 
-// skipQuoted gives the offset behind the text whose quote is at from, or the
-// end of s.
+// skipQuoted returns the offset after the string whose quote is at from, or the
+// length of s.
 func skipQuoted(s string, from int) int {
 	for i := from + 1; i < len(s); i++ {
 		if s[i] == '\\' && s[from] != '`' {
@@ -371,7 +370,7 @@ func balanced(s string) bool {
 	return true
 }
 
-// quoted writes s as a YAML text in the quotes that need the fewest escapes.
+// quoted returns s in the quotes that need the fewest escapes.
 func quoted(s string) string {
 	switch {
 	case !strings.ContainsAny(s, `"\`):

@@ -11,19 +11,19 @@ import (
 	"valence/internal/spec"
 )
 
-// Check holds a document against the rules of the language, notes what is
-// wrong, and reports whether the document can be used all the same.
+// Check checks that a document uses only the supported subset of YAML. It adds
+// the problems to the file, and reports whether there are none.
 func (s *File) Check(root *yaml.Node) bool {
 	w := &walker{src: s, deepest: MaxDepth}
 	w.walk(root, 0)
 	return !w.broken
 }
 
-// walker holds a document against the YAML rules of the language.
+// walker checks one document.
 type walker struct {
 	src     *File
 	deepest int
-	broken  bool // in a way that makes the document useless
+	broken  bool // a problem was reported
 }
 
 func (w *walker) bad(n *yaml.Node, code fault.Code, msg, hint string) {
@@ -33,8 +33,8 @@ func (w *walker) bad(n *yaml.Node, code fault.Code, msg, hint string) {
 
 func (w *walker) walk(n *yaml.Node, depth int) {
 	if depth > w.deepest {
-		w.bad(n, CodeTooDeep, fmt.Sprintf("this is nested more than %d levels deep", w.deepest), "flatten it, or move steps into a process of their own")
-		w.deepest = 1 << 30 // said once
+		w.bad(n, CodeTooDeep, fmt.Sprintf("the document is nested more than %d levels deep", w.deepest), "flatten it, or move steps to another process")
+		w.deepest = 1 << 30 // report it only once
 		return
 	}
 	if depth > MaxDepth {
@@ -45,7 +45,7 @@ func (w *walker) walk(n *yaml.Node, depth int) {
 		if n.Anchor != "" {
 			word = "&" + n.Anchor
 		}
-		w.bad(n, CodeAnchor, "anchors and aliases (`"+spec.Clip(word)+"`) are not part of the language", "write the value out; a text that starts with & or * goes in quotes")
+		w.bad(n, CodeAnchor, "anchors and aliases (`"+spec.Clip(word)+"`) are not supported", "write the value out; quote text that starts with & or *")
 		return
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
@@ -71,11 +71,11 @@ func (w *walker) mapping(n *yaml.Node, depth int) {
 		w.walk(k, depth+1)
 		switch {
 		case k.Kind != yaml.ScalarNode:
-			w.bad(k, CodeBadKey, "a key must be text, not "+spec.DescribeNode(k), "put an expression that starts with { or [ in quotes")
+			w.bad(k, CodeBadKey, "a key must be a string, not "+spec.DescribeNode(k), "quote expressions that start with { or [")
 		case k.Value == "<<" && k.Style == 0:
-			w.bad(k, CodeMergeKey, "merge keys (`<<`) are not part of the language", "write the keys out; a map step has `$merge:`")
+			w.bad(k, CodeMergeKey, "merge keys (`<<`) are not supported", "write the keys out; in a `map` step use `$merge:`")
 		case k.Value == "":
-			w.bad(k, CodeBadKey, "a key is empty", "give it a name, or remove the line")
+			w.bad(k, CodeBadKey, "the key is empty", "add a name, or remove the line")
 		default:
 			first := 0
 			if len(n.Content) <= 16 {
@@ -94,7 +94,7 @@ func (w *walker) mapping(n *yaml.Node, depth int) {
 				}
 			}
 			if first != 0 {
-				w.bad(k, CodeDuplicateKey, "the key `"+spec.Clip(k.Value)+"` stands here twice, first in line "+strconv.Itoa(first), "keep one of them")
+				w.bad(k, CodeDuplicateKey, "the key `"+spec.Clip(k.Value)+"` is already used in line "+strconv.Itoa(first), "remove one of them")
 			}
 		}
 		w.walk(n.Content[i+1], depth+1)
@@ -114,22 +114,22 @@ func (w *walker) tag(n *yaml.Node) {
 		}
 		hint := "write `" + strings.TrimSpace(quoted) + "`"
 		if strings.ContainsAny(word, "\r\n") {
-			hint = "put the expression in quotes, on one line"
+			hint = "quote the expression and write it on one line"
 		}
-		w.bad(n, CodeTag, "`"+spec.Clip(word)+"` is a tag for YAML, not an expression", hint)
+		w.bad(n, CodeTag, "YAML reads `"+spec.Clip(word)+"` as a tag, not as an expression", hint)
 		return
 	}
-	w.bad(n, CodeTag, "tags (`"+spec.Clip(n.Tag)+"`) are not part of the language", "remove the tag; text goes in quotes")
+	w.bad(n, CodeTag, "tags (`"+spec.Clip(n.Tag)+"`) are not supported", "remove the tag; quote text that starts with !")
 }
 
-// scalar finds expressions that YAML has cut.
+// scalar reports expressions that YAML has truncated.
 func (w *walker) scalar(n *yaml.Node) {
 	if n.Style != 0 || !spec.HoldsExpression(n.Value) || balanced(n.Value) {
 		return
 	}
-	hint := "put the whole value in quotes"
+	hint := "quote the whole value"
 	if fixed, _ := quoteLine(w.src.Line(n.Line), 0); fixed != "" {
 		hint = "write the line as `" + strings.TrimSpace(fixed) + "`"
 	}
-	w.bad(n, CodeUnquoted, "YAML ends this expression too early: unquoted, ` #` begins a comment", hint)
+	w.bad(n, CodeUnquoted, "quote this expression: YAML reads ` #` as the start of a comment", hint)
 }

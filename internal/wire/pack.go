@@ -12,43 +12,42 @@ import (
 	"unicode/utf8"
 )
 
-// The bounds of a package.
+// The limits of a package.
 const (
-	MaxPackFiles = 20_000   // files
-	MaxPackBytes = 96 << 20 // the archive
-	maxPackName  = 1024
+	MaxPackageFiles = 20_000   // files
+	MaxPackageBytes = 96 << 20 // the archive
+	maxNameLength   = 1024
 )
 
-// PackType is the media type of a package.
-const PackType = "application/x-tar"
+// PackageMediaType is the media type of a package.
+const PackageMediaType = "application/x-tar"
 
-// PackFile is one file of a package. Name is its path below the project's
-// folder, with slashes.
-type PackFile struct {
+// PackageFile is one file of a package. Name is its slash-separated path
+// relative to the project folder.
+type PackageFile struct {
 	Name    string
 	Content []byte
 }
 
-// ErrPackage is what is wrong with a package, however it is wrong.
-var ErrPackage = errors.New("it is no package of this program")
+// ErrInvalidPackage matches every error of Pack and Unpack.
+var ErrInvalidPackage = errors.New("invalid package")
 
-// Pack makes the canonical archive of a project's files: a tar file that any
-// tar program reads, with the files by name, all of one mode, one owner and one
-// time. The same files give the same bytes, on every machine and in every
-// version of this program, so the archive's SHA-256 names them.
-func Pack(files []PackFile) ([]byte, error) {
-	sorted := append([]PackFile(nil), files...)
+// Pack returns the canonical tar archive of a project's files, sorted by name,
+// with a fixed mode, owner and time. The same files yield the same bytes on
+// every machine and in every version, so the archive's SHA-256 identifies them.
+func Pack(files []PackageFile) ([]byte, error) {
+	sorted := append([]PackageFile(nil), files...)
 	sort.Slice(sorted, func(i, j int) bool { return sorted[i].Name < sorted[j].Name })
-	if len(sorted) == 0 || len(sorted) > MaxPackFiles {
-		return nil, fmt.Errorf("pack: %w: %d files, where 1 to %d may be", ErrPackage, len(sorted), MaxPackFiles)
+	if len(sorted) == 0 || len(sorted) > MaxPackageFiles {
+		return nil, fmt.Errorf("pack: %w: %d files; 1 to %d are allowed", ErrInvalidPackage, len(sorted), MaxPackageFiles)
 	}
 	folders := map[string]bool{}
 	for i, f := range sorted {
-		if err := goodName(f.Name); err != nil {
+		if err := checkName(f.Name); err != nil {
 			return nil, fmt.Errorf("pack: %w", err)
 		}
 		if i > 0 && sorted[i-1].Name == f.Name {
-			return nil, fmt.Errorf("pack: %w: the file %q is there twice", ErrPackage, f.Name)
+			return nil, fmt.Errorf("pack: %w: the file %q occurs twice", ErrInvalidPackage, f.Name)
 		}
 		for at := range len(f.Name) {
 			if f.Name[at] == '/' {
@@ -59,36 +58,36 @@ func Pack(files []PackFile) ([]byte, error) {
 	var b bytes.Buffer
 	for _, f := range sorted {
 		if folders[f.Name] {
-			return nil, fmt.Errorf("pack: %w: %q is a file and a folder", ErrPackage, f.Name)
+			return nil, fmt.Errorf("pack: %w: %q is both a file and a folder", ErrInvalidPackage, f.Name)
 		}
-		if b.Len()+len(f.Content)+maxPackName+6*block > MaxPackBytes {
-			return nil, fmt.Errorf("pack: %w: it is larger than %d MiB", ErrPackage, MaxPackBytes>>20)
+		if b.Len()+len(f.Content)+maxNameLength+6*blockSize > MaxPackageBytes {
+			return nil, fmt.Errorf("pack: %w: larger than %d MiB", ErrInvalidPackage, MaxPackageBytes>>20)
 		}
 		writeEntry(&b, f)
 	}
-	b.Write(make([]byte, 2*block)) // the end of the archive
+	b.Write(make([]byte, 2*blockSize)) // end of the archive
 	return b.Bytes(), nil
 }
 
-// Unpack reads an archive that Pack made. Whatever differs from that in a
-// single byte is refused: links, folders, names that lead elsewhere, files that
-// are there twice, and anything behind the end.
-func Unpack(archive []byte) ([]PackFile, error) {
-	if len(archive) > MaxPackBytes {
-		return nil, fmt.Errorf("unpack: %w: it is larger than %d MiB", ErrPackage, MaxPackBytes>>20)
+// Unpack reads an archive written by Pack. It rejects every archive that
+// differs from the canonical form, such as one with links, folders, escaping
+// names, duplicates or trailing data.
+func Unpack(archive []byte) ([]PackageFile, error) {
+	if len(archive) > MaxPackageBytes {
+		return nil, fmt.Errorf("unpack: %w: larger than %d MiB", ErrInvalidPackage, MaxPackageBytes>>20)
 	}
-	var files []PackFile
+	var files []PackageFile
 	rest := archive
 	for {
-		if len(rest) == 2*block && zero(rest) {
+		if len(rest) == 2*blockSize && isZero(rest) {
 			break
 		}
 		f, n, err := readEntry(rest)
 		if err != nil {
 			return nil, fmt.Errorf("unpack: file %d: %w", len(files)+1, err)
 		}
-		if len(files) == MaxPackFiles {
-			return nil, fmt.Errorf("unpack: %w: more than %d files", ErrPackage, MaxPackFiles)
+		if len(files) == MaxPackageFiles {
+			return nil, fmt.Errorf("unpack: %w: more than %d files", ErrInvalidPackage, MaxPackageFiles)
 		}
 		files, rest = append(files, f), rest[n:]
 	}
@@ -97,18 +96,19 @@ func Unpack(archive []byte) ([]PackFile, error) {
 		return nil, fmt.Errorf("unpack: %w", err)
 	}
 	if !bytes.Equal(again, archive) {
-		return nil, fmt.Errorf("unpack: %w: it is not in the canonical form", ErrPackage)
+		return nil, fmt.Errorf("unpack: %w: not in canonical form", ErrInvalidPackage)
 	}
 	return files, nil
 }
 
-// PackageID names an archive: its SHA-256, in hex.
+// PackageID returns the SHA-256 of an archive in hex, which identifies the
+// package.
 func PackageID(archive []byte) string {
 	sum := sha256.Sum256(archive)
 	return hex.EncodeToString(sum[:])
 }
 
-// IsPackageID reports whether s can be the name of a package.
+// IsPackageID reports whether s has the form of a package ID.
 func IsPackageID(s string) bool {
 	if len(s) != 2*sha256.Size {
 		return false
@@ -121,34 +121,33 @@ func IsPackageID(s string) bool {
 	return true
 }
 
-// goodName holds a name against what may stand in a package on every system
-// that an atom runs on.
-func goodName(name string) error {
-	bad := func(why string) error { return fmt.Errorf("%w: the file name %q %s", ErrPackage, name, why) }
+// checkName rejects file names that are not valid on every supported system.
+func checkName(name string) error {
+	bad := func(why string) error { return fmt.Errorf("%w: the file name %q %s", ErrInvalidPackage, name, why) }
 	switch {
-	case name == "" || len(name) > maxPackName:
+	case name == "" || len(name) > maxNameLength:
 		return bad("is empty or too long")
 	case !utf8.ValidString(name):
-		return bad("is no UTF-8")
+		return bad("is not valid UTF-8")
 	case strings.ContainsAny(name, "\\:") || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return bad("holds a character that it must not")
+		return bad("contains an invalid character")
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || part == "." || part == ".." {
-			return bad("is no path below the project")
+			return bad("is not a path below the project")
 		}
 	}
 	return nil
 }
 
-const block = 512 // of a tar file
+const blockSize = 512 // of a tar archive
 
-// writeEntry writes one file in the form of POSIX.1-2001 ("pax"): a name that
-// is not short and plain stands in an extended header before it.
-func writeEntry(b *bytes.Buffer, f PackFile) {
+// writeEntry writes one file in POSIX.1-2001 (pax) format. A long or non-ASCII
+// name is written to an extended header before it.
+func writeEntry(b *bytes.Buffer, f PackageFile) {
 	name := f.Name
-	if !short(name) {
-		record := paxPath(name)
+	if !isPlainName(name) {
+		record := paxPathRecord(name)
 		writeHeader(b, "pax", 'x', len(record))
 		writePadded(b, record)
 		name = "file"
@@ -157,7 +156,7 @@ func writeEntry(b *bytes.Buffer, f PackFile) {
 	writePadded(b, f.Content)
 }
 
-func short(name string) bool {
+func isPlainName(name string) bool {
 	if len(name) > 99 {
 		return false
 	}
@@ -169,8 +168,9 @@ func short(name string) bool {
 	return true
 }
 
-// paxPath is the extended header's record for a name; it starts with its own length.
-func paxPath(name string) []byte {
+// paxPathRecord returns the path record of an extended header, which starts
+// with its own length.
+func paxPathRecord(name string) []byte {
 	tail := " path=" + name + "\n"
 	n := len(tail) + 1
 	for n != len(tail)+len(strconv.Itoa(n)) {
@@ -180,7 +180,7 @@ func paxPath(name string) []byte {
 }
 
 func writeHeader(b *bytes.Buffer, name string, kind byte, size int) {
-	var h [block]byte
+	var h [blockSize]byte
 	copy(h[0:100], name)
 	copy(h[100:], "0000644\x00")
 	copy(h[108:], "0000000\x00")
@@ -200,57 +200,57 @@ func writeHeader(b *bytes.Buffer, name string, kind byte, size int) {
 
 func writePadded(b *bytes.Buffer, content []byte) {
 	b.Write(content)
-	if n := len(content) % block; n != 0 {
-		b.Write(make([]byte, block-n))
+	if n := len(content) % blockSize; n != 0 {
+		b.Write(make([]byte, blockSize-n))
 	}
 }
 
-// readEntry reads the next file, loosely: Unpack holds the whole against what
-// Pack makes of it. It gives how many bytes the file takes.
-func readEntry(b []byte) (PackFile, int, error) {
+// readEntry reads the next file leniently, because Unpack compares the result
+// with the canonical form. It returns the number of bytes read.
+func readEntry(b []byte) (PackageFile, int, error) {
 	kind, name, content, n, err := readBlock(b)
 	if err != nil {
-		return PackFile{}, 0, err
+		return PackageFile{}, 0, err
 	}
 	if kind == 'x' {
 		_, value, ok := strings.Cut(string(content), " path=")
 		long, end := strings.CutSuffix(value, "\n")
 		if !ok || !end {
-			return PackFile{}, 0, fmt.Errorf("%w: a header that cannot be read", ErrPackage)
+			return PackageFile{}, 0, fmt.Errorf("%w: invalid header", ErrInvalidPackage)
 		}
 		var more int
 		if kind, _, content, more, err = readBlock(b[n:]); err != nil {
-			return PackFile{}, 0, err
+			return PackageFile{}, 0, err
 		}
 		name, n = long, n+more
 	}
 	if kind != '0' {
-		return PackFile{}, 0, fmt.Errorf("%w: %q is no plain file", ErrPackage, name)
+		return PackageFile{}, 0, fmt.Errorf("%w: %q is not a regular file", ErrInvalidPackage, name)
 	}
-	return PackFile{Name: name, Content: content}, n, nil
+	return PackageFile{Name: name, Content: content}, n, nil
 }
 
 func readBlock(b []byte) (kind byte, name string, content []byte, n int, err error) {
-	if len(b) < block {
-		return 0, "", nil, 0, fmt.Errorf("%w: it is cut off", ErrPackage)
+	if len(b) < blockSize {
+		return 0, "", nil, 0, fmt.Errorf("%w: truncated", ErrInvalidPackage)
 	}
 	name, _, _ = strings.Cut(string(b[:100]), "\x00")
 	size, err := strconv.ParseUint(string(b[124:135]), 8, 40)
-	if err != nil || size > uint64(len(b)-block) {
-		return 0, "", nil, 0, fmt.Errorf("%w: it is cut off, or damaged", ErrPackage)
+	if err != nil || size > uint64(len(b)-blockSize) {
+		return 0, "", nil, 0, fmt.Errorf("%w: truncated or damaged", ErrInvalidPackage)
 	}
-	n = block + int(size)
-	content = b[block:n:n]
-	if over := n % block; over != 0 {
-		n += block - over
+	n = blockSize + int(size)
+	content = b[blockSize:n:n]
+	if over := n % blockSize; over != 0 {
+		n += blockSize - over
 	}
 	if n > len(b) {
-		return 0, "", nil, 0, fmt.Errorf("%w: it is cut off", ErrPackage)
+		return 0, "", nil, 0, fmt.Errorf("%w: truncated", ErrInvalidPackage)
 	}
 	return b[156], name, content, n, nil
 }
 
-func zero(b []byte) bool {
+func isZero(b []byte) bool {
 	for _, c := range b {
 		if c != 0 {
 			return false

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func pack(t *testing.T, files ...PackFile) []byte {
+func pack(t *testing.T, files ...PackageFile) []byte {
 	t.Helper()
 	b, err := Pack(files)
 	if err != nil {
@@ -22,12 +22,12 @@ func pack(t *testing.T, files ...PackFile) []byte {
 
 func TestPack(t *testing.T) {
 	long := "orders/" + strings.Repeat("very-", 60) + "long.yaml"
-	files := []PackFile{{"b.yaml", []byte("process: b\n")}, {"a/x.json", nil}, {long, bytes.Repeat([]byte("x"), 512)}, {"größe.yaml", []byte("1")}}
+	files := []PackageFile{{"b.yaml", []byte("process: b\n")}, {"a/x.json", nil}, {long, bytes.Repeat([]byte("x"), 512)}, {"größe.yaml", []byte("1")}}
 	archive := pack(t, files...)
 	if again := pack(t, files[3], files[1], files[0], files[2]); !bytes.Equal(archive, again) {
-		t.Error("the order of the files is in the archive")
+		t.Error("got archives that depend on the order of files, want equal ones")
 	}
-	// Stored packages are named by this: it must never change.
+	// This ID identifies stored packages: it must never change.
 	if id := PackageID(archive); id != "050200640c17353dadae30d618fa249d1a7ab666a1eab0da65e39c58406ede12" {
 		t.Error("the canonical form has changed:", id)
 	}
@@ -41,10 +41,10 @@ func TestPack(t *testing.T) {
 	}
 	for _, f := range files {
 		if c, ok := names[f.Name]; !ok || c != string(f.Content) {
-			t.Errorf("%s: %q", f.Name, c)
+			t.Errorf("%s: got %q, want ok and %q", f.Name, c, string(f.Content))
 		}
 	}
-	// Any tar program reads it.
+	// Any tar program can read it.
 	r := tar.NewReader(bytes.NewReader(archive))
 	n := 0
 	for {
@@ -57,17 +57,17 @@ func TestPack(t *testing.T) {
 		}
 		content, err := io.ReadAll(r)
 		if err != nil || names[h.Name] != string(content) || h.Mode != 0o644 {
-			t.Errorf("%s: %v %o", h.Name, err, h.Mode)
+			t.Errorf("%s: got %v %o, want names[h.Name] %q, Mode 0o644 and no error", h.Name, err, h.Mode, string(content))
 		}
 		n++
 	}
 	if n != len(files) {
-		t.Errorf("%d files", n)
+		t.Errorf("got %d files, want %v", n, len(files))
 	}
 }
 
 func TestPackRefuses(t *testing.T) {
-	for name, files := range map[string][]PackFile{
+	for name, files := range map[string][]PackageFile{
 		"nothing":         {},
 		"twice":           {{"a.yaml", nil}, {"a.yaml", nil}},
 		"file and folder": {{"a", nil}, {"a-", nil}, {"a/b", nil}},
@@ -84,11 +84,11 @@ func TestPackRefuses(t *testing.T) {
 		"nul":             {{"a\x00b", nil}},
 		"no name":         {{"", nil}},
 		"long name":       {{strings.Repeat("x", 2000), nil}},
-		"many":            make([]PackFile, MaxPackFiles+1),
-		"large":           {{"a", make([]byte, MaxPackBytes)}},
+		"many":            make([]PackageFile, MaxPackageFiles+1),
+		"large":           {{"a", make([]byte, MaxPackageBytes)}},
 	} {
-		if _, err := Pack(files); !errors.Is(err, ErrPackage) {
-			t.Errorf("%s: %v", name, err)
+		if _, err := Pack(files); !errors.Is(err, ErrInvalidPackage) {
+			t.Errorf("%s: got %v, want ErrInvalidPackage", name, err)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func TestUnpackRefuses(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	good := pack(t, PackFile{"a.yaml", []byte("process: a\n")}, PackFile{"b.yaml", nil})
+	good := pack(t, PackageFile{"a.yaml", []byte("process: a\n")}, PackageFile{"b.yaml", nil})
 	flipped := bytes.Clone(good)
 	flipped[700] ^= 1 // the padding of the first file
 	mode := bytes.Clone(good)
@@ -132,17 +132,17 @@ func TestUnpackRefuses(t *testing.T) {
 		"unsorted":    tarOf(&tar.Header{Name: "b", Typeflag: tar.TypeReg}, &tar.Header{Name: "a", Typeflag: tar.TypeReg}),
 		"twice":       tarOf(&tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 1}, &tar.Header{Name: "a", Typeflag: tar.TypeReg, Size: 2}),
 		"owner":       tarOf(&tar.Header{Name: "a", Typeflag: tar.TypeReg, Uid: 7}),
-		"too large":   make([]byte, MaxPackBytes+1),
+		"too large":   make([]byte, MaxPackageBytes+1),
 		"other":       []byte(strings.Repeat("no archive at all ", 100)),
 	} {
-		if files, err := Unpack(archive); !errors.Is(err, ErrPackage) {
-			t.Errorf("%s: %v %v", name, files, err)
+		if files, err := Unpack(archive); !errors.Is(err, ErrInvalidPackage) {
+			t.Errorf("%s: got %v %v, want ErrInvalidPackage", name, files, err)
 		}
 	}
 }
 
 func FuzzUnpack(f *testing.F) {
-	for _, files := range [][]PackFile{{{"a.yaml", []byte("process: a\n")}}, {{"größe/" + strings.Repeat("x", 120), []byte("1")}, {"b", nil}}} {
+	for _, files := range [][]PackageFile{{{"a.yaml", []byte("process: a\n")}}, {{"größe/" + strings.Repeat("x", 120), []byte("1")}, {"b", nil}}} {
 		archive, err := Pack(files)
 		if err != nil {
 			f.Fatal(err)
@@ -182,34 +182,34 @@ func TestStatement(t *testing.T) {
 	}
 	got, err := ReadStatement(text, sig, []ed25519.PublicKey{other, pub})
 	if err != nil || got.Serial != 3 {
-		t.Fatal(got, err)
+		t.Fatalf("got %v, %v, want no error, Serial 3", got, err)
 	}
-	if _, err := ReadStatement(text, sig, []ed25519.PublicKey{other}); !errors.Is(err, ErrStatement) {
-		t.Error("another's key:", err)
+	if _, err := ReadStatement(text, sig, []ed25519.PublicKey{other}); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("another's key: got %v, want ErrUntrusted", err)
 	}
-	if _, err := ReadStatement(bytes.Replace(text, []byte(":3"), []byte(":4"), 1), sig, []ed25519.PublicKey{pub}); !errors.Is(err, ErrStatement) {
-		t.Error("another serial:", err)
+	if _, err := ReadStatement(bytes.Replace(text, []byte(":3"), []byte(":4"), 1), sig, []ed25519.PublicKey{pub}); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("another serial: got %v, want ErrUntrusted", err)
 	}
-	if _, err := ReadStatement(text, sig, nil); !errors.Is(err, ErrStatement) {
-		t.Error("without keys:", err)
+	if _, err := ReadStatement(text, sig, nil); !errors.Is(err, ErrUntrusted) {
+		t.Errorf("without keys: got %v, want ErrUntrusted", err)
 	}
 	for name, want := range map[string]bool{"env.URL": true, "env.URLS": false, "connection.erp.url": true, "connection.erp2.url": false, "secret.URL": false} {
 		if got.AllowsField(name) != want {
-			t.Errorf("field %s: %v", name, !want)
+			t.Errorf("field %s: got %v, want %v", name, !want, want)
 		}
 	}
 	for name, want := range map[string]bool{"erp.example": true, "ERP.example": true, "erp.example:444": false, "a.shop.example:8443": true, "shop.example:8443": false, "evil.example": false} {
 		if got.AllowsHost(name) != want {
-			t.Errorf("host %s: %v", name, !want)
+			t.Errorf("host %s: got %v, want %v", name, !want, want)
 		}
 	}
 	for _, bad := range []string{``, `{}`, `{"project":"a","environment":"b","serial":0,"package":"` + PackageID(nil) + `"}`, string(text) + "x", strings.Replace(string(text), `"serial"`, `"serial":1,"other"`, 1)} {
 		if _, err := ParseStatement([]byte(bad)); err == nil {
-			t.Error("read:", bad)
+			t.Errorf("read: got %q, want an error", bad)
 		}
 	}
 	if again, err := ParseKey(FormatKey(pub)); err != nil || !again.Equal(pub) {
-		t.Error(err)
+		t.Errorf("got %v, want again %v and no error", err, pub)
 	}
 	for _, bad := range []string{"", "ed25519:", "ed25519:AAAA", FormatKey(pub)[8:]} {
 		if _, err := ParseKey(bad); err == nil {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 )
 
-// sealInfo binds what is sealed to its use (RFC 9180, 5.1).
+// sealInfo binds a ciphertext to its atom and name (RFC 9180, 5.1).
 func sealInfo(atom, name string) []byte { return []byte("valence-secret-1\n" + atom + "\n" + name) }
 
-// Seal encrypts a secret for one atom, under the name it is used by (HPKE,
-// RFC 9180: X25519, HKDF-SHA256, AES-256-GCM).
+// Seal encrypts a secret for one atom and name (HPKE, RFC 9180: X25519,
+// HKDF-SHA256, AES-256-GCM).
 func Seal(sealKey []byte, atom, name, secret string) ([]byte, error) {
 	pub, err := ecdh.X25519().NewPublicKey(sealKey)
 	if err != nil {
@@ -23,7 +23,7 @@ func Seal(sealKey []byte, atom, name, secret string) ([]byte, error) {
 	return hpke.Seal(k, hpke.HKDFSHA256(), hpke.AES256GCM(), sealInfo(atom, name), []byte(secret))
 }
 
-// Open decrypts what Seal made for this atom and this name.
+// Open decrypts a secret that Seal encrypted for this atom and name.
 func Open(key *ecdh.PrivateKey, atom, name string, sealed []byte) (string, error) {
 	k, err := hpke.NewDHKEMPrivateKey(key)
 	if err != nil {

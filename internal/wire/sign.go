@@ -11,87 +11,87 @@ import (
 	"strings"
 )
 
-// The headers of a signed request.
+// Headers of a signed request.
 const (
 	HeaderAtom      = "Valence-Atom"
-	HeaderEpoch     = "Valence-Epoch"   // of the control plane; it changes when that starts
-	HeaderCounter   = "Valence-Counter" // higher with every request in an epoch
+	HeaderEpoch     = "Valence-Epoch"   // of the control plane; changes when it restarts
+	HeaderCounter   = "Valence-Counter" // increases with every request in an epoch
 	HeaderSignature = "Valence-Signature"
 )
 
-// Errors of a signature.
+// Errors of signature checks.
 var (
 	ErrUnsigned  = errors.New("the request is not signed")
-	ErrSignature = errors.New("the signature is not right")
-	ErrReplayed  = errors.New("the request was made before")
+	ErrSignature = errors.New("the signature is invalid")
+	ErrReplayed  = errors.New("the request was already received")
 )
 
-// Sign signs a request that has its method, URL and body set. The host that is
-// signed is the one of the request, so an answer of another control plane
-// proves nothing to this one.
+// Sign signs a request whose method, URL and body are set. The signature covers
+// the host, so another control plane cannot replay the request.
 func Sign(r *http.Request, body []byte, atom, epoch string, counter uint64, key ed25519.PrivateKey) {
 	host := r.Host
 	if host == "" {
 		host = r.URL.Host
 	}
 	n := strconv.FormatUint(counter, 10)
-	text := signed(r.Method, host, r.URL.RequestURI(), body, atom, epoch, n)
+	text := signedText(r.Method, host, r.URL.RequestURI(), body, atom, epoch, n)
 	r.Header.Set(HeaderAtom, atom)
 	r.Header.Set(HeaderEpoch, epoch)
 	r.Header.Set(HeaderCounter, n)
 	r.Header.Set(HeaderSignature, base64.StdEncoding.EncodeToString(ed25519.Sign(key, text)))
 }
 
-// Claim is what a signed request says of itself, before the signature is checked.
-type Claim struct {
+// SignatureHeaders are the unverified headers of a signed request.
+type SignatureHeaders struct {
 	Atom    string
 	Epoch   string
 	Counter uint64
 }
 
-// ReadClaim reads the headers of a signed request.
-func ReadClaim(r *http.Request) (Claim, error) {
-	c := Claim{Atom: r.Header.Get(HeaderAtom), Epoch: r.Header.Get(HeaderEpoch)}
+// ReadSignatureHeaders returns the headers of a signed request without checking
+// the signature. It returns ErrUnsigned if they are missing or malformed.
+func ReadSignatureHeaders(r *http.Request) (SignatureHeaders, error) {
+	c := SignatureHeaders{Atom: r.Header.Get(HeaderAtom), Epoch: r.Header.Get(HeaderEpoch)}
 	n, err := strconv.ParseUint(r.Header.Get(HeaderCounter), 10, 64)
 	if c.Atom == "" || err != nil || r.Header.Get(HeaderSignature) == "" {
-		return Claim{}, ErrUnsigned
+		return SignatureHeaders{}, ErrUnsigned
 	}
 	c.Counter = n
 	return c, nil
 }
 
-// Verify checks the signature of a request that a server received.
+// Verify checks the signature of a received request.
 func Verify(r *http.Request, body []byte, key ed25519.PublicKey) error {
 	sig, err := base64.StdEncoding.DecodeString(r.Header.Get(HeaderSignature))
 	if err != nil || len(key) != ed25519.PublicKeySize {
 		return ErrSignature
 	}
-	text := signed(r.Method, r.Host, r.URL.RequestURI(), body, r.Header.Get(HeaderAtom), r.Header.Get(HeaderEpoch), r.Header.Get(HeaderCounter))
+	text := signedText(r.Method, r.Host, r.URL.RequestURI(), body, r.Header.Get(HeaderAtom), r.Header.Get(HeaderEpoch), r.Header.Get(HeaderCounter))
 	if !ed25519.Verify(key, text, sig) {
 		return ErrSignature
 	}
 	return nil
 }
 
-func signed(method, host, uri string, body []byte, atom, epoch, counter string) []byte {
+func signedText(method, host, uri string, body []byte, atom, epoch, counter string) []byte {
 	digest := sha256.Sum256(body)
 	return []byte(strings.Join([]string{"valence-request-1", method, strings.ToLower(host), uri, hex.EncodeToString(digest[:]), atom, epoch, counter}, "\n"))
 }
 
-// windowSize is how far behind the newest counter a request may come: several
-// of one atom may be under way at once.
+// windowSize limits the distance of a counter from the newest one. Requests of
+// an atom may arrive out of order.
 const windowSize = 64
 
-// Window tells counters that were seen from those that were not (as RFC 4303,
-// 3.4.3, does for packets). The zero value has seen nothing. It is not for use
-// by several goroutines.
+// Window detects replayed counters (RFC 4303, 3.4.3). Its zero value has seen
+// none. It is not safe for concurrent use.
 type Window struct {
 	newest uint64
 	seen   uint64 // bit i: newest-i was seen
 }
 
-// Take takes a counter, once.
-func (w *Window) Take(n uint64) error {
+// Admit records a counter and returns ErrReplayed if it was seen before or is
+// too old.
+func (w *Window) Admit(n uint64) error {
 	switch {
 	case n == 0:
 		return ErrReplayed

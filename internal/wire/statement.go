@@ -11,28 +11,29 @@ import (
 	"strings"
 )
 
-// Statement is what a publisher says of a package, and signs. An atom that is
-// configured with publishers' keys runs nothing without one, so that a
-// control plane that was taken over cannot run code of its own.
+// Statement is a publisher's signed statement about a package. An atom
+// configured with publisher keys runs no package without one, so that a
+// compromised control plane cannot run its own code.
 type Statement struct {
 	Project     string `json:"project"`
 	Environment string `json:"environment"` // name
-	Serial      int64  `json:"serial"`      // grows with each statement for a project and environment; a lower one is an old one again
+	Serial      int64  `json:"serial"`      // increases with each statement for a project and environment; a lower one is outdated
 	Package     string `json:"package"`     // SHA-256 of the archive
-	// Fields are what the environment may set: env.NAME, secret.NAME,
-	// connection.NAME.SETTING; a * at the end stands for the rest of a name.
+	// Fields are the fields that the environment may set: env.NAME, secret.NAME and
+	// connection.NAME.SETTING. A trailing * matches the rest of a name.
 	Fields []string `json:"fields,omitempty"`
-	// Hosts are those that a URL in such a field may lead to, with the port
-	// where it is not the scheme's own; *.example.com stands for those below it.
+	// Hosts are the hosts that URLs in these fields may contain, with the port unless it is the
+	// default of the scheme. *.example.com matches all subdomains.
 	Hosts []string `json:"hosts,omitempty"`
 }
 
-// ErrStatement is a statement that is not one of a publisher's.
-var ErrStatement = errors.New("no publisher that this atom trusts has signed it")
+// ErrUntrusted is returned if none of the trusted publishers has signed a
+// statement.
+var ErrUntrusted = errors.New("not signed by a publisher that this atom trusts")
 
 const statementPrefix = "valence-statement-1\n"
 
-// Sign gives the statement's text and the signature of it.
+// Sign returns the statement's text and its signature.
 func (s *Statement) Sign(key ed25519.PrivateKey) (text, signature []byte, err error) {
 	if err := s.check(); err != nil {
 		return nil, nil, err
@@ -43,7 +44,8 @@ func (s *Statement) Sign(key ed25519.PrivateKey) (text, signature []byte, err er
 	return text, ed25519.Sign(key, append([]byte(statementPrefix), text...)), nil
 }
 
-// ReadStatement checks that one of the keys has signed a text, and reads it.
+// ReadStatement parses a statement after checking that one of the keys has
+// signed it.
 func ReadStatement(text, signature []byte, keys []ed25519.PublicKey) (*Statement, error) {
 	message := append([]byte(statementPrefix), text...)
 	for _, key := range keys {
@@ -51,10 +53,10 @@ func ReadStatement(text, signature []byte, keys []ed25519.PublicKey) (*Statement
 			return ParseStatement(text)
 		}
 	}
-	return nil, ErrStatement
+	return nil, ErrUntrusted
 }
 
-// ParseStatement reads a statement without asking who signed it.
+// ParseStatement parses a statement without checking its signature.
 func ParseStatement(text []byte) (*Statement, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -63,7 +65,7 @@ func ParseStatement(text []byte) (*Statement, error) {
 		return nil, fmt.Errorf("read the publisher's statement: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("read the publisher's statement: there is something behind it")
+		return nil, errors.New("read the publisher's statement: trailing data")
 	}
 	return s, s.check()
 }
@@ -71,11 +73,11 @@ func ParseStatement(text []byte) (*Statement, error) {
 func (s *Statement) check() error {
 	switch {
 	case s.Project == "" || s.Environment == "":
-		return errors.New("a publisher's statement names a project and an environment")
+		return errors.New("a publisher's statement must name a project and an environment")
 	case s.Serial <= 0:
-		return errors.New("a publisher's statement has a serial of 1 or more")
+		return errors.New("the serial of a publisher's statement must be 1 or more")
 	case !IsPackageID(s.Package):
-		return errors.New("a publisher's statement names a package by its SHA-256")
+		return errors.New("a publisher's statement must identify a package by its SHA-256")
 	}
 	return nil
 }
@@ -93,8 +95,8 @@ func (s *Statement) AllowsField(name string) bool {
 	return false
 }
 
-// AllowsHost reports whether a URL that the environment sets may lead to a
-// host, given as in a URL.
+// AllowsHost reports whether URLs set by the environment may contain a host,
+// given as in a URL.
 func (s *Statement) AllowsHost(host string) bool {
 	host = strings.ToLower(host)
 	for _, h := range s.Hosts {
@@ -109,20 +111,20 @@ func (s *Statement) AllowsHost(host string) bool {
 	return false
 }
 
-// keyPrefix starts a public key of a publisher as people write it.
+// keyPrefix starts the text form of a publisher's public key.
 const keyPrefix = "ed25519:"
 
-// FormatKey gives a publisher's public key as people write it.
+// FormatKey returns the text form of a publisher's public key.
 func FormatKey(key ed25519.PublicKey) string {
 	return keyPrefix + base64.StdEncoding.EncodeToString(key)
 }
 
-// ParseKey reads what FormatKey gave.
+// ParseKey parses the text form of a publisher's public key.
 func ParseKey(text string) (ed25519.PublicKey, error) {
 	rest, ok := strings.CutPrefix(strings.TrimSpace(text), keyPrefix)
 	key, err := base64.StdEncoding.DecodeString(rest)
 	if !ok || err != nil || len(key) != ed25519.PublicKeySize {
-		return nil, errors.New("a publisher's key is ed25519: and 44 characters of base64")
+		return nil, errors.New("a publisher's key is ed25519: followed by 44 base64 characters")
 	}
 	return key, nil
 }

@@ -37,7 +37,7 @@ func TestSignature(t *testing.T) {
 	} {
 		r := make()
 		if err := Verify(r, change(r), pub); !errors.Is(err, ErrSignature) {
-			t.Errorf("%s changed: %v", name, err)
+			t.Errorf("%s changed: got %v, want ErrSignature", name, err)
 		}
 	}
 }
@@ -48,7 +48,7 @@ func TestWindow(t *testing.T) {
 		n  uint64
 		ok bool
 	}{{0, false}, {1, true}, {1, false}, {5, true}, {3, true}, {3, false}, {2, true}, {200, true}, {136, false}, {137, true}, {137, false}, {5, false}, {201, true}, {200, false}, {199, true}} {
-		if got := w.Take(c.n) == nil; got != c.ok {
+		if got := w.Admit(c.n) == nil; got != c.ok {
 			t.Errorf("%d: taken %v", c.n, got)
 		}
 	}
@@ -64,16 +64,16 @@ func TestSeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := Open(key, "a1", "SHOP_KEY", sealed); err != nil || got != "s3cret" {
-		t.Fatalf("%q, %v", got, err)
+		t.Fatalf("got %q, %v, want no error, \"s3cret\"", got, err)
 	}
 	if _, err := Open(key, "a1", "OTHER", sealed); err == nil {
-		t.Error("it opened under another name")
+		t.Error("another name: got the secret, want an error")
 	}
 	if _, err := Open(key, "a2", "SHOP_KEY", sealed); err == nil {
-		t.Error("it opened for another atom")
+		t.Error("another atom: got the secret, want an error")
 	}
 	sealed[len(sealed)-1] ^= 1
 	if _, err := Open(key, "a1", "SHOP_KEY", sealed); err == nil {
-		t.Error("altered, it opened")
+		t.Error("altered: got the secret, want an error")
 	}
 }

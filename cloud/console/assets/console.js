@@ -1,13 +1,13 @@
-// Keeps a page of the console fresh. Pages work without it: every link, form
-// and confirmation is the server's. It never makes markup out of text: what it
-// shows is what the server has made and escaped, parsed by the browser.
+// Refreshes a page of the console. Pages work without it: the server renders
+// every link, form and confirmation. The script never turns text into markup:
+// it only inserts what the server has rendered and escaped.
 "use strict";
 
 const root = document.documentElement;
 const quick = 5000, slow = 60000;
 let tag = "", failures = 0, timer = 0, skew = 0, last = Date.now();
 
-// path is where this page comes from again; what was done is said once.
+// path is the URL to refresh from, without the message about the last action.
 const here = new URL(location.href);
 const acted = here.searchParams.has("done");
 if (acted || here.searchParams.has("out")) {
@@ -24,10 +24,10 @@ function later(ms) {
   if (every() > 0) timer = setTimeout(refresh, ms);
 }
 
-// refresh asks for the page again, with what it has: where that is still so,
-// the answer is empty.
+// refresh requests the page with the tag of the current content. An unchanged
+// page has an empty response.
 function refresh() {
-  if (document.hidden) return; // looked at again, it asks at once
+  if (document.hidden) return; // a page that becomes visible refreshes at once
   const x = new XMLHttpRequest();
   x.open("GET", path);
   x.responseType = "document";
@@ -39,7 +39,7 @@ function refresh() {
     if (date) skew = date - Date.now();
     if (x.status === 401) {
       here.hash = "";
-      return location.replace(here); // to sign in
+      return location.replace(here); // to the sign-in page
     }
     if (x.status !== 200 && x.status !== 304) return missed(x.status === 404 || x.status === 403);
     failures = 0;
@@ -58,13 +58,13 @@ function refresh() {
 function missed(gone) {
   failures++;
   const stale = document.getElementById("stale");
-  stale.textContent = gone ? "This is gone, or is not yours to see any more. What you see is old." :
-    "The control plane does not answer. What you see is from " + new Date(last).toISOString().slice(11, 19) + " UTC; it is asked again by itself. Atoms go on with what they have.";
+  stale.textContent = gone ? "This was removed or is no longer visible to you. The page shows old data." :
+    "The control plane is not responding. The page shows data from " + new Date(last).toISOString().slice(11, 19) + " UTC and retries automatically. Atoms keep working.";
   stale.hidden = false;
   if (!gone) later(Math.min(slow, quick * 2 ** Math.max(0, failures - 4)));
 }
 
-// take puts what is new into the parts of the page that live.
+// take updates the live parts of the page.
 function take(fresh) {
   root.dataset.every = fresh.documentElement.dataset.every ?? "0";
   document.title = fresh.title;
@@ -75,24 +75,24 @@ function take(fresh) {
   ages();
 }
 
-// renew makes a part of the page like a new one. What had the focus has it
-// afterwards, also where its row was moved.
+// renew updates a part of the page and keeps the focus, even if the focused
+// row has moved.
 function renew(part, next) {
   const focused = document.activeElement;
   morph(part, next);
   if (focused !== document.activeElement && focused.isConnected && part.contains(focused)) focused.focus({ preventScroll: true });
 }
 
-// morph makes one element like another and keeps what is the same, so that a
-// selection, a focus or a half clicked button stays where it is. Rows are
-// known by their id: a button never becomes that of another row.
+// morph changes an element into another and keeps the equal parts, so that a
+// selection, the focus or a pressed button is preserved. Rows are matched by
+// id: a button never becomes the button of another row.
 function morph(old, next) {
   for (const a of [...old.attributes]) if (!next.hasAttribute(a.name) && a.name !== "open") old.removeAttribute(a.name);
   for (const a of next.attributes) if (a.name !== "open" && old.getAttribute(a.name) !== a.value) old.setAttribute(a.name, a.value);
   const wanted = new Set(), known = new Map();
   for (const c of next.children) if (c.id) wanted.add(c.id);
   for (const c of [...old.children]) {
-    if (c.id && !wanted.has(c.id)) c.remove(); // first: then fewer of the others have to move
+    if (c.id && !wanted.has(c.id)) c.remove(); // first, so that fewer others must move
     else if (c.id) known.set(c.id, c);
   }
   let at = old.firstChild;
@@ -117,7 +117,7 @@ function morph(old, next) {
   }
 }
 
-// ages says how long ago times are, by the server's clock.
+// ages updates relative times by the server's clock.
 function ages() {
   const now = Date.now() + skew;
   for (const t of document.querySelectorAll("time[datetime]")) {
@@ -133,7 +133,7 @@ function age(ms) {
   return text === "" ? "just now" : ms < 0 ? "in " + text : text + " ago";
 }
 
-// Buttons that copy what stands in another element.
+// Buttons that copy the text of another element.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -147,7 +147,7 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-// A further line of a form, like the last one.
+// Adds a line to a form, like the last one.
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-more]");
   if (!button) return;
@@ -159,12 +159,12 @@ document.addEventListener("click", (event) => {
 });
 for (const button of document.querySelectorAll("[data-more], [data-copy]")) button.hidden = false;
 
-// A secret is not readable over the shoulder while it is pasted.
+// Hides a secret while it is being pasted.
 document.addEventListener("input", (event) => {
   if (event.target.matches("#set [name=name]")) document.querySelector("#set textarea").classList.toggle("secret", event.target.value.startsWith("secret."));
 });
 
-// A form is sent once, however often its button is pressed.
+// Sends a form once, however often its button is pressed.
 document.addEventListener("submit", (event) => {
   if (event.target.method !== "post") return;
   if (event.target.dataset.sent) return event.preventDefault();
@@ -179,4 +179,4 @@ document.addEventListener("visibilitychange", () => {
 });
 ages();
 setInterval(ages, 5000);
-later(acted ? Math.min(1000, every()) : every()); // what was done just now shows soon
+later(acted ? Math.min(1000, every()) : every()); // an action shows its effect soon

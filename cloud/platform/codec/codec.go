@@ -1,6 +1,6 @@
-// Package codec reads and writes the bodies of the platform API, each in JSON
-// and in XML. Both forms are read into the same tree, so that what a client may
-// leave out, add or write as a string is decided in one place.
+// Package codec reads and writes the bodies of the platform API in JSON and XML.
+// Both formats are read into the same tree, so one place decides which fields
+// clients may omit, add or write as strings.
 package codec
 
 import (
@@ -15,7 +15,7 @@ import (
 // Namespace is the XML namespace of every element.
 const Namespace = "http://api.platform.boomi.com/"
 
-// Format is how a body is written.
+// Format is the encoding of a body.
 type Format int
 
 // The formats of the API.
@@ -25,7 +25,7 @@ const (
 	Plain // a token in the body of queryMore
 )
 
-// MediaType is what stands in Content-Type.
+// MediaType returns the Content-Type of the format.
 func (f Format) MediaType() string {
 	switch f {
 	case XML:
@@ -36,8 +36,8 @@ func (f Format) MediaType() string {
 	return "application/json"
 }
 
-// Of gives the format that a Content-Type names, and false where the API does
-// not speak it. An empty one is XML, as the public API has it.
+// Of returns the format of a Content-Type. It reports false for formats that the
+// API does not support. An empty Content-Type means XML, as in the public API.
 func Of(contentType string) (Format, bool) {
 	if contentType == "" {
 		return XML, true
@@ -57,8 +57,8 @@ func Of(contentType string) (Format, bool) {
 	return 0, false
 }
 
-// Sniff tells the format of a body by its first character: clients in the wild
-// send JSON under the content type of a form.
+// Sniff returns the format of a body by its first character, because some
+// clients send JSON with the Content-Type of a form.
 func Sniff(body []byte, declared Format) Format {
 	switch s := strings.TrimLeft(string(body[:min(len(body), 64)]), "\ufeff \t\r\n"); {
 	case strings.HasPrefix(s, "{"):
@@ -69,8 +69,8 @@ func Sniff(body []byte, declared Format) Format {
 	return declared
 }
 
-// Accept gives the format to answer in: what Accept prefers of what the API
-// speaks, otherwise the format of the request.
+// Accept returns the format of the response: the supported format that the
+// header prefers, otherwise the format of the request.
 func Accept(header string, request Format) Format {
 	best, quality := Format(-1), 0.0
 	for part := range strings.SplitSeq(header, ",") {
@@ -96,17 +96,17 @@ func Accept(header string, request Format) Format {
 	return request
 }
 
-// The bounds of what is read.
+// Limits of request bodies.
 const (
 	MaxDepth = 64
 	MaxNodes = 20_000
 )
 
-// ErrTooBig is the cause where a body has more elements, or deeper ones, than are read.
+// ErrTooBig reports a body with too many or too deeply nested elements.
 var ErrTooBig = errors.New("the body has too many elements or is nested too deep")
 
-// Node is one element of what was read: a text, or elements by name. An
-// attribute of XML is an element; so JSON and XML read the same.
+// Node is one element of a body: text, or elements by name. XML attributes are
+// elements too, so JSON and XML yield the same tree.
 type Node struct {
 	Name string
 	Text string
@@ -122,7 +122,7 @@ func (n *Node) Add(name string, kid *Node) {
 	n.kids[name] = append(n.kids[name], kid)
 }
 
-// All gives the elements of a name. It may be called on nil.
+// All returns the elements with a name. The receiver may be nil.
 func (n *Node) All(name string) []*Node {
 	if n == nil {
 		return nil
@@ -130,7 +130,7 @@ func (n *Node) All(name string) []*Node {
 	return n.kids[name]
 }
 
-// Get gives the first element that a path of names leads to, or nil.
+// Get returns the first element at a path of names, or nil.
 func (n *Node) Get(path ...string) *Node {
 	for _, name := range path {
 		all := n.All(name)
@@ -142,10 +142,10 @@ func (n *Node) Get(path ...string) *Node {
 	return n
 }
 
-// Has reports whether an element is there.
+// Has reports whether an element exists.
 func (n *Node) Has(name string) bool { return len(n.All(name)) > 0 }
 
-// String gives the text of an element, "" where it is missing.
+// String returns the text of an element, or "" if it is missing.
 func (n *Node) String(name string) string {
 	all := n.All(name)
 	if len(all) == 0 {
@@ -154,7 +154,7 @@ func (n *Node) String(name string) string {
 	return all[len(all)-1].Text // the last: a long is written ["Long", 5]
 }
 
-// Strings gives the texts of all elements of a name.
+// Strings returns the texts of all elements with a name.
 func (n *Node) Strings(name string) []string {
 	var out []string
 	for _, k := range n.All(name) {
@@ -163,7 +163,7 @@ func (n *Node) Strings(name string) []string {
 	return out
 }
 
-// Bool reads a boolean, which may be a string.
+// Bool returns a boolean, which may be written as a string.
 func (n *Node) Bool(name string, or bool) (bool, error) {
 	s := strings.TrimSpace(n.String(name))
 	if s == "" {
@@ -171,12 +171,12 @@ func (n *Node) Bool(name string, or bool) (bool, error) {
 	}
 	b, err := strconv.ParseBool(strings.ToLower(s))
 	if err != nil {
-		return false, fmt.Errorf("%s must be true or false, not %q", name, clip(s))
+		return false, fmt.Errorf("%s must be true or false, got %q", name, clip(s))
 	}
 	return b, nil
 }
 
-// Int reads a whole number, which may be a string.
+// Int returns a whole number, which may be written as a string.
 func (n *Node) Int(name string, or int) (int, error) {
 	s := strings.TrimSpace(n.String(name))
 	if s == "" {
@@ -184,7 +184,7 @@ func (n *Node) Int(name string, or int) (int, error) {
 	}
 	i, err := strconv.Atoi(s)
 	if err != nil {
-		return 0, fmt.Errorf("%s must be a whole number, not %q", name, clip(s))
+		return 0, fmt.Errorf("%s must be a whole number, got %q", name, clip(s))
 	}
 	return i, nil
 }
@@ -196,34 +196,34 @@ func clip(s string) string {
 	return s
 }
 
-// Object is what is written: fields in their order.
+// Object is an object to encode, with its fields in order.
 type Object struct {
-	Type   string // "@type", and the name of the root element
+	Type   string // "@type" in JSON, the name of the root element in XML
 	Fields []Field
 }
 
 // Field is one field of an object. Its Value is a string, bool, int, Long,
-// time.Time, Millis, []string, *Object or []*Object; a zero time, a nil object, an
-// empty list and, unless Keep is set, an empty string are left out.
+// time.Time, Millis, []string, *Object or []*Object. Zero times, nil objects,
+// empty lists and, unless Keep is set, empty strings are omitted.
 type Field struct {
 	Name  string
 	Value any
 	Attr  bool // an attribute in XML
-	Typed bool // XML carries xsi:type: the element's name does not tell what it is
+	Typed bool // XML adds xsi:type, because the element's name does not imply the type
 	Keep  bool
 }
 
 // Long is a number that JSON writes as ["Long", n], as the public API does.
 type Long int64
 
-// How times are written: by the second, which scripts parse, and, where the
-// public API does, by the millisecond.
+// Time formats: seconds, which scripts parse, and milliseconds in the fields in
+// which the public API uses them.
 const (
 	secondLayout = "2006-01-02T15:04:05Z"
 	milliLayout  = "2006-01-02T15:04:05.000Z"
 )
 
-// Millis is a time that is written with its milliseconds.
+// Millis is a time that is written with milliseconds.
 type Millis time.Time
 
 // omitted reports whether a field is left out.
@@ -248,7 +248,7 @@ func (f Field) omitted() bool {
 	return false
 }
 
-// text is a scalar as it stands in XML.
+// text formats a scalar for XML.
 func text(v any) string {
 	switch v := v.(type) {
 	case string:
@@ -267,7 +267,7 @@ func text(v any) string {
 	return ""
 }
 
-// Decode reads a body. An empty one is an empty node.
+// Decode decodes a body. An empty body yields an empty node.
 func Decode(body []byte, f Format) (*Node, error) {
 	switch {
 	case len(strings.TrimSpace(string(body))) == 0:
@@ -280,7 +280,7 @@ func Decode(body []byte, f Format) (*Node, error) {
 	return decodeJSON(body)
 }
 
-// Encode writes an object.
+// Encode encodes an object.
 func Encode(o *Object, f Format) []byte {
 	if f == XML {
 		return encodeXML(o)
@@ -288,7 +288,8 @@ func Encode(o *Object, f Format) []byte {
 	return encodeJSON(o)
 }
 
-// Empty reports whether an element holds no element but @type. It may be called on nil.
+// Empty reports whether the element contains no elements except @type. The
+// receiver may be nil.
 func (n *Node) Empty() bool {
 	if n == nil {
 		return true

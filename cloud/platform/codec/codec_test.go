@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestBothFormsReadTheSame holds that JSON and XML, with what clients do to
-// them, become the same tree.
+// TestBothFormsReadTheSame checks that JSON and XML, in the variants that
+// clients send, decode to the same tree.
 func TestBothFormsReadTheSame(t *testing.T) {
 	bodies := map[string]string{
 		"json":           `{"ProcessProperties":{"@type":"ProcessProperties","ProcessProperty":[{"@type":"","Name":"recordId","Value":"4711"}]},"processId":"p","atomId":"a","on":"true","count":5}`,
@@ -59,11 +59,12 @@ func TestRefusedBodies(t *testing.T) {
 	}
 }
 
-// TestCommentsInText holds that text in very many pieces is read in one go.
+// TestCommentsInText checks that text split by many comments is read in linear
+// time.
 func TestCommentsInText(t *testing.T) {
 	n, err := Decode([]byte("<x>"+strings.Repeat("ab<!-- -->", 200_000)+"</x>"), XML)
 	if err != nil || n.Text != strings.Repeat("ab", 200_000) {
-		t.Fatalf("%d bytes, %v", len(n.Text), err)
+		t.Fatalf("got %d bytes, %v, want Text %q and no error", len(n.Text), err, strings.Repeat("ab", 200_000))
 	}
 }
 
@@ -95,7 +96,7 @@ func TestEncode(t *testing.T) {
 		}
 	}
 	if got := string(Encode(&Object{Type: "Error"}, XML)); !strings.HasSuffix(got, `instance"/>`+"\n") {
-		t.Error(got)
+		t.Errorf("got %q, want text ending with %v", got, `instance"/>`+"\n")
 	}
 }
 
@@ -115,7 +116,7 @@ func TestFormats(t *testing.T) {
 	}
 	for s, want := range map[string]Format{"application/json; charset=UTF-8": JSON, "text/xml": XML, "": XML, "text/plain;charset=utf-8": Plain} {
 		if f, ok := Of(s); !ok || f != want {
-			t.Errorf("%q: %v %v", s, f, ok)
+			t.Errorf("%q: got %v %v, want ok and f %v", s, f, ok, want)
 		}
 	}
 	if _, ok := Of("image/png"); ok {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// decodeJSON reads one JSON value. Numbers and booleans become their text, a
-// list becomes elements of the same name, null nothing.
+// decodeJSON decodes one JSON value. Numbers and booleans become text, the items
+// of a list become elements of the same name, and null is omitted.
 func decodeJSON(body []byte) (*Node, error) {
 	d := jsonReader{Decoder: json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))}
 	d.UseNumber()
@@ -27,7 +27,7 @@ func decodeJSON(body []byte) (*Node, error) {
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("the body is more than one JSON value")
+		return nil, errors.New("the body contains more than one JSON value")
 	}
 	return root, nil
 }
@@ -99,7 +99,7 @@ func (d *jsonReader) end() error {
 	return nil
 }
 
-// encodeJSON writes an object with its @type first.
+// encodeJSON encodes an object with its @type first.
 func encodeJSON(o *Object) []byte {
 	var b bytes.Buffer
 	writeJSON(&b, o)
@@ -169,6 +169,6 @@ func quote(s string) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string always encodes
+	_ = e.Encode(s) // encoding a string cannot fail
 	return bytes.TrimRight(b.Bytes(), "\n")
 }

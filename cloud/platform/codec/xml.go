@@ -12,21 +12,21 @@ import (
 
 const schemaInstance = "http://www.w3.org/2001/XMLSchema-instance"
 
-// decodeXML reads one XML element. Prefixes and namespaces are not looked at:
-// clients send both, and neither. Document types, and with them entities, are
-// refused, so that nothing in a body can grow or point outside it.
+// decodeXML decodes one XML element and ignores prefixes and namespaces, because
+// clients vary. Document types, and with them entities, are rejected, so a body
+// can neither expand nor refer to external resources.
 func decodeXML(body []byte) (*Node, error) {
 	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
 	d.CharsetReader = func(charset string, r io.Reader) (io.Reader, error) {
 		if strings.EqualFold(charset, "us-ascii") {
 			return r, nil
 		}
-		return nil, fmt.Errorf("the encoding %s is not read, send UTF-8", charset)
+		return nil, fmt.Errorf("the encoding %s is not supported: send UTF-8", charset)
 	}
 	var (
 		root  *Node
 		stack []*Node
-		texts [][]byte // of what is in stack: grown, as comments cut it into pieces
+		texts [][]byte // of the elements in stack, grown because comments split text into pieces
 		nodes int
 	)
 	for {
@@ -39,7 +39,7 @@ func decodeXML(body []byte) (*Node, error) {
 		}
 		switch t := t.(type) {
 		case xml.Directive:
-			return nil, errors.New("a document type is not accepted")
+			return nil, errors.New("document types are not accepted")
 		case xml.StartElement:
 			n := &Node{Name: t.Name.Local}
 			nodes += 1 + len(t.Attr)
@@ -78,13 +78,13 @@ func decodeXML(body []byte) (*Node, error) {
 		}
 	}
 	if root == nil {
-		return nil, errors.New("the body has no element")
+		return nil, errors.New("the body has no elements")
 	}
 	return root, nil
 }
 
-// encodeXML writes an object with the prefix bns, as the public API does:
-// clients that look for text find it there.
+// encodeXML encodes an object with the prefix bns, as the public API does,
+// because some clients search for that text.
 func encodeXML(o *Object) []byte {
 	var b bytes.Buffer
 	b.WriteString(`<?xml version="1.0" encoding="UTF-8" standalone="yes"?>` + "\n")
@@ -146,10 +146,10 @@ func writeXMLField(b *bytes.Buffer, f Field) {
 	}
 }
 
-// escape writes text; what XML cannot hold becomes U+FFFD.
+// escape writes text; characters that XML cannot contain become U+FFFD.
 func escape(b *bytes.Buffer, s string) {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\ufffd")
 	}
-	_ = xml.EscapeText(b, []byte(s)) // a buffer takes everything
+	_ = xml.EscapeText(b, []byte(s)) // writing to a buffer cannot fail
 }

@@ -1,4 +1,4 @@
-// Package filter answers the QueryFilter of the platform API: simple
+// Package filter evaluates the QueryFilter of the platform API: simple
 // expressions on the properties of an object, joined by and and or.
 package filter
 
@@ -12,18 +12,18 @@ import (
 	"valence/cloud/platform/codec"
 )
 
-// Type is how a property compares.
+// Type is the type of a property, which determines how it compares.
 type Type int
 
 // The types of properties.
 const (
-	Text Type = iota // without regard to case
+	Text Type = iota // compares without regard to case
 	Number
 	Bool
 	Time
 )
 
-// Operator is what a simple expression asks.
+// Operator is the operator of a simple expression.
 type Operator string
 
 // The operators.
@@ -43,19 +43,19 @@ const (
 	IsNotNull          Operator = "IS_NOT_NULL"
 )
 
-// arguments is how many arguments an operator takes.
+// arguments is the number of arguments of each operator.
 var arguments = map[Operator]int{
 	Equals: 1, NotEquals: 1, Like: 1, StartsWith: 1, Contains: 1, NotContains: 1, Between: 2,
 	GreaterThan: 1, GreaterThanOrEqual: 1, LessThan: 1, LessThanOrEqual: 1, IsNull: 0, IsNotNull: 0,
 }
 
-// Operators lists every operator, for the description of the API.
+// Operators returns every operator, for the description of the API.
 func Operators() []Operator {
 	return []Operator{Equals, NotEquals, Like, StartsWith, Contains, NotContains, Between, GreaterThan,
 		GreaterThanOrEqual, LessThan, LessThanOrEqual, IsNull, IsNotNull}
 }
 
-// The bounds of a filter.
+// Limits of a filter.
 const (
 	MaxDepth       = 16
 	MaxExpressions = 500
@@ -64,7 +64,7 @@ const (
 
 // Expression is a filter, or a part of one.
 type Expression struct {
-	Any    bool         // of a group: one of Nested is enough
+	Any    bool         // of a group: one of Nested suffices
 	Nested []Expression // of a group
 
 	Property  string
@@ -73,14 +73,14 @@ type Expression struct {
 	typ       Type
 }
 
-// Filter is a whole filter; the zero value lets everything pass.
+// Filter is a complete filter. The zero value matches everything.
 type Filter struct{ Expression *Expression }
 
-// Parse reads the body of a query. Properties are those that may be asked for.
-// Its errors are for the caller of the API.
+// Parse parses the body of a query. properties are the filterable properties.
+// Its errors are meant for API clients.
 func Parse(body *codec.Node, properties map[string]Type) (Filter, error) {
 	q := body.Get("QueryFilter")
-	if q == nil && body.Has("expression") { // XML clients send <QueryFilter> as the root too
+	if q == nil && body.Has("expression") { // XML clients also send <QueryFilter> as the root
 		q = body
 	}
 	n := q.Get("expression")
@@ -102,7 +102,7 @@ type parser struct {
 
 func (p *parser) parse(n *codec.Node, depth int) (Expression, error) {
 	if p.count++; p.count > MaxExpressions || depth > MaxDepth {
-		return Expression{}, fmt.Errorf("the filter has more than %d expressions, or is nested deeper than %d", MaxExpressions, MaxDepth)
+		return Expression{}, fmt.Errorf("the filter has more than %d expressions or is nested deeper than %d", MaxExpressions, MaxDepth)
 	}
 	op := n.String("operator")
 	nested := n.All("nestedExpression")
@@ -115,7 +115,7 @@ func (p *parser) parse(n *codec.Node, depth int) (Expression, error) {
 	case "or":
 		e.Any = true
 	default:
-		return e, fmt.Errorf("the operator %q does not join expressions: and, or", op)
+		return e, fmt.Errorf("the operator %q does not join expressions: use and, or", op)
 	}
 	if len(nested) == 0 {
 		return e, fmt.Errorf("the operator %q needs a nestedExpression", op)
@@ -135,17 +135,17 @@ func (p *parser) simple(n *codec.Node, op Operator) (Expression, error) {
 	e := Expression{Property: name, Operator: op, Arguments: n.Strings("argument")}
 	var ok bool
 	if e.typ, ok = p.properties[name]; !ok {
-		return e, fmt.Errorf("there is no property %q to filter by", name)
+		return e, fmt.Errorf("no filterable property %q", name)
 	}
 	want, ok := arguments[op]
 	if !ok {
-		return e, fmt.Errorf("there is no operator %q", op)
+		return e, fmt.Errorf("no operator %q", op)
 	}
 	if want == 0 {
 		e.Arguments = nil // clients send an empty one
 	}
 	if len(e.Arguments) != want {
-		return e, fmt.Errorf("the operator %s of %q takes %d arguments, not %d", op, name, want, len(e.Arguments))
+		return e, fmt.Errorf("the operator %s of %q needs %d arguments, got %d", op, name, want, len(e.Arguments))
 	}
 	for _, a := range e.Arguments {
 		if len(a) > MaxArgument {
@@ -162,13 +162,13 @@ func (p *parser) simple(n *codec.Node, op Operator) (Expression, error) {
 	return e, nil
 }
 
-// String names a type with its article.
+// String returns the name of a type with its article.
 func (t Type) String() string {
-	return [...]string{"a text", "a number", "true or false", "a time such as 2026-01-31T15:32:00Z"}[t]
+	return [...]string{"a string", "a number", "true or false", "a time such as 2026-01-31T15:32:00Z"}[t]
 }
 
-// Match reports whether an object passes. Value gives a property's text, and
-// false where the object has none.
+// Match reports whether an object matches. value returns a property's text, and
+// false if the object has none.
 func (f Filter) Match(value func(property string) (string, bool)) bool {
 	return f.Expression == nil || f.Expression.match(value)
 }
@@ -225,8 +225,8 @@ func (e *Expression) match(value func(string) (string, bool)) bool {
 	return c(0) <= 0 // LessThanOrEqual, the last
 }
 
-// like matches a pattern in which % stands for any text. It looks for each piece
-// behind the one before: whoever asks cannot make it go back and forth.
+// like matches a pattern in which % stands for any text. It searches each piece
+// after the previous match, so a pattern cannot cause backtracking.
 func like(pattern, s string) bool {
 	pieces := strings.Split(pattern, "%")
 	last := len(pieces) - 1
@@ -248,7 +248,7 @@ func like(pattern, s string) bool {
 	return true
 }
 
-// sortKey is a value in the form it compares in.
+// sortKey is a value in its comparable form.
 type sortKey struct {
 	text   string
 	number float64
@@ -282,8 +282,8 @@ func compare(have, want string, t Type) int {
 	return strings.Compare(a.text, b.text)
 }
 
-// ParseTime reads a time as clients write it: with and without fractions,
-// offsets and a time of day.
+// ParseTime parses a time in the formats that clients use: with and without
+// fractions, offset and time of day.
 func ParseTime(s string) (time.Time, bool) {
 	s = strings.TrimSpace(s)
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
@@ -294,9 +294,8 @@ func ParseTime(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// Bounds gives what every object that passes lies between in a property of
-// times, zero where the filter does not say. A store narrows its read by it;
-// Match still decides.
+// Bounds returns the range that a filter allows for a time property; an open end
+// is zero. A store uses it to read less. Match still decides.
 func (f Filter) Bounds(property string) (from, to time.Time) {
 	if f.Expression != nil {
 		f.Expression.bounds(property, &from, &to)
@@ -342,8 +341,8 @@ func (e *Expression) bounds(property string, from, to *time.Time) {
 	}
 }
 
-// Exact gives the only value that a text property may have, where the filter
-// asks for one.
+// Exact returns the only value that a filter allows for a text property, if
+// there is one.
 func (f Filter) Exact(property string) (string, bool) {
 	if f.Expression == nil {
 		return "", false

@@ -82,7 +82,7 @@ func TestOperators(t *testing.T) {
 		`<QueryConfig xmlns="http://api.platform.boomi.com/"/>`, `<QueryConfig><QueryFilter/></QueryConfig>`} {
 		f, err := parse(t, body)
 		if err != nil || names(f) != all {
-			t.Errorf("%q: %s, %v", body, names(f), err)
+			t.Errorf("%q: got %s, %v, want %q and no error", body, names(f), err, all)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func TestXMLFilter(t *testing.T) {
 	  <nestedExpression operator="BETWEEN" property="version" xsi:type="SimpleExpression"><argument>0</argument><argument>3</argument></nestedExpression>
 	 </expression></QueryFilter></QueryConfig>`)
 	if err != nil || names(f) != "Order intake" {
-		t.Errorf("%s, %v", names(f), err)
+		t.Errorf(`got %s, %v, want "Order intake" and no error`, names(f), err)
 	}
 }
 
@@ -102,18 +102,18 @@ func TestRefusedFilters(t *testing.T) {
 	deep := strings.Repeat(`{"operator":"and","nestedExpression":[`, MaxDepth+1) + simple("EQUALS", "name", "x") + strings.Repeat(`]}`, MaxDepth+1)
 	many := `{"operator":"and","nestedExpression":[` + strings.Repeat(simple("EQUALS", "name", "x")+",", MaxExpressions) + simple("EQUALS", "name", "x") + `]}`
 	for expression, want := range map[string]string{
-		simple("EQUALS", "colour", "x"):                            `there is no property "colour" to filter by`,
-		simple("MATCHES", "name", "x"):                             `there is no operator "MATCHES"`,
-		simple("EQUALS", "name", "x", "y"):                         `the operator EQUALS of "name" takes 1 arguments, not 2`,
-		simple("BETWEEN", "version", "1"):                          `the operator BETWEEN of "version" takes 2 arguments, not 1`,
+		simple("EQUALS", "colour", "x"):                            `no filterable property "colour"`,
+		simple("MATCHES", "name", "x"):                             `no operator "MATCHES"`,
+		simple("EQUALS", "name", "x", "y"):                         `the operator EQUALS of "name" needs 1 arguments, got 2`,
+		simple("BETWEEN", "version", "1"):                          `the operator BETWEEN of "version" needs 2 arguments, got 1`,
 		simple("EQUALS", "version", "one"):                         `the argument "one" of "version" is not a number`,
 		simple("EQUALS", "at", "yesterday"):                        `the argument "yesterday" of "at" is not a time such as 2026-01-31T15:32:00Z`,
 		`{"operator":"and"}`:                                       `the operator "and" needs a nestedExpression`,
-		`{"operator":"EQUALS","argument":["x"]}`:                   `the operator "EQUALS" does not join expressions: and, or`,
-		`{"operator":"EQUALS","property":"name"}`:                  `the operator EQUALS of "name" takes 1 arguments, not 0`,
+		`{"operator":"EQUALS","argument":["x"]}`:                   `the operator "EQUALS" does not join expressions: use and, or`,
+		`{"operator":"EQUALS","property":"name"}`:                  `the operator EQUALS of "name" needs 1 arguments, got 0`,
 		simple("LIKE", "name", strings.Repeat("x", MaxArgument+1)): `an argument of "name" is longer than 4096 bytes`,
-		deep: `the filter has more than 500 expressions, or is nested deeper than 16`,
-		many: `the filter has more than 500 expressions, or is nested deeper than 16`,
+		deep: `the filter has more than 500 expressions or is nested deeper than 16`,
+		many: `the filter has more than 500 expressions or is nested deeper than 16`,
 	} {
 		if _, err := parse(t, `{"QueryFilter":{"expression":`+expression+`}}`); err == nil || err.Error() != want {
 			t.Errorf("%.80s: %v, want %s", expression, err, want)
@@ -144,8 +144,8 @@ func TestPushdown(t *testing.T) {
 	}
 }
 
-// TestLikeIsBounded holds that whoever asks and whoever is asked about cannot
-// together keep a filter busy.
+// TestLikeIsBounded checks that no pattern and text together can keep a filter
+// busy.
 func TestLikeIsBounded(t *testing.T) {
 	begin := time.Now()
 	if like(strings.Repeat("%a", 2000)+"b", strings.Repeat("a", 4000)) || like("%"+strings.Repeat("a", 4000)+"b%", strings.Repeat("a", 1<<20)) {
@@ -166,7 +166,7 @@ func TestLike(t *testing.T) {
 		{"a%b%c", "acb", false}, {"%b%b%", "abab", true}, {"%b%b%", "ab", false}, {"ab%ba", "aba", false}, {"_", "a", false}, {"%a%a", "ba", false},
 	} {
 		if got := like(c.pattern, c.s); got != c.want {
-			t.Errorf("%q like %q: %v", c.s, c.pattern, got)
+			t.Errorf("%q like %q: got %v, want %v", c.s, c.pattern, got, c.want)
 		}
 	}
 }

@@ -10,15 +10,12 @@ import (
 	"os"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
-
 	"valence/cloud"
+	"valence/internal/pgdb"
 	"valence/internal/wire"
 )
 
-// Archives are kept in parts, so that nobody holds one in memory whole to read
-// it.
+// Archives are stored in chunks, so that reading one needs little memory.
 const (
 	chunkSize   = 512 << 10
 	archiveTime = 2 * time.Minute
@@ -28,13 +25,13 @@ const (
 func (s *Store) PutArchive(ctx context.Context, sha string, archive []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, archiveTime)
 	defer cancel()
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return putArchive(ctx, tx, sha, archive) })
+	return pgdb.Begin(ctx, s.pool, func(tx pgdb.Tx) error { return putArchive(ctx, tx, sha, archive) })
 }
 
-// putArchive stores an archive that is not there, or was altered.
-func putArchive(ctx context.Context, tx pgx.Tx, sha string, archive []byte) error {
+// putArchive stores an archive that is missing or altered.
+func putArchive(ctx context.Context, tx pgdb.Tx, sha string, archive []byte) error {
 	if !wire.IsPackageID(sha) {
-		return fmt.Errorf("%q is no name of a package: %w", sha, cloud.ErrNotFound)
+		return fmt.Errorf("%q is not a package id: %w", sha, cloud.ErrNotFound)
 	}
 	if wire.PackageID(archive) != sha {
 		return fmt.Errorf("store the package %s: %w", sha, cloud.ErrAltered)
@@ -45,7 +42,7 @@ func putArchive(ctx context.Context, tx pgx.Tx, sha string, archive []byte) erro
 	case !errors.Is(err, cloud.ErrAltered):
 		return err
 	}
-	b := &pgx.Batch{}
+	b := &pgdb.Batch{}
 	b.Queue("DELETE FROM cloud_chunk WHERE sha = $1", sha)
 	b.Queue("INSERT INTO cloud_archive VALUES($1, $2) ON CONFLICT (sha) DO UPDATE SET size = excluded.size", sha, len(archive))
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
@@ -61,10 +58,10 @@ func putArchive(ctx context.Context, tx pgx.Tx, sha string, archive []byte) erro
 
 // querier is a pool or a transaction.
 type querier interface {
-	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
+	Query(ctx context.Context, query string, args ...any) (pgdb.Rows, error)
 }
 
-// readArchive writes an archive to w and holds it against its name.
+// readArchive writes an archive to w and verifies its hash.
 func readArchive(ctx context.Context, q querier, sha string, w io.Writer) error {
 	rows, err := q.Query(ctx, "SELECT body FROM cloud_chunk WHERE sha = $1 ORDER BY n", sha)
 	if err != nil {
@@ -73,7 +70,7 @@ func readArchive(ctx context.Context, q querier, sha string, w io.Writer) error 
 	defer rows.Close()
 	sum := sha256.New()
 	for rows.Next() {
-		var part pgtype.DriverBytes // valid until the next row: it is not kept
+		var part pgdb.DriverBytes // valid until the next row
 		if err := rows.Scan(&part); err != nil {
 			return err
 		}
@@ -86,16 +83,16 @@ func readArchive(ctx context.Context, q querier, sha string, w io.Writer) error 
 		return err
 	}
 	if hex.EncodeToString(sum.Sum(nil)) != sha {
-		return fmt.Errorf("the package %s is not, or not any more, what was stored: %w; upload the version again", sha, cloud.ErrAltered)
+		return fmt.Errorf("verify the package %s: %w; upload the version again", sha, cloud.ErrAltered)
 	}
 	return nil
 }
 
-// Archive implements cloud.Archives. What is read goes through a file that
-// nobody else sees.
+// Archive implements cloud.Archives. The content is read through an unlinked
+// temporary file.
 func (s *Store) Archive(ctx context.Context, sha string) (io.ReadSeekCloser, error) {
 	if !wire.IsPackageID(sha) {
-		return nil, fmt.Errorf("%q is no name of a package: %w", sha, cloud.ErrNotFound)
+		return nil, fmt.Errorf("%q is not a package id: %w", sha, cloud.ErrNotFound)
 	}
 	f, err := os.CreateTemp(s.o.Dir, ".package-*")
 	if err != nil {
@@ -118,9 +115,9 @@ func (s *Store) Archive(ctx context.Context, sha string) (io.ReadSeekCloser, err
 	return f, nil
 }
 
-// DropArchive implements cloud.Archives. Another control plane may just have
-// stored a package with the same content: then it stays.
-func (s *Store) DropArchive(ctx context.Context, sha string) error {
+// DeleteArchive implements cloud.Archives. The archive remains if another
+// control plane has just stored a package with the same content.
+func (s *Store) DeleteArchive(ctx context.Context, sha string) error {
 	t, err := s.begin(ctx)
 	if err != nil {
 		return err
@@ -133,7 +130,7 @@ func (s *Store) DropArchive(ctx context.Context, sha string) error {
 	if err != nil || used {
 		return err
 	}
-	b := &pgx.Batch{}
+	b := &pgdb.Batch{}
 	b.Queue("DELETE FROM cloud_chunk WHERE sha = $1", sha)
 	b.Queue("DELETE FROM cloud_archive WHERE sha = $1", sha)
 	if err := t.tx.SendBatch(ctx, b).Close(); err != nil {

@@ -10,14 +10,15 @@ import (
 
 	"valence/cloud"
 	"valence/cloud/cloudtest"
+	"valence/internal/test/servers"
 )
 
-// The database takes what is sent and answers nothing, as behind a cut network:
-// after ten seconds nothing is answered from memory, also to who is held, and it
-// goes on by itself.
+// If the database accepts requests but does not answer, nothing is answered
+// from memory after ten seconds, including held polls. Afterwards the control
+// plane recovers.
 func TestDatabaseHangs(t *testing.T) {
 	t.Parallel()
-	own, err := cloudtest.NewPostgres()
+	own, err := servers.NewPostgres()
 	if err == nil {
 		err = own.Start()
 	}
@@ -34,26 +35,26 @@ func TestDatabaseHangs(t *testing.T) {
 		_, err := atom.Poll(t.Context(), generation, 30)
 		held <- err
 	}()
-	eventually(t, "the poll is held", func() bool { return p.Gate.Held() == 1 })
+	eventually(t, "the poll is held", func() bool { return p.Gate.HeldPolls() == 1 })
 
 	own.Signal(syscall.SIGSTOP)
 	resume := sync.OnceFunc(func() { own.Signal(syscall.SIGCONT) })
 	t.Cleanup(resume)
 	begin := time.Now()
-	if _, err := p.Authenticate(t.Context(), "", "", "x"); !errors.Is(err, cloud.ErrUnavailable) || time.Since(begin) > 8*time.Second {
-		t.Errorf("a token: %v after %v", err, time.Since(begin))
+	if _, err := p.Accounts.Authenticate(t.Context(), "", "", "x"); !errors.Is(err, cloud.ErrUnavailable) || time.Since(begin) > 8*time.Second {
+		t.Errorf("a token: got %v after %v, want cloud.ErrUnavailable and time at most %v", err, time.Since(begin), 8*time.Second)
 	}
 	refused(t, <-held, "unavailable")
 	if took := time.Since(begin); took < 5*time.Second || took > 25*time.Second {
-		t.Errorf("who is held was let go after %v", took)
+		t.Errorf("the held poll ended after %v", took)
 	}
 	if p.Ready() == nil {
-		t.Error("it says that it is ready")
+		t.Error("the control plane is ready without its database")
 	}
 	resume()
-	eventually(t, "it is ready again", func() bool { return p.Ready() == nil })
+	eventually(t, "the control plane is ready again", func() bool { return p.Ready() == nil })
 	eventually(t, "changes are made again", func() bool {
-		_, err := p.CreateEnvironment(t.Context(), p.Admin, cloud.Environment{Name: "test"})
+		_, err := p.Environments.Create(t.Context(), p.Admin, cloud.Environment{Name: "test"})
 		return err == nil || errors.Is(err, cloud.ErrConflict)
 	})
 }
@@ -62,8 +63,8 @@ type writer interface {
 	Write(ctx context.Context, c *cloud.Change) error
 }
 
-// A control plane that has the turn and hangs loses it, and what it wrote in it.
-func TestTurnIsLost(t *testing.T) {
+// A hanging control plane loses the write lock and what it wrote.
+func TestWriteLockIsLost(t *testing.T) {
 	t.Parallel()
 	database := server.Database(t)
 	hangs, other := open(t, database), open(t, database)
@@ -75,14 +76,14 @@ func TestTurnIsLost(t *testing.T) {
 	put := func(to writer, id string) error {
 		return to.Write(t.Context(), &cloud.Change{Objects: []cloud.Object{{Kind: "k", ID: id, Body: []byte("1")}}})
 	}
-	eventually(t, "another one has the turn", func() bool { return put(other, "other") == nil })
+	eventually(t, "another control plane has the write lock", func() bool { return put(other, "other") == nil })
 	if took := time.Since(begin); took < 10*time.Second {
-		t.Errorf("it took only %v", took)
+		t.Errorf("the lock was lost after only %v", took)
 	}
 	if err := put(turn, "late"); err == nil {
-		t.Error("a turn that was lost wrote something")
+		t.Error("a transaction that lost the lock was written")
 	}
 	if position, err := other.Position(t.Context()); err != nil || position != 1 {
-		t.Errorf("position %d, %v", position, err)
+		t.Errorf("got position %d, %v, want position 1 and no error", position, err)
 	}
 }

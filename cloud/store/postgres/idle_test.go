@@ -10,11 +10,11 @@ import (
 	"valence/internal/wire"
 )
 
-// detached is a store that can be taken away.
-type detached struct{ cloud.Shared }
+// detached is a store that can be removed.
+type detached struct{ cloud.SharedStore }
 
-// An idle poll asks the database for nothing: with none there it panics. What
-// is told of all atoms together is one batch.
+// An idle poll does not use the database: without one it would panic. The
+// heartbeats of all atoms are one batch.
 func TestIdlePollDoesNotTouchTheDatabase(t *testing.T) {
 	c := start(t)
 	atom := cloudtest.Join(t, c.a.URL, c.a.InstallToken(t, "prod"), "edge-01")
@@ -25,30 +25,30 @@ func TestIdlePollDoesNotTouchTheDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.Shared = nil
+	d.SharedStore = nil
 	for range 3 {
-		if err := s.Vouch(); err != nil {
+		if err := s.Cluster.CheckFresh(); err != nil {
 			t.Fatal(err)
 		}
-		if _, known := s.Peer(atom.ID); !known {
-			t.Fatal("it is not known")
+		if _, known := s.AtomAPI.Peer(atom.ID); !known {
+			t.Fatal("the atom is unknown")
 		}
-		s.Heard(atom.ID, wire.Heartbeat{Health: "ok"}, generation)
-		if err := s.Acknowledge(ctx, atom.ID, nil); err != nil {
+		s.AtomAPI.RecordHeartbeat(atom.ID, wire.Heartbeat{Health: "ok"}, generation)
+		if err := s.AtomAPI.Acknowledge(ctx, atom.ID, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Ahead(ctx, atom.ID, generation); err != nil {
+		if err := s.AtomAPI.RaiseGeneration(ctx, atom.ID, generation); err != nil {
 			t.Fatal(err)
 		}
-		if p, wait, err := s.Next(ctx, atom.ID, generation); err != nil || wait != 0 || p.Desired != nil || len(p.Messages) > 0 {
-			t.Fatalf("%+v, %v, %v", p, wait, err)
+		if p, wait, err := s.AtomAPI.Next(ctx, atom.ID, generation); err != nil || wait != 0 || p.Desired != nil || len(p.Instructions) > 0 {
+			t.Fatalf("got %+v, %v, %v, want wait 0, nil Desired, len(p.Instructions) 0 and no error", p, wait, err)
 		}
 	}
 }
 
-// What was changed while nobody listened is read by its position; what was
-// deleted too long ago to be remembered has everything read.
-func TestSince(t *testing.T) {
+// Changes made meanwhile are read by position. After deleted objects are
+// forgotten, everything is reloaded.
+func TestChangesSince(t *testing.T) {
 	database := server.Database(t)
 	st := open(t, database)
 	ctx := t.Context()
@@ -59,7 +59,7 @@ func TestSince(t *testing.T) {
 		}
 	}
 	since := func(after int64) (all []string, to int64, err error) {
-		to, err = st.Since(ctx, after, func(o cloud.Object) error {
+		to, err = st.ChangesSince(ctx, after, func(o cloud.Object) error {
 			all = append(all, o.ID+string(o.Body))
 			return nil
 		})
@@ -69,32 +69,32 @@ func TestSince(t *testing.T) {
 	write(cloud.Object{Kind: "k", ID: "a", Body: []byte("2")})
 	write(cloud.Object{Kind: "k", ID: "b"})
 	if all, to, err := since(1); err != nil || to != 3 || len(all) != 2 || all[0] != "a2" || all[1] != "b" {
-		t.Errorf("%v, %d, %v", all, to, err)
+		t.Errorf("got %v, %d, %v, want to 3, len(all) 2, all[0] a2, all[1] b and no error", all, to, err)
 	}
 	if all, to, err := since(3); err != nil || to != 3 || len(all) != 0 {
-		t.Errorf("%v, %d, %v", all, to, err)
+		t.Errorf("got %v, %d, %v, want to 3, len(all) 0 and no error", all, to, err)
 	}
 	if position, err := st.Position(ctx); err != nil || position != 3 {
-		t.Errorf("%d, %v", position, err)
+		t.Errorf("got %d, %v, want position 3 and no error", position, err)
 	}
 
 	server.Exec(t, database, "UPDATE cloud_object SET dropped = now() - interval '2 hours' WHERE dropped IS NOT NULL")
 	if _, err := st.Purge(ctx, time.Now().Add(-time.Hour), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := since(2); !errors.Is(err, cloud.ErrBehind) {
-		t.Errorf("after what is not remembered: %v", err)
+	if _, _, err := since(2); !errors.Is(err, cloud.ErrPositionExpired) {
+		t.Errorf("after a purged position: got %v, want ErrPositionExpired", err)
 	}
 	if all, to, err := since(0); err != nil || to != 3 || len(all) != 1 {
-		t.Errorf("%v, %d, %v", all, to, err)
+		t.Errorf("got %v, %d, %v, want to 3, len(all) 1 and no error", all, to, err)
 	}
 
-	// Of two who want the turn, the second one waits for the first.
+	// The second of two writers waits for the first.
 	first, err := st.Begin(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := make(chan cloud.Turn)
+	got := make(chan cloud.WriteTx)
 	go func() {
 		second, err := st.Begin(ctx)
 		if err != nil {
@@ -104,7 +104,7 @@ func TestSince(t *testing.T) {
 	}()
 	select {
 	case <-got:
-		t.Fatal("both have the turn")
+		t.Fatal("both transactions hold the lock")
 	case <-time.After(50 * time.Millisecond):
 	}
 	if err := first.Write(ctx, &cloud.Change{Objects: []cloud.Object{{Kind: "k", ID: "c", Body: []byte("1")}}}); err != nil {
@@ -116,16 +116,15 @@ func TestSince(t *testing.T) {
 		t.Errorf("positions %d and %d", first.Position(), second.Position())
 	}
 	if err := first.Write(ctx, &cloud.Change{}); err == nil {
-		t.Error("one turn wrote twice")
+		t.Error("one transaction was written twice")
 	}
 }
 
-// An archive that was altered in the database is not given out, and is whole
-// again when it is uploaded again.
+// An altered archive is not served, and uploading it again repairs it.
 func TestAlteredArchive(t *testing.T) {
 	database := server.Database(t)
 	st := open(t, database)
-	archive, err := wire.Pack([]wire.PackFile{{Name: "a.yaml", Content: []byte("x")}})
+	archive, err := wire.Pack([]wire.PackageFile{{Name: "a.yaml", Content: []byte("x")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +134,7 @@ func TestAlteredArchive(t *testing.T) {
 	}
 	server.Exec(t, database, "UPDATE cloud_chunk SET body = set_byte(body, 0, get_byte(body, 0) # 1)")
 	if _, err := st.Archive(t.Context(), sha); !errors.Is(err, cloud.ErrAltered) {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want cloud.ErrAltered", err)
 	}
 	if err := st.PutArchive(t.Context(), sha, archive); err != nil {
 		t.Fatal(err)
@@ -149,11 +148,11 @@ func TestAlteredArchive(t *testing.T) {
 	if err := st.Write(t.Context(), &cloud.Change{Objects: []cloud.Object{used}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.DropArchive(t.Context(), sha); err != nil {
+	if err := st.DeleteArchive(t.Context(), sha); err != nil {
 		t.Fatal(err)
 	}
 	if f, err = st.Archive(t.Context(), sha); err != nil {
-		t.Errorf("it was dropped while a package has it: %v", err)
+		t.Errorf("the archive was deleted although a package uses it: %v", err)
 	} else {
 		f.Close()
 	}

@@ -1,48 +1,37 @@
-// Package postgres keeps control planes in one PostgreSQL database, which
-// several of them use at once. They hear of each other by LISTEN/NOTIFY, and
-// change what is configured in turns.
+// Package postgres stores control planes in one PostgreSQL database that
+// several of them use at once. They exchange events with LISTEN/NOTIFY, and a
+// row lock serializes changes of the configuration.
 package postgres
 
 import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"valence/cloud"
+	"valence/internal/pgdb"
 )
 
 // Options of a store.
 type Options struct {
-	// URL names the database: postgres://user@host:port/database?sslmode=…, as
-	// libpq takes it. What is missing is in PGHOST, PGPASSWORD, PGPASSFILE and so
-	// on.
+	// URL is the database's address as libpq accepts it:
+	// postgres://user@host:port/database?sslmode=…. PGHOST, PGPASSWORD,
+	// PGPASSFILE and so on supply what it lacks.
 	URL string
-	// Dir is a folder for files that live for moments.
+	// Dir is a folder for short-lived files.
 	Dir string
 	Log *slog.Logger
-	// OnCommit observes each transaction that writes.
+	// OnCommit observes each writing transaction.
 	OnCommit func(operations int, took time.Duration)
 }
 
-// Oldest is the oldest major version of PostgreSQL that is taken.
-const Oldest = 14
-
-// How long things may take. A session that holds the turn and says nothing
-// loses it, so that a control plane that hangs does not stop the others.
+// Timeouts. A session that holds the write lock and is idle loses it, so that a
+// hanging control plane does not block the others.
 const (
-	connectTime   = 10 * time.Second
 	statementTime = 15 * time.Second
 	lockTime      = 10 * time.Second
 	idleTurnTime  = 15 * time.Second
@@ -50,97 +39,68 @@ const (
 	tickEvery     = 2 * time.Second
 )
 
-// connections is how many a control plane has at most, besides a few of its
-// own, where the URL does not say it with pool_max_conns.
+// connections is the size of the main pool unless the URL sets pool_max_conns.
 const connections = 16
 
-// Store is the part of a control plane in a database. Its methods may be called
-// from any goroutine.
+// Store is a control plane's access to a database. Its methods are safe for
+// concurrent use.
 type Store struct {
-	o       Options
-	log     *slog.Logger
-	config  *pgx.ConnConfig
-	pool    *pgxpool.Pool // for what is asked
-	turns   *pgxpool.Pool // for turns and positions, so that slow queries do not hold these up
-	plane   string        // this start of this control plane
-	channel string        // of the notifications of this schema
-	batch   atomic.Int64  // of beats
-	failure atomic.Pointer[error]
-	open    bool // the way to the database can be read on the network
+	o         Options
+	log       *slog.Logger
+	server    *pgdb.Server
+	pool      *pgdb.Pool   // for reads and writes
+	locks     *pgdb.Pool   // for the write lock and positions, so that slow queries do not delay them
+	plane     string       // identifies this start of this control plane
+	channel   string       // of the notifications
+	batch     atomic.Int64 // the last batch of heartbeats
+	failure   atomic.Pointer[error]
+	plaintext bool // the connection crosses a network without encryption
 }
 
-var _ cloud.Shared = (*Store)(nil)
+var _ cloud.SharedStore = (*Store)(nil)
 
-// Open connects, and takes the database through the migrations that it does not
-// have. It fails with an *Error that says what to do.
+// Open connects and migrates the database. It returns a *pgdb.Error that says
+// what to do.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	config, err := pgxpool.ParseConfig(o.URL)
+	server, err := pgdb.Parse(o.URL, pgdb.Session{Name: "valence cloud", Connections: connections, Statement: statementTime, Lock: lockTime, Idle: idleTurnTime})
 	if err != nil {
-		return nil, &Error{Text: "the address of the database cannot be read", Hint: "--store postgres://user@host:5432/database", err: err}
+		return nil, err
 	}
-	prepare(config, o.URL)
 	name := make([]byte, 6)
 	rand.Read(name) // never fails: crypto/rand
-	s := &Store{o: o, log: o.Log, config: config.ConnConfig, plane: hex.EncodeToString(name)}
+	s := &Store{o: o, log: o.Log, server: server, plane: hex.EncodeToString(name)}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := s.migrate(ctx); err != nil {
-		return nil, s.explain(err)
+		return nil, server.Explain(err)
 	}
-	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, s.explain(err)
+	if s.pool, err = server.Pool(ctx, 0); err != nil {
+		return nil, server.Explain(err)
 	}
-	few := config.Copy()
-	few.MaxConns = 4
-	if s.turns, err = pgxpool.NewWithConfig(ctx, few); err != nil {
+	if s.locks, err = server.Pool(ctx, 4); err != nil {
 		s.pool.Close()
-		return nil, s.explain(err)
+		return nil, server.Explain(err)
 	}
 	return s, nil
 }
 
-// prepare sets what every connection is to be like.
-func prepare(config *pgxpool.Config, url string) {
-	if !strings.Contains(url, "pool_max_conns") {
-		config.MaxConns = connections
-	}
-	config.PingTimeout = 5 * time.Second
-	c := config.ConnConfig
-	if c.ConnectTimeout == 0 || c.ConnectTimeout > connectTime {
-		c.ConnectTimeout = connectTime
-	}
-	if c.ValidateConnect == nil { // after a failover, not the one that only reads
-		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
-	for name, value := range map[string]string{
-		"application_name": "valence cloud", "statement_timeout": ms(statementTime), "lock_timeout": ms(lockTime),
-		"idle_in_transaction_session_timeout": ms(idleTurnTime), "timezone": "UTC", "client_encoding": "UTF8",
-	} {
-		if _, said := c.RuntimeParams[name]; !said || name != "application_name" {
-			c.RuntimeParams[name] = value
-		}
-	}
-}
-
-func ms(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
-
-// Run waits until ctx ends: the database does the rest.
+// Run waits until ctx ends. The database needs no background work.
 func (s *Store) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (s *Store) Close() error {
 	s.pool.Close()
-	s.turns.Close()
+	s.locks.Close()
 	return nil
 }
 
-// Err is nil while the database answers.
+// Err returns nil while the database answers.
 func (s *Store) Err() error {
 	if err := s.failure.Load(); err != nil {
 		return *err
@@ -148,21 +108,21 @@ func (s *Store) Err() error {
 	return nil
 }
 
-// Backup implements cloud.Store: it refuses.
+// Backup implements cloud.Store. It always returns an error.
 func (s *Store) Backup(context.Context, string) error {
 	return &cloud.Error{Kind: cloud.ErrConflict,
-		Text: "this control plane keeps everything in PostgreSQL: back the database up with pg_dump or what your database has for it, and keep a copy of secrets.key elsewhere"}
+		Text: "this control plane stores everything in PostgreSQL: back up the database with pg_dump or your provider's tools, and store a copy of secrets.key elsewhere"}
 }
 
-// write runs a transaction. It is run again where nothing of it can have
-// happened: a deadlock, or a connection that was found dead.
-func (s *Store) write(ctx context.Context, operations int, f func(context.Context, pgx.Tx) error) error {
+// write runs a transaction, and repeats it if it certainly had no effect: after
+// a deadlock, or on a connection that was dead.
+func (s *Store) write(ctx context.Context, operations int, f func(context.Context, pgdb.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	start := time.Now()
 	for again := 0; ; again++ {
-		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return f(ctx, tx) })
-		if err != nil && again < 3 && harmless(err) {
+		err := pgdb.Begin(ctx, s.pool, func(tx pgdb.Tx) error { return f(ctx, tx) })
+		if err != nil && again < 3 && pgdb.Retryable(err) {
 			continue
 		}
 		if err == nil && s.o.OnCommit != nil {
@@ -172,25 +132,13 @@ func (s *Store) write(ctx context.Context, operations int, f func(context.Contex
 	}
 }
 
-// harmless reports whether a transaction failed so that it may be run again.
-func harmless(err error) bool {
-	if pgconn.SafeToRetry(err) {
-		return true
-	}
-	switch code(err) {
-	case "40001", "40P01": // serialization_failure, deadlock_detected
-		return true
-	}
-	return false
+// read runs a query and calls each for every row. It returns
+// cloud.ErrUnavailable if the database does not answer.
+func (s *Store) read(ctx context.Context, each func(pgdb.Rows) error, query string, args ...any) error {
+	return s.readOn(ctx, s.pool, each, query, args...)
 }
 
-// read runs one query; rows are given to each. Where the database does not
-// answer, the error is cloud.ErrUnavailable.
-func (s *Store) read(ctx context.Context, each func(pgx.Rows) error, query string, args ...any) error {
-	return s.readFrom(ctx, s.pool, each, query, args...)
-}
-
-func (s *Store) readFrom(ctx context.Context, pool *pgxpool.Pool, each func(pgx.Rows) error, query string, args ...any) error {
+func (s *Store) readOn(ctx context.Context, pool *pgdb.Pool, each func(pgdb.Rows) error, query string, args ...any) error {
 	limit, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	for again := 0; ; again++ {
@@ -211,34 +159,16 @@ func (s *Store) readFrom(ctx context.Context, pool *pgxpool.Pool, each func(pgx.
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case !seen && again < 2 && harmless(err):
+		case !seen && again < 2 && pgdb.Retryable(err):
 			continue
 		}
 		return fmt.Errorf("%w: %w", cloud.ErrUnavailable, err)
 	}
 }
 
-// clean makes a text one that PostgreSQL takes: it takes no zero bytes.
-func clean(s string) string {
-	if strings.IndexByte(s, 0) >= 0 {
-		s = strings.ReplaceAll(s, "\x00", "\ufffd")
-	}
-	return strings.ToValidUTF8(s, "\ufffd")
-}
+// Unencrypted reports whether the connection crosses a network without
+// encryption.
+func (s *Store) Unencrypted() bool { return s.plaintext }
 
-// code gives the code of an error of the server, "" for another error.
-func code(err error) string {
-	if e := (*pgconn.PgError)(nil); errors.As(err, &e) {
-		return e.Code
-	}
-	return ""
-}
-
-// Open reports whether what is said to the database can be read on the network
-// between.
-func (s *Store) Open() bool { return s.open }
-
-// Name tells which database it is, for people.
-func (s *Store) Name() string {
-	return fmt.Sprintf("%s at %s, as %s", s.config.Database, net.JoinHostPort(s.config.Host, strconv.Itoa(int(s.config.Port))), s.config.User)
-}
+// Name returns a description of the database for people.
+func (s *Store) Name() string { return s.server.String() }

@@ -7,13 +7,14 @@ import (
 	"valence/cloud"
 	"valence/cloud/cloudtest"
 	"valence/cloud/store/postgres"
+	"valence/internal/test/servers"
 )
 
-var server *cloudtest.Postgres
+var server *servers.Postgres
 
-func TestMain(m *testing.M) { os.Exit(cloudtest.RunPostgres(m, &server)) }
+func TestMain(m *testing.M) { os.Exit(servers.RunPostgres(m, &server)) }
 
-// open opens a store on a database until the test ends.
+// open opens a store until the test ends.
 func open(t testing.TB, database string) *postgres.Store {
 	t.Helper()
 	st, err := postgres.Open(t.Context(), postgres.Options{URL: server.URL(database), Dir: t.TempDir()})

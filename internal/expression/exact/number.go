@@ -1,7 +1,7 @@
-// Package exact computes with decimal numbers of any size: exactly where the
-// result is an integer, and otherwise rounded to 34 digits, half to even (IEEE
-// 754 decimal128). Nothing it does takes long or much memory: numbers are
-// bounded, and an operation beyond that fails with a LimitError.
+// Package exact computes with decimal numbers of any size. Results are exact if
+// they are integers, and otherwise rounded to 34 digits, half to even (IEEE 754
+// decimal128). Numbers are bounded, so that no operation needs much time or
+// memory; exceeding a bound is a LimitError.
 package exact
 
 import (
@@ -16,35 +16,35 @@ import (
 
 const (
 	precision   = 34
-	maxExponent = 20_000 // of a number as it is written
-	maxDigits   = 20_000 // of a number that is computed with
+	maxExponent = 20_000 // of a literal
+	maxDigits   = 20_000 // of an operand
 )
 
-// RangeError is the failure of what has no result, or none near enough.
+// RangeError reports an operation without a representable result.
 type RangeError string
 
-// LimitError is the failure of what would have too many digits.
+// LimitError reports a number with too many digits.
 type LimitError string
 
 func (e RangeError) Error() string { return string(e) }
 func (e LimitError) Error() string { return string(e) }
 
-// Number is coefficient × 10^exp, or *big where that does not fit. The zero
-// value is 0.
+// Number is coefficient × 10^exp, or *big if that does not fit. The zero value
+// is 0.
 type Number struct {
 	coef int64
 	exp  int32 // 0 to -18
 	big  *apd.Decimal
 }
 
-// Int gives an integer.
+// Int returns n as a Number.
 func Int(n int64) Number { return Number{coef: n} }
 
 var pow10 = [...]int64{
 	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
 }
 
-// Parse reads a JSON number.
+// Parse parses a JSON number.
 func Parse(s string) (Number, error) {
 	i, negative := 0, false
 	if s != "" && s[0] == '-' {
@@ -68,7 +68,7 @@ func Parse(s string) (Number, error) {
 	if dot >= 0 {
 		n.exp = int32(dot + 1 - len(s))
 	} else if len(s) > 18 {
-		return parseBig(s) // may be more than an int64 holds
+		return parseBig(s) // may exceed an int64
 	}
 	if negative {
 		n.coef = -n.coef
@@ -80,11 +80,11 @@ func parseBig(s string) (Number, error) {
 	if e := strings.IndexAny(s, "eE"); e >= 0 {
 		exp, err := strconv.Atoi(s[e+1:])
 		if err != nil || exp > maxExponent || exp < -maxExponent {
-			return Number{}, RangeError("the number's exponent is beyond ±20,000, too far to compute with")
+			return Number{}, RangeError("exponent out of range: it must be within ±20,000")
 		}
 	}
 	if len(s) > maxDigits {
-		return Number{}, LimitError("a number has more than 20,000 digits, too many to compute with")
+		return Number{}, LimitError("a number has more than 20,000 digits")
 	}
 	d, _, err := apd.NewFromString(s)
 	if err != nil || d.Form != apd.Finite {
@@ -93,7 +93,8 @@ func parseBig(s string) (Number, error) {
 	return shrink(d), nil
 }
 
-// shrink gives d as a Number, in the fast form if that holds it. d is given away.
+// shrink returns d as a Number, in the fast form if possible. The caller
+// must not use d afterwards.
 func shrink(d *apd.Decimal) Number {
 	if d.Coeff.IsInt64() && d.Exponent <= 0 && d.Exponent >= -18 {
 		c := d.Coeff.Int64()
@@ -105,7 +106,7 @@ func shrink(d *apd.Decimal) Number {
 	return Number{big: d}
 }
 
-// decimal gives n as an apd.Decimal that may be changed.
+// decimal returns n as an apd.Decimal that the caller may modify.
 func (n Number) decimal() *apd.Decimal {
 	if n.big != nil {
 		return new(apd.Decimal).Set(n.big)
@@ -113,7 +114,7 @@ func (n Number) decimal() *apd.Decimal {
 	return apd.New(n.coef, n.exp)
 }
 
-// wide gives n as an apd.Decimal that must not be changed.
+// wide returns n as an apd.Decimal that the caller must not modify.
 func (n Number) wide() *apd.Decimal {
 	if n.big != nil {
 		return n.big
@@ -121,7 +122,7 @@ func (n Number) wide() *apd.Decimal {
 	return apd.New(n.coef, n.exp)
 }
 
-// Sign is -1, 0 or 1.
+// Sign returns -1, 0 or 1.
 func (n Number) Sign() int {
 	if n.big != nil {
 		return n.big.Sign()
@@ -135,7 +136,7 @@ func (n Number) Sign() int {
 	return 0
 }
 
-// Digits is about how many digits it takes to compute with n.
+// Digits returns roughly how many digits an operation on n involves.
 func (n Number) Digits() int64 {
 	if n.big == nil {
 		return 19
@@ -143,7 +144,7 @@ func (n Number) Digits() int64 {
 	return n.big.NumDigits() + max(int64(n.big.Exponent), 0)
 }
 
-// Int64 gives n if it is an integer that an int64 holds.
+// Int64 returns n if it is an integer that fits an int64.
 func (n Number) Int64() (int64, bool) {
 	if n.big != nil {
 		i, err := n.big.Int64()
@@ -153,8 +154,8 @@ func (n Number) Int64() (int64, bool) {
 	return n.coef / p, n.coef%p == 0
 }
 
-// Text writes n in its shortest form: no trailing zeros, and an exponent
-// only where there would be more than 40 zeros.
+// Text returns n in its shortest form: without trailing zeros, and with an
+// exponent only to avoid more than 40 zeros.
 func (n Number) Text() document.Number {
 	if n.big == nil {
 		return document.Number(n.Append(make([]byte, 0, 24)))
@@ -185,11 +186,10 @@ func (n Number) Text() document.Number {
 	}
 }
 
-// Small reports whether n is small enough to be computed with at no cost to
-// speak of.
+// Small reports whether arithmetic on n has negligible cost.
 func (n Number) Small() bool { return n.big == nil }
 
-// Append writes a Small one in its shortest form.
+// Append appends a Small number in its shortest form.
 func (n Number) Append(dst []byte) []byte {
 	c, e := n.coef, int(-n.exp)
 	for e > 0 && c%10 == 0 {
@@ -214,7 +214,7 @@ func (n Number) Append(dst []byte) []byte {
 	return dst
 }
 
-// align gives both coefficients for one exponent, if int64 holds them.
+// align returns both coefficients for a common exponent if they fit an int64.
 func align(a, b Number) (x, y int64, exp int32, ok bool) {
 	if a.big != nil || b.big != nil {
 		return 0, 0, 0, false
@@ -255,7 +255,7 @@ func abs64(n int64) uint64 {
 	return uint64(n)
 }
 
-// Compare is -1, 0 or 1.
+// Compare returns -1, 0 or 1.
 func Compare(a, b Number) int {
 	if x, y, _, ok := align(a, b); ok {
 		switch {
@@ -269,16 +269,17 @@ func Compare(a, b Number) int {
 	return a.wide().Cmp(b.wide())
 }
 
-// exactly and rounding are the contexts of apd.
+// exactly returns an apd context that never rounds.
 func exactly() *apd.Context { c := apd.BaseContext; return &c }
 
+// rounding returns an apd context that rounds to the precision, half to even.
 func rounding() *apd.Context {
 	c := apd.BaseContext.WithPrecision(precision)
 	c.Rounding = apd.RoundHalfEven
 	return c
 }
 
-// settle rounds what is no integer.
+// settle rounds a result that is not an integer and checks its bounds.
 func settle(d *apd.Decimal, err error) (Number, error) {
 	if err != nil || d.Form != apd.Finite {
 		return Number{}, RangeError("the result is out of range")
@@ -300,7 +301,7 @@ func settle(d *apd.Decimal, err error) (Number, error) {
 	return shrink(d), nil
 }
 
-// Add gives a + b.
+// Add returns a + b.
 func Add(a, b Number) (Number, error) {
 	if x, y, e, ok := align(a, b); ok {
 		if sum := x + y; (sum > x) == (y > 0) {
@@ -312,7 +313,7 @@ func Add(a, b Number) (Number, error) {
 	return settle(d, err)
 }
 
-// Sub gives a - b.
+// Sub returns a - b.
 func Sub(a, b Number) (Number, error) {
 	n, err := Negate(b)
 	if err != nil {
@@ -321,7 +322,7 @@ func Sub(a, b Number) (Number, error) {
 	return Add(a, n)
 }
 
-// Negate gives -a.
+// Negate returns -a.
 func Negate(a Number) (Number, error) {
 	if a.big == nil && a.coef != -1<<63 {
 		a.coef = -a.coef
@@ -332,7 +333,7 @@ func Negate(a Number) (Number, error) {
 	return shrink(d), nil
 }
 
-// Mul gives a × b.
+// Mul returns a × b.
 func Mul(a, b Number) (Number, error) {
 	if a.big == nil && b.big == nil && a.exp+b.exp >= -18 {
 		if c, ok := mul64(a.coef, b.coef); ok {
@@ -344,7 +345,7 @@ func Mul(a, b Number) (Number, error) {
 	return settle(d, err)
 }
 
-// Div gives a / b.
+// Div returns a / b.
 func Div(a, b Number) (Number, error) {
 	if b.Sign() == 0 {
 		return Number{}, RangeError("division by zero")
@@ -360,7 +361,8 @@ func Div(a, b Number) (Number, error) {
 	return settle(d, err)
 }
 
-// quoRem gives the quotient cut towards zero and the remainder, which has a's sign.
+// quoRem returns the quotient truncated towards zero and the remainder, which
+// has the sign of a.
 func quoRem(a, b Number) (quo, rem Number) {
 	x, y := a.decimal(), b.decimal()
 	exp := min(x.Exponent, y.Exponent)
@@ -376,7 +378,7 @@ func quoRem(a, b Number) (quo, rem Number) {
 	return shrink(&q), shrink(&r)
 }
 
-// Mod gives what is left of a / b, with the sign of a.
+// Mod returns the remainder of a / b, with the sign of a.
 func Mod(a, b Number) (Number, error) {
 	if b.Sign() == 0 {
 		return Number{}, RangeError("division by zero")
@@ -388,14 +390,15 @@ func Mod(a, b Number) (Number, error) {
 	return settle(r.decimal(), nil)
 }
 
-// Power gives a to the b. It is exact for an integer to an integer that is not negative.
+// Power returns a to the power of b. It is exact if both are integers and b is
+// not negative.
 func Power(a, b Number) (Number, error) {
 	n, whole := b.Int64()
 	if a.Sign() == 0 && b.Sign() < 0 {
 		return Number{}, RangeError("division by zero")
 	}
 	if !whole && a.Sign() < 0 {
-		return Number{}, RangeError("a negative number has no root here")
+		return Number{}, RangeError("a negative number has no real root")
 	}
 	if _, integral := a.Int64(); whole && integral && n >= 0 {
 		out := Int(1)
@@ -415,7 +418,7 @@ func Power(a, b Number) (Number, error) {
 		}
 	}
 	if c := compareAbs(b, Int(10_000)); c > 0 {
-		return Number{}, RangeError("the exponent is beyond ±10,000")
+		return Number{}, RangeError("exponent out of range: it must be within ±10,000")
 	}
 	d := new(apd.Decimal)
 	_, err := rounding().Pow(d, a.wide(), b.wide())
@@ -428,19 +431,18 @@ func compareAbs(a, b Number) int {
 	return x.Cmp(y)
 }
 
-// Mode is a way of rounding.
+// Mode is a rounding mode.
 type Mode int
 
-// The ways of rounding.
+// The rounding modes.
 const (
 	TowardsZero Mode = iota
 	Down
 	Up
-	HalfAway // to the nearest, a half away from zero
+	HalfAway // to the nearest, halves away from zero
 )
 
-// up reports whether what is left of a magnitude after cutting off rest must
-// be one more.
+// up reports whether a magnitude must grow by one after rest was cut off.
 func (how Mode) up(negative bool, rest, unit *apd.BigInt) bool {
 	switch how {
 	case Down:
@@ -453,10 +455,11 @@ func (how Mode) up(negative bool, rest, unit *apd.BigInt) bool {
 	return false
 }
 
-// Round rounds to so many digits after the point, fewer than zero before it.
+// Round rounds to digits places after the decimal point; negative digits round
+// before the point.
 func Round(a Number, digits int64, how Mode) (Number, error) {
 	if digits > maxExponent || digits < -maxExponent {
-		return Number{}, RangeError("cannot round to so many digits")
+		return Number{}, RangeError("cannot round to more than 20,000 digits")
 	}
 	if a.big == nil && int64(-a.exp) <= digits {
 		return a, nil

@@ -24,7 +24,7 @@ func TestNumberForms(t *testing.T) {
 	}
 	for _, in := range []string{"1e20001", "1e-20001", "1e99999999999", strings.Repeat("9", maxDigits+1)} {
 		if _, err := Parse(in); err == nil {
-			t.Errorf("%.20s is accepted", in)
+			t.Errorf("%.20s: got nil, want an error", in)
 		}
 	}
 }
@@ -41,13 +41,13 @@ func anyNumber() *rapid.Generator[string] {
 func rat(t *rapid.T, s string) *big.Rat {
 	r, ok := new(big.Rat).SetString(s)
 	if !ok {
-		t.Fatalf("%q is no number", s)
+		t.Fatalf("got %q, want a number", s)
 	}
 	return r
 }
 
-// TestArithmeticIsExact holds it against rational numbers: integers exactly,
-// everything else as the nearest of 34 digits, and always in shortest form.
+// TestArithmeticIsExact compares with rational numbers: integers are exact,
+// other results are rounded to 34 digits, and all have the shortest form.
 func TestArithmeticIsExact(t *testing.T) {
 	operations := map[string]struct {
 		ours func(a, b Number) (Number, error)
@@ -76,7 +76,7 @@ func TestArithmeticIsExact(t *testing.T) {
 		}
 		p, q := rat(t, x), rat(t, y)
 		if got := Compare(a, b); got != p.Cmp(q) {
-			t.Fatalf("compare(%s, %s) = %d", x, y, got)
+			t.Fatalf("compare(%s, %s): got %d, want %d", x, y, got, p.Cmp(q))
 		}
 		if q.Sign() == 0 && (op == "/" || op == "%") {
 			return
@@ -93,7 +93,7 @@ func checkRounded(t *rapid.T, got string, want *big.Rat) {
 	g := rat(t, got)
 	mantissa, _, _ := strings.Cut(got, "e")
 	if strings.Contains(mantissa, ".") && strings.HasSuffix(mantissa, "0") {
-		t.Fatalf("%s is not the shortest form", got)
+		t.Fatalf("got %s, want the shortest form", got)
 	}
 	diff := new(big.Rat).Sub(g, want)
 	if diff.Sign() == 0 {
@@ -109,7 +109,7 @@ func checkRounded(t *rapid.T, got string, want *big.Rat) {
 	}
 }
 
-// TestRoundIsExact holds rounding to digits against rational numbers.
+// TestRoundIsExact compares rounding with rational numbers.
 func TestRoundIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := anyNumber().Draw(t, "x")
@@ -141,7 +141,7 @@ func TestRoundIsExact(t *testing.T) {
 				"round": half < 0 || half == 0 && over.Sign() == x.Sign(),
 			}[name]
 			if !ok || !new(big.Rat).Quo(got, unit).IsInt() {
-				t.Fatalf("%s(%s, %d) = %s", name, s, digits, r.Text())
+				t.Fatalf("%s(%s, %d): got %s, want a multiple of %s", name, s, digits, r.Text(), unit)
 			}
 		}
 	})

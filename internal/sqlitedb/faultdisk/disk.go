@@ -1,9 +1,9 @@
-// Package faultdisk is a disk for tests. It fails when it is told to, and it
-// remembers every write and every flush, so that it can show the folder as a
-// power cut would have left it. SQLite reaches it as a VFS, Go code by the
-// methods of Disk; both go through to real files, where they can be read.
+// Package faultdisk is a disk for tests. It fails on request, and records every
+// write and flush, so that it can reproduce the folder after a power cut.
+// SQLite uses it as a VFS, and Go code through the methods of Disk. Both write
+// to real files, which can be read directly.
 //
-// What it cannot show: a disk that lies about having flushed.
+// It cannot simulate a disk that acknowledges a flush without flushing.
 package faultdisk
 
 import (
@@ -19,10 +19,10 @@ import (
 	"sync/atomic"
 )
 
-// Kind is what is done to a file or a folder.
+// Kind is a kind of operation.
 type Kind string
 
-// The kinds.
+// Kinds of operations.
 const (
 	Create   Kind = "create"
 	Write    Kind = "write"
@@ -32,9 +32,10 @@ const (
 	Remove   Kind = "remove"
 	Mkdir    Kind = "mkdir"
 	SyncDir  Kind = "syncdir"
+	Read     Kind = "read" // of SQLite; never recorded
 )
 
-// Op is one thing done. Paths are relative to the disk's folder.
+// Op is one operation. Paths are relative to the disk's folder.
 type Op struct {
 	Kind Kind
 	Path string
@@ -43,7 +44,8 @@ type Op struct {
 	Data []byte // of Write
 }
 
-// Disk is a folder behind a disk. Its methods may be called from any goroutine.
+// Disk is a folder whose changes are recorded. Its methods are safe for
+// concurrent use.
 type Disk struct {
 	root, name string
 
@@ -54,7 +56,7 @@ type Disk struct {
 
 var disks atomic.Int64
 
-// New makes a disk of a folder and registers its VFS. What is in the folder
+// New returns a disk for a folder, and registers its VFS. The existing content
 // counts as flushed.
 func New(root string) (*Disk, error) {
 	d := &Disk{root: root, name: fmt.Sprintf("faultdisk%d", disks.Add(1))}
@@ -63,7 +65,7 @@ func New(root string) (*Disk, error) {
 		if err != nil || path == root {
 			return err
 		}
-		rel := d.rel(path)
+		rel := d.relative(path)
 		if e.IsDir() {
 			d.ops = append(d.ops, Op{Kind: Mkdir, Path: rel})
 		} else {
@@ -79,26 +81,27 @@ func New(root string) (*Disk, error) {
 	return d, err
 }
 
-// VFS is the name SQLite knows the disk by.
+// VFS returns the name of the disk's VFS.
 func (d *Disk) VFS() string { return d.name }
 
-// Fail sets what is asked before each operation: an error makes it fail, with
-// nothing done. It is called with the disk locked. Nil lets all pass.
+// Fail sets a function that is called before each operation, with the disk
+// locked. If it returns an error, the operation fails and has no effect. Nil
+// lets all operations succeed.
 func (d *Disk) Fail(f func(Op) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fail = f
 }
 
-// Len is how many operations there were.
-func (d *Disk) Len() int {
+// OpCount returns the number of operations so far.
+func (d *Disk) OpCount() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.ops)
 }
 
-// do asks whether an operation may happen and remembers it.
-func (d *Disk) do(op Op) error {
+// record records an operation, unless the function of Fail rejects it.
+func (d *Disk) record(op Op) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fail != nil {
@@ -106,11 +109,13 @@ func (d *Disk) do(op Op) error {
 			return &os.PathError{Op: string(op.Kind), Path: op.Path, Err: err}
 		}
 	}
-	d.ops = append(d.ops, op)
+	if op.Kind != Read {
+		d.ops = append(d.ops, op)
+	}
 	return nil
 }
 
-func (d *Disk) rel(path string) string {
+func (d *Disk) relative(path string) string {
 	if r, err := filepath.Rel(d.root, path); err == nil {
 		return r
 	}
@@ -122,7 +127,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// File is a file being written from its beginning.
+// File is a file that is written sequentially.
 type File struct {
 	d    *Disk
 	path string
@@ -130,21 +135,30 @@ type File struct {
 	off  int64
 }
 
-// Create makes a new file.
+// Create creates a file.
 func (d *Disk) Create(path string) (*File, error) {
-	if err := d.do(Op{Kind: Create, Path: d.rel(path)}); err != nil {
+	if err := d.record(Op{Kind: Create, Path: d.relative(path)}); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &File{d: d, path: d.rel(path), f: f}, nil
+	return &File{d: d, path: d.relative(path), f: f}, nil
 }
 
-// Write appends.
+// Open opens an existing file. The first call must be Truncate.
+func (d *Disk) Open(path string) (*File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &File{d: d, path: d.relative(path), f: f}, nil
+}
+
+// Write appends p.
 func (f *File) Write(p []byte) (int, error) {
-	if err := f.d.do(Op{Kind: Write, Path: f.path, Off: f.off, Data: append([]byte(nil), p...)}); err != nil {
+	if err := f.d.record(Op{Kind: Write, Path: f.path, Off: f.off, Data: append([]byte(nil), p...)}); err != nil {
 		return 0, err
 	}
 	n, err := f.f.Write(p)
@@ -152,17 +166,17 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Sync flushes.
+// Sync flushes the file.
 func (f *File) Sync() error {
-	if err := f.d.do(Op{Kind: Sync, Path: f.path}); err != nil {
+	if err := f.d.record(Op{Kind: Sync, Path: f.path}); err != nil {
 		return err
 	}
 	return f.f.Sync()
 }
 
-// Truncate cuts the file, and what is written next goes there.
+// Truncate cuts the file; the next write goes to its new end.
 func (f *File) Truncate(size int64) error {
-	if err := f.d.do(Op{Kind: Truncate, Path: f.path, Off: size}); err != nil {
+	if err := f.d.record(Op{Kind: Truncate, Path: f.path, Off: size}); err != nil {
 		return err
 	}
 	f.off = size
@@ -170,12 +184,12 @@ func (f *File) Truncate(size int64) error {
 	return errors.Join(f.f.Truncate(size), err)
 }
 
-// Close closes.
+// Close closes the file.
 func (f *File) Close() error { return f.f.Close() }
 
-// Rename moves a file or a folder.
+// Rename renames a file or a folder.
 func (d *Disk) Rename(from, to string) error {
-	if err := d.do(Op{Kind: Rename, Path: d.rel(from), To: d.rel(to)}); err != nil {
+	if err := d.record(Op{Kind: Rename, Path: d.relative(from), To: d.relative(to)}); err != nil {
 		return err
 	}
 	return os.Rename(from, to)
@@ -183,26 +197,29 @@ func (d *Disk) Rename(from, to string) error {
 
 // Remove deletes a file or an empty folder.
 func (d *Disk) Remove(path string) error {
-	if err := d.do(Op{Kind: Remove, Path: d.rel(path)}); err != nil {
+	if err := d.record(Op{Kind: Remove, Path: d.relative(path)}); err != nil {
 		return err
 	}
 	return os.Remove(path)
 }
 
-// Mkdir makes a folder, if it does not exist.
+// Mkdir creates a folder unless it exists.
 func (d *Disk) Mkdir(path string) error {
 	if exists(path) {
 		return nil
 	}
-	if err := d.do(Op{Kind: Mkdir, Path: d.rel(path)}); err != nil {
+	if err := d.record(Op{Kind: Mkdir, Path: d.relative(path)}); err != nil {
 		return err
 	}
-	return os.Mkdir(path, 0o700)
+	if err := os.Mkdir(path, 0o700); !errors.Is(err, os.ErrExist) { // another goroutine may have created it
+		return err
+	}
+	return nil
 }
 
 // SyncDir flushes the names in a folder.
 func (d *Disk) SyncDir(path string) error {
-	if err := d.do(Op{Kind: SyncDir, Path: d.rel(path)}); err != nil {
+	if err := d.record(Op{Kind: SyncDir, Path: d.relative(path)}); err != nil {
 		return err
 	}
 	f, err := os.Open(path)
@@ -212,69 +229,36 @@ func (d *Disk) SyncDir(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// image is a file in the making: what is surely on disk and what may be.
-type image struct {
-	solid   []byte
+// fileImage is the content of a file: flushed data, and unflushed changes.
+type fileImage struct {
+	synced  []byte
 	pending []Op
 }
 
-// CutAt writes into the folder dir what a power cut after the first n
-// operations could have left. What was flushed is there. Of what was not, r
-// decides: a write may be there, or not, or some of its sectors; a new name, a
-// rename or a removal may have happened or not, in order within its folder.
-// With a nil r everything is there: only the program died.
+// folderImage is the state of a folder on disk.
+type folderImage struct {
+	open    map[string]*fileImage // files as the running program sees them
+	files   map[string]*fileImage // files by the names on disk
+	folders map[string]bool       // on disk
+	renames map[string][]func()   // unflushed changes of names, by folder
+}
+
+// CutAt writes into dir a possible state of the folder after a power cut after
+// the first n operations. Flushed data is there. For the rest r decides: a write
+// may be missing completely or in some sectors; a creation, rename or removal
+// may have happened or not, in order within its folder. With a nil r everything
+// is there, as after a kill.
 func (d *Disk) CutAt(n int, r *rand.Rand, dir string) error {
 	d.mu.Lock()
 	ops := d.ops[:n:n]
 	d.mu.Unlock()
-	files := map[string]*image{}          // as the running program sees them
-	kept := map[string]*image{}           // by the names that are on disk
-	names := map[string][]func(){}        // changes of names not flushed, by folder
-	folders := map[string]bool{".": true} // on disk
-	name := func(path string, change func()) {
-		in := filepath.Dir(path)
-		names[in] = append(names[in], change)
-	}
+	m := &folderImage{open: map[string]*fileImage{}, files: map[string]*fileImage{}, folders: map[string]bool{".": true}, renames: map[string][]func(){}}
 	for _, op := range ops {
-		switch op.Kind {
-		case Create:
-			f := &image{}
-			files[op.Path] = f
-			name(op.Path, func() { kept[op.Path] = f })
-		case Write, Truncate:
-			f := files[op.Path]
-			if f == nil {
-				return fmt.Errorf("%s of %s, which was never created", op.Kind, op.Path)
-			}
-			f.pending = append(f.pending, op)
-		case Sync:
-			f := files[op.Path]
-			for _, p := range f.pending {
-				f.solid = apply(f.solid, p, nil)
-			}
-			f.pending = nil
-		case Mkdir:
-			name(op.Path, func() { folders[op.Path] = true })
-		case Remove:
-			delete(files, op.Path)
-			name(op.Path, func() { delete(kept, op.Path); delete(folders, op.Path) })
-		case Rename:
-			moved(files, op)
-			name(op.To, func() {
-				moved(kept, op)
-				if folders[op.Path] {
-					delete(folders, op.Path)
-					folders[op.To] = true
-				}
-			})
-		case SyncDir:
-			for _, change := range names[op.Path] {
-				change()
-			}
-			names[op.Path] = nil
+		if err := m.replay(op); err != nil {
+			return err
 		}
 	}
-	for _, changes := range names {
+	for _, changes := range m.renames {
 		if r != nil {
 			changes = changes[:r.IntN(len(changes)+1)]
 		}
@@ -282,22 +266,77 @@ func (d *Disk) CutAt(n int, r *rand.Rand, dir string) error {
 			change()
 		}
 	}
-	reachable := func(path string) bool {
-		for in := filepath.Dir(path); in != "."; in = filepath.Dir(in) {
-			if !folders[in] {
-				return false
-			}
+	return m.write(r, dir)
+}
+
+// rename adds an unflushed change of a name.
+func (m *folderImage) rename(path string, change func()) {
+	in := filepath.Dir(path)
+	m.renames[in] = append(m.renames[in], change)
+}
+
+// replay applies an operation.
+func (m *folderImage) replay(op Op) error {
+	switch op.Kind {
+	case Create:
+		f := &fileImage{}
+		m.open[op.Path] = f
+		m.rename(op.Path, func() { m.files[op.Path] = f })
+	case Write, Truncate:
+		f := m.open[op.Path]
+		if f == nil {
+			return fmt.Errorf("%s of %s, which was never created", op.Kind, op.Path)
 		}
-		return true
+		f.pending = append(f.pending, op)
+	case Sync:
+		f := m.open[op.Path]
+		for _, p := range f.pending {
+			f.synced = applyWrite(f.synced, p, nil)
+		}
+		f.pending = nil
+	case Mkdir:
+		m.rename(op.Path, func() { m.folders[op.Path] = true })
+	case Remove:
+		delete(m.open, op.Path)
+		m.rename(op.Path, func() { delete(m.files, op.Path); delete(m.folders, op.Path) })
+	case Rename:
+		renameImages(m.open, op)
+		m.rename(op.To, func() {
+			renameImages(m.files, op)
+			if m.folders[op.Path] {
+				delete(m.folders, op.Path)
+				m.folders[op.To] = true
+			}
+		})
+	case SyncDir:
+		for _, change := range m.renames[op.Path] {
+			change()
+		}
+		m.renames[op.Path] = nil
 	}
-	for path, f := range kept {
-		if !reachable(path) {
+	return nil
+}
+
+// reachable reports whether all folders above a path are on disk.
+func (m *folderImage) reachable(path string) bool {
+	for in := filepath.Dir(path); in != "."; in = filepath.Dir(in) {
+		if !m.folders[in] {
+			return false
+		}
+	}
+	return true
+}
+
+// write writes the image into dir, with the unflushed writes that r selects.
+func (m *folderImage) write(r *rand.Rand, dir string) error {
+	for path, f := range m.files {
+		if !m.reachable(path) {
 			continue
 		}
-		body := append([]byte(nil), f.solid...)
+		body := append([]byte(nil), f.synced...)
 		for _, p := range f.pending {
 			if r == nil || r.IntN(3) > 0 {
-				body = apply(body, p, r)
+				body = applyWrite(body, p, r)
 			}
 		}
 		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(path)), 0o700); err != nil {
@@ -307,8 +346,8 @@ func (d *Disk) CutAt(n int, r *rand.Rand, dir string) error {
 			return err
 		}
 	}
-	for path := range folders {
-		if !reachable(path) {
+	for path := range m.folders {
+		if !m.reachable(path) {
 			continue
 		}
 		if err := os.MkdirAll(filepath.Join(dir, path), 0o700); err != nil {
@@ -318,7 +357,7 @@ func (d *Disk) CutAt(n int, r *rand.Rand, dir string) error {
 	return nil
 }
 
-func moved(files map[string]*image, op Op) {
+func renameImages(files map[string]*fileImage, op Op) {
 	for path, f := range files {
 		if path == op.Path {
 			delete(files, path)
@@ -332,8 +371,9 @@ func moved(files map[string]*image, op Op) {
 
 const sector = 512
 
-// apply does a write or a cut; with r, some sectors of the write may be missing.
-func apply(body []byte, op Op, r *rand.Rand) []byte {
+// applyWrite applies a write or a truncation; with r, sectors of the write may
+// be missing.
+func applyWrite(body []byte, op Op, r *rand.Rand) []byte {
 	if op.Kind == Truncate {
 		if int64(len(body)) > op.Off {
 			return body[:op.Off]

@@ -1,4 +1,4 @@
-// Command connectors writes all/all.go below the folder of the connectors.
+// Command connectors writes connectors/all/all.go.
 package main
 
 import (

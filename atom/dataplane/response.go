@@ -1,0 +1,130 @@
+package dataplane
+
+import (
+	"net/http"
+	"net/textproto"
+	"time"
+
+	"valence/atom"
+	"valence/internal/convert"
+	"valence/internal/document"
+	"valence/internal/problem"
+)
+
+// writeReply responds with the reply of a request/reply process.
+func (req *request) writeReply(r *atom.Reply) {
+	h := req.w.Header()
+	h["Correlation-Id"] = []string{req.message.CorrelationID}
+	if r.Execution != "" {
+		h["X-Execution-Id"] = []string{r.Execution}
+		req.execution = r.Execution
+	}
+	if r.None || r.Doc == nil {
+		req.write(http.StatusOK, "", nil)
+		return
+	}
+	status := r.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	body, media, err := convert.Render(req.r.Context(), r.Doc, req.endpoint.listen.Output, req.endpoint.deployed.Process.Namespaces)
+	if err != nil || status < 200 || status > 599 {
+		req.server.log.Error("cannot send reply", "process", req.endpoint.process, "execution", r.Execution, "status", status, "error", err)
+		p := problem.Internal()
+		p.Execution = r.Execution
+		req.refuse(p)
+		return
+	}
+	req.write(status, setHeaders(h, r.Headers, media), body)
+}
+
+// setHeaders adds the headers set by the process, except those that control the
+// connection. It returns the media type, which the process may override.
+func setHeaders(h http.Header, headers []atom.KV, media string) string {
+	for _, kv := range headers {
+		name := textproto.CanonicalMIMEHeaderKey(kv.Name)
+		switch name {
+		case "Content-Type":
+			media = kv.Value
+		case "Connection", "Content-Length", "Transfer-Encoding", "Trailer", "Upgrade", "Keep-Alive", "Te", "Proxy-Connection", "X-Execution-Id":
+		default:
+			h[name] = append(h[name], kv.Value)
+		}
+	}
+	return media
+}
+
+// writeAcknowledgement responds with the receipt, or with the response
+// configured by the listener's `ack:`.
+func (req *request) writeAcknowledgement(a *atom.Acknowledgement) {
+	h := req.w.Header()
+	if a.Execution != "" {
+		h["X-Execution-Id"] = []string{a.Execution}
+		req.execution = a.Execution
+	}
+	if a.CorrelationID != "" {
+		h["Correlation-Id"] = []string{a.CorrelationID}
+	}
+	if a.Answer == nil {
+		req.write(http.StatusOK, "application/json", receipt(a))
+		return
+	}
+	status := a.Answer.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if status < 200 || status > 599 {
+		req.server.log.Error("ack: status cannot be sent", "process", a.Process, "status", status)
+		status = http.StatusOK
+	}
+	if a.Answer.Body == nil {
+		req.write(status, setHeaders(h, a.Answer.Headers, "application/json"), receipt(a))
+		return
+	}
+	media := a.Answer.Body.MediaType()
+	req.write(status, setHeaders(h, a.Answer.Headers, media), a.Answer.Body.Body())
+}
+
+// receipt encodes an acknowledgement as JSON.
+func receipt(a *atom.Acknowledgement) []byte {
+	b := append(make([]byte, 0, 448), '{')
+	text := func(name, value string) {
+		if value == "" {
+			return
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '"'), name...), `":`...)
+		b = document.AppendString(b, value)
+	}
+	text("execution", a.Execution)
+	text("process", a.Process)
+	text("status", a.Status)
+	b = append(b, `,"received_at":"`...)
+	b = a.ReceivedAt.UTC().AppendFormat(b, timeFormat)
+	b = append(b, '"')
+	text("sha256", a.SHA256)
+	text("location", a.Location)
+	text("reply_token", a.ReplyToken)
+	text("correlation_id", a.CorrelationID)
+	return append(b, '}', '\n')
+}
+
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
+// progress encodes the progress of an execution as JSON.
+func progress(p *atom.Progress) []byte {
+	b := document.AppendString(append(make([]byte, 0, 256), `{"execution":`...), p.Execution)
+	b = document.AppendString(append(b, `,"process":`...), p.Process)
+	b = document.AppendString(append(b, `,"status":`...), p.Status)
+	times := func(name string, t time.Time) {
+		if !t.IsZero() {
+			b = append(append(append(b, `,"`...), name...), `":"`...)
+			b = append(t.UTC().AppendFormat(b, timeFormat), '"')
+		}
+	}
+	times("received_at", p.ReceivedAt)
+	times("ended_at", p.EndedAt)
+	return append(b, '}', '\n')
+}

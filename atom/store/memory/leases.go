@@ -1,0 +1,64 @@
+package memory
+
+import "context"
+
+// leases are the lease of this atom and the functions of Join.
+type leases struct {
+	epoch   int64 // of the lease; negative: it has ended
+	first   int64 // lower numbers were assigned before Join
+	adopted func(map[string]int64)
+	lost    func()
+}
+
+// runs reports whether the atom runs executions.
+func (s *Store) runs() bool { return s.epoch > 0 }
+
+// Join implements store.Leases.
+func (s *Store) Join(_ context.Context, adopted func(map[string]int64), lost func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.first, s.adopted, s.lost = s.next, adopted, lost
+	adopted(s.liveByProcess())
+	return nil
+}
+
+// Holds implements store.Leases.
+func (s *Store) Holds(epoch int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.runs() && epoch == s.epoch
+}
+
+// Fresh implements store.Leases.
+func (s *Store) Fresh(seq int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return seq >= s.first
+}
+
+// Expire ends the lease, as if another member had taken all executions over.
+func (s *Store) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch = -s.epoch
+	s.lost()
+}
+
+// Rejoin starts a new lease, and the atom adopts all executions.
+func (s *Store) Rejoin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch, s.first = 1-s.epoch, s.next
+	s.adopted(s.liveByProcess())
+}
+
+// liveByProcess counts live executions.
+func (s *Store) liveByProcess() map[string]int64 {
+	n := map[string]int64{}
+	for _, x := range s.live {
+		if x.Outcome == nil {
+			n[x.Process]++
+		}
+	}
+	return n
+}

@@ -1,0 +1,26 @@
+package sqlite
+
+import "context"
+
+// Join implements store.Leases. The folder has one owner, so nothing is lost.
+func (s *Store) Join(ctx context.Context, adopted func(map[string]int64), _ func()) error {
+	counts, err := s.Counts(ctx)
+	if err != nil {
+		return err
+	}
+	s.joined.Store(s.Reserve())
+	live := make(map[string]int64, len(counts))
+	for process, states := range counts {
+		for _, n := range states {
+			live[process] += n
+		}
+	}
+	adopted(live)
+	return nil
+}
+
+// Holds implements store.Leases.
+func (s *Store) Holds(int64) bool { return true }
+
+// Fresh implements store.Leases.
+func (s *Store) Fresh(seq int64) bool { return seq >= s.joined.Load() }

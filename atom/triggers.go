@@ -1,0 +1,270 @@
+package atom
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	"valence/atom/activity"
+	"valence/atom/run"
+	"valence/atom/store"
+	"valence/atom/trigger"
+	"valence/connectors"
+	"valence/internal/mask"
+	"valence/processes"
+)
+
+// triggers run the schedules and subscriptions of deployed processes.
+type triggers struct {
+	atom          *Atom
+	scheduler     *trigger.Scheduler
+	subscriptions *trigger.Subscriptions
+	contents      store.Contents
+	activity      *activity.Feed
+	pauses        pauses // of triggers
+	halted        pauses // of processing
+	onSwitch      func()
+	masks         *mask.Set
+}
+
+func newTriggers(a *Atom, o Options) *triggers {
+	t := &triggers{atom: a, contents: o.Store, masks: o.Masks, pauses: pauses{content: pauseContent}, halted: pauses{content: haltContent}}
+	t.scheduler = trigger.NewScheduler(t, o.Store, o.Log)
+	t.subscriptions = trigger.NewSubscriptions(t.subscribed, o.Log)
+	return t
+}
+
+// wake makes schedules and subscriptions follow a deployment or a pause.
+func (t *triggers) wake() {
+	t.scheduler.Wake()
+	t.subscriptions.Wake()
+}
+
+// Scheduled returns the deployed processes with a schedule.
+func (t *triggers) Scheduled() (list []trigger.Scheduled) {
+	for _, d := range t.atom.Processes() {
+		if d.Process.Schedule != nil {
+			list = append(list, triggered{d, t.atom})
+		}
+	}
+	return list
+}
+
+// Live reports whether an execution has not ended.
+func (t *triggers) Live(ctx context.Context, execution string) (bool, error) {
+	x, err := t.atom.get(ctx, execution)
+	if errors.Is(err, store.ErrUnknown) {
+		return false, nil
+	}
+	return err == nil && x.Outcome == nil, err
+}
+
+// subscribed returns the deployed processes whose subscriptions should run.
+func (t *triggers) subscribed() (list []trigger.Subscribed) {
+	for _, d := range t.atom.Processes() {
+		if d.Process.Subscribe != nil && !d.Paused() {
+			list = append(list, triggered{d, t.atom})
+		}
+	}
+	return list
+}
+
+// ScheduleStatus is the progress of a schedule, for operators.
+type ScheduleStatus = trigger.ScheduleStatus
+
+// ScheduleStatus returns the progress of the schedule of a process.
+func (t *triggers) ScheduleStatus(d *DeployedProcess) ScheduleStatus {
+	return t.scheduler.Status(triggered{d, t.atom})
+}
+
+// SubscriptionStatus is the state of a subscription, for operators.
+type SubscriptionStatus = trigger.SubscriptionStatus
+
+// SubscriptionStatus returns the state of the subscription of a process. It
+// returns false if the process has none or if it is paused.
+func (t *triggers) SubscriptionStatus(d *DeployedProcess) (SubscriptionStatus, bool) {
+	s, ok := t.subscriptions.Status(d.Process.Name)
+	s.Error = t.masks.String(s.Error)
+	return s, ok
+}
+
+// Pause pauses the trigger of a process until Resume, also after a restart: its
+// listener answers 503. Accepted messages are run.
+func (t *triggers) Pause(ctx context.Context, name string) error { return t.set(ctx, name, true) }
+
+// Resume resumes a paused trigger.
+func (t *triggers) Resume(ctx context.Context, name string) error { return t.set(ctx, name, false) }
+
+func (t *triggers) set(ctx context.Context, name string, paused bool) error {
+	if _, ok := t.atom.Process(name); !ok {
+		return ErrNoSuch
+	}
+	ctx, stop := run.Detach(ctx)
+	defer stop()
+	if err := t.pauses.set(ctx, t.contents, name, paused); err != nil {
+		return err
+	}
+	t.wake()
+	if t.onSwitch != nil {
+		t.onSwitch()
+	}
+	event := ActivityResumed
+	if paused {
+		event = ActivityPaused
+	}
+	t.activity.Publish(ActivityEvent{Event: event, Process: name})
+	return nil
+}
+
+// OnSwitch sets the function that is called when a trigger was paused or
+// resumed. It must not block, and must be set before Run.
+func (t *triggers) OnSwitch(f func()) { t.onSwitch = f }
+
+// Restart ends the subscription of a process and starts it again. Other
+// triggers hold nothing to restart.
+func (t *triggers) Restart(name string) error {
+	if _, ok := t.atom.Process(name); !ok {
+		return ErrNoSuch
+	}
+	t.subscriptions.Restart(name)
+	return nil
+}
+
+// PauseProcessing stops starting durable executions of a process until
+// ResumeProcessing, also after a restart. Its trigger still accepts messages,
+// which wait on disk, and running executions end. Requests whose callers wait
+// are not affected.
+func (t *triggers) PauseProcessing(ctx context.Context, name string) error {
+	return t.setProcessing(ctx, name, true)
+}
+
+// ResumeProcessing starts durable executions of a process again.
+func (t *triggers) ResumeProcessing(ctx context.Context, name string) error {
+	return t.setProcessing(ctx, name, false)
+}
+
+func (t *triggers) setProcessing(ctx context.Context, name string, paused bool) error {
+	if _, ok := t.atom.Process(name); !ok {
+		return ErrNoSuch
+	}
+	ctx, stop := run.Detach(ctx)
+	defer stop()
+	if err := t.halted.set(ctx, t.contents, name, paused); err != nil {
+		return err
+	}
+	t.atom.engine.Queues.Queue(name).Wake()
+	return nil
+}
+
+// load reads the pauses.
+func (t *triggers) load(ctx context.Context) error {
+	return errors.Join(t.pauses.load(ctx, t.contents), t.halted.load(ctx, t.contents))
+}
+
+// pauses are the processes whose triggers, or whose processing, are paused.
+type pauses struct {
+	content string // in the store's contents
+
+	changing sync.Mutex // held while a change is stored
+
+	mu     sync.RWMutex
+	paused map[string]bool // by process
+}
+
+// Names of the pauses in the store's contents.
+const (
+	pauseContent = "paused-triggers"
+	haltContent  = "paused-processing"
+)
+
+func (p *pauses) has(process string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.paused[process]
+}
+
+func (p *pauses) load(ctx context.Context, contents store.Contents) error {
+	text, err := contents.Content(ctx, p.content)
+	if errors.Is(err, store.ErrUnknown) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", p.content, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return json.Unmarshal(text, &p.paused)
+}
+
+func (p *pauses) set(ctx context.Context, contents store.Contents, process string, paused bool) error {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	p.mu.RLock()
+	next := maps.Clone(p.paused)
+	p.mu.RUnlock()
+	if next == nil {
+		next = map[string]bool{}
+	}
+	if delete(next, process); paused {
+		next[process] = true
+	}
+	text, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	if err := contents.PutContent(ctx, p.content, text); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paused = next
+	return nil
+}
+
+// triggered is a deployed process as package trigger sees it.
+type triggered struct {
+	*DeployedProcess
+	atom *Atom
+}
+
+var (
+	_ trigger.ScheduleHost = (*triggers)(nil)
+	_ trigger.Scheduled    = triggered{}
+	_ trigger.Subscribed   = triggered{}
+)
+
+// Definition returns the process.
+func (d triggered) Definition() *processes.Process { return d.Process }
+
+// Accept stores a message of the schedule, unless it is paused.
+func (d triggered) Accept(ctx context.Context, m *trigger.Message) (string, error) {
+	if err := d.atom.open(d.DeployedProcess); err != nil {
+		return "", err
+	}
+	in := &Message{Doc: m.Doc, Received: run.Now(), Props: m.Props, CorrelationID: m.CorrelationID, SHA256: run.HashBody(m.Doc), By: BySchedule}
+	origin := ""
+	if m.Origin != nil {
+		origin = run.DeriveText(m.Origin...)
+	}
+	ack, err := d.atom.acceptOnce(ctx, d.DeployedProcess, in, origin)
+	if err != nil {
+		return "", err
+	}
+	return ack.Execution, nil
+}
+
+// Listen delivers the messages of the process' subscription until ctx ends.
+func (d triggered) Listen(ctx context.Context, host *connectors.Host) error {
+	name := d.Process.Subscribe.Connection
+	conn := d.release.connections[name]
+	source, ok := conn.Client.(connectors.Listener)
+	if !ok {
+		return fmt.Errorf("the connector of the connection %s cannot listen", name)
+	}
+	conn.Acquire()
+	defer conn.Release()
+	return source.Listen(ctx, d.subscription, host)
+}

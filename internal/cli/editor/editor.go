@@ -1,0 +1,44 @@
+// Package editor has the command that serves editors.
+package editor
+
+import (
+	"context"
+	"io"
+
+	"valence/internal/cli/project"
+	"valence/internal/cli/terminal"
+	"valence/internal/clierror"
+	"valence/internal/lsp"
+	"valence/internal/version"
+)
+
+// Command serves an editor.
+type Command struct {
+	Stdio bool `help:"Use standard input and output. It is the only way, and the default; editors pass the flag."`
+}
+
+// Help returns the text below the command's summary.
+func (*Command) Help() string {
+	return `Editors start it. It speaks the Language Server Protocol on standard input and output,
+until the editor sends exit or closes the input. See docs/how-to/editors.md.
+
+The project of a file is the nearest folder above it with a project: component,
+otherwise the outermost folder of the workspace with a component.
+
+Example, for the settings of an editor:
+
+    valence lsp
+`
+}
+
+// Run serves the editor. The exit code is 1 if the editor left without a shutdown.
+func (*Command) Run(s *terminal.Streams) error {
+	out := s.Out
+	if w, ok := out.(*terminal.Writer); ok {
+		out = w.Unwrap()
+	}
+	if !lsp.New(project.Catalog(), version.String()).Run(context.Background(), io.NopCloser(s.In), out) {
+		return clierror.Reported{Code: clierror.ExitInvalid} // as the protocol says
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package loader
+
+import (
+	"strings"
+	"testing"
+
+	"valence/connectors"
+	"valence/internal/fault"
+	"valence/internal/spec"
+	"valence/processes"
+)
+
+// described is a connector whose operations are the lines of a file.
+func described() *connectors.Connector {
+	type settings struct{ File string }
+	return &connectors.Connector{
+		Name: "lines", Settings: []spec.Field{spec.String("file", func(s *settings) *string { return &s.File }, "File.").Required()},
+		NewSettings: func() any { return &settings{} },
+		Describe: func(v any, files connectors.Files) ([]connectors.Operation, fault.Problems) {
+			name := v.(*settings).File
+			content, ok := files(name)
+			if !ok {
+				return nil, fault.Problems{{Code: "bad-file", Msg: "there is no file " + name}}
+			}
+			var all []connectors.Operation
+			for i, line := range strings.Fields(string(content)) {
+				if line == "bad" {
+					return nil, fault.Problems{{Pos: fault.Pos{File: name, Line: i + 1, Col: 1}, Code: "bad-file", Msg: "bad line"}}
+				}
+				all = append(all, connectors.Operation{Name: line, Doc: line, Safe: true})
+			}
+			return all, nil
+		},
+	}
+}
+
+func TestDescribedOperations(t *testing.T) {
+	load := func(content, call, file string) (*processes.Project, string) {
+		project := "connection: c\nconnector: lines\nfile: " + file + "\n---\nprocess: p\nsteps:\n  - call: c." + call + "\n"
+		p, problems := Load([]processes.File{{Name: "in/p.yaml", Content: []byte(project)}, {Name: "in/ops.wsdl", Content: []byte(content)}},
+			&processes.Catalog{Steps: testSteps(), Connectors: connectors.Registry{"lines": described()}})
+		return p, problems.Error()
+	}
+	one, problems := load("get\nput", "get", "ops.wsdl")
+	if problems != "" {
+		t.Fatalf("got %s, want no problems", problems)
+	}
+	two, _ := load("get\nput\nmore", "get", "ops.wsdl")
+	if one.Processes["p"].Hash == two.Processes["p"].Hash || one.Connections["c"].Hash == two.Connections["c"].Hash {
+		t.Error("got the same hashes for another description, want different ones")
+	}
+	for _, test := range []struct{ content, call, file, want string }{
+		{"get put", "gett", "ops.wsdl", "in/p.yaml:7:11: error: the connection c has no operation `gett`"},
+		{"get bad", "get", "ops.wsdl", "in/ops.wsdl:2:1: error: bad line"},
+		{"get", "get", "none.wsdl", "in/p.yaml:1:1: error: there is no file none.wsdl"},
+		{"get", "get", "../../ops.wsdl", "there is no file ../../ops.wsdl"},
+	} {
+		if _, got := load(test.content, test.call, test.file); !strings.Contains(got, test.want) {
+			t.Errorf("%s in %s: got %s, want %s", test.call, test.content, got, test.want)
+		}
+	}
+}
