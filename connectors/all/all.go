@@ -8,6 +8,7 @@ import (
 	"valence/connectors/file"
 	"valence/connectors/http"
 	"valence/connectors/platform"
+	"valence/connectors/sql"
 )
 
 //go:generate go run valence/internal/generate/cmd/connectors ..
@@ -18,5 +19,6 @@ func Registry(version string) connectors.Registry {
 		"file":     file.Connector(version),
 		"http":     http.Connector(version),
 		"platform": platform.Connector(version),
+		"sql":      sql.Connector(version),
 	}
 }
