@@ -5,8 +5,13 @@ package all
 
 import (
 	"valence/connectors"
+	"valence/connectors/amqp"
+	"valence/connectors/amqp1"
 	"valence/connectors/file"
 	"valence/connectors/http"
+	"valence/connectors/kafka"
+	"valence/connectors/mqtt"
+	"valence/connectors/nats"
 	"valence/connectors/platform"
 	"valence/connectors/sql"
 )
@@ -16,8 +21,13 @@ import (
 // Registry returns every connector by name. version is sent to other systems as the client version.
 func Registry(version string) connectors.Registry {
 	return connectors.Registry{
+		"amqp":     amqp.Connector(version),
+		"amqp1":    amqp1.Connector(version),
 		"file":     file.Connector(version),
 		"http":     http.Connector(version),
+		"kafka":    kafka.Connector(version),
+		"mqtt":     mqtt.Connector(version),
+		"nats":     nats.Connector(version),
 		"platform": platform.Connector(version),
 		"sql":      sql.Connector(version),
 	}
