@@ -8,11 +8,14 @@ import (
 	"valence/connectors/amqp"
 	"valence/connectors/amqp1"
 	"valence/connectors/file"
+	"valence/connectors/ftp"
 	"valence/connectors/http"
 	"valence/connectors/kafka"
 	"valence/connectors/mqtt"
 	"valence/connectors/nats"
 	"valence/connectors/platform"
+	"valence/connectors/s3"
+	"valence/connectors/sftp"
 	"valence/connectors/sql"
 )
 
@@ -24,11 +27,14 @@ func Registry(version string) connectors.Registry {
 		"amqp":     amqp.Connector(version),
 		"amqp1":    amqp1.Connector(version),
 		"file":     file.Connector(version),
+		"ftp":      ftp.Connector(version),
 		"http":     http.Connector(version),
 		"kafka":    kafka.Connector(version),
 		"mqtt":     mqtt.Connector(version),
 		"nats":     nats.Connector(version),
 		"platform": platform.Connector(version),
+		"s3":       s3.Connector(version),
+		"sftp":     sftp.Connector(version),
 		"sql":      sql.Connector(version),
 	}
 }
