@@ -10,12 +10,14 @@ import (
 	"valence/connectors/file"
 	"valence/connectors/ftp"
 	"valence/connectors/http"
+	"valence/connectors/imap"
 	"valence/connectors/kafka"
 	"valence/connectors/mqtt"
 	"valence/connectors/nats"
 	"valence/connectors/platform"
 	"valence/connectors/s3"
 	"valence/connectors/sftp"
+	"valence/connectors/smtp"
 	"valence/connectors/sql"
 )
 
@@ -29,12 +31,14 @@ func Registry(version string) connectors.Registry {
 		"file":     file.Connector(version),
 		"ftp":      ftp.Connector(version),
 		"http":     http.Connector(version),
+		"imap":     imap.Connector(version),
 		"kafka":    kafka.Connector(version),
 		"mqtt":     mqtt.Connector(version),
 		"nats":     nats.Connector(version),
 		"platform": platform.Connector(version),
 		"s3":       s3.Connector(version),
 		"sftp":     sftp.Connector(version),
+		"smtp":     smtp.Connector(version),
 		"sql":      sql.Connector(version),
 	}
 }
