@@ -18,6 +18,7 @@ import (
 	"valence/connectors/s3"
 	"valence/connectors/sftp"
 	"valence/connectors/smtp"
+	"valence/connectors/soap"
 	"valence/connectors/sql"
 )
 
@@ -39,6 +40,7 @@ func Registry(version string) connectors.Registry {
 		"s3":       s3.Connector(version),
 		"sftp":     sftp.Connector(version),
 		"smtp":     smtp.Connector(version),
+		"soap":     soap.Connector(version),
 		"sql":      sql.Connector(version),
 	}
 }
