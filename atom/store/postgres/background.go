@@ -1,0 +1,338 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"valence/atom/store"
+	"valence/internal/pgdb"
+)
+
+// Mark implements store.Echoes.
+func (s *Store) Mark(ctx context.Context, marks ...store.Mark) error {
+	return s.do(ctx, markOp(marks))
+}
+
+type markOp []store.Mark
+
+func (o markOp) do(t *transaction) error {
+	for _, m := range o {
+		t.storeMark(m)
+	}
+	return nil
+}
+
+func markKey(system, record, version string) []byte {
+	text, _ := json.Marshal([]string{system, record, version}) // strings always encode
+	sum := sha256.Sum256(text)
+	return sum[:]
+}
+
+func (t *transaction) storeMark(m store.Mark) {
+	if m.Version != "" {
+		t.exec("INSERT INTO atom_mark(hash, until) VALUES($1, $2) ON CONFLICT (hash) DO UPDATE SET until = excluded.until", markKey(m.System, m.Record, m.Version), m.Until.UnixNano())
+	}
+}
+
+// mark stores the writes and marks of a change.
+func (t *transaction) mark(c *store.Change) {
+	for _, w := range c.Writes {
+		t.exec(`INSERT INTO atom_write(seq, path, system, record, until) VALUES($1, $2, $3, $4, $5)
+			ON CONFLICT (seq, path) DO UPDATE SET system = excluded.system, record = excluded.record, until = excluded.until`, c.Seq, w.Path, w.System, pgdb.Sanitize(w.Record), w.Until.UnixNano())
+	}
+	for _, m := range c.Marks {
+		t.exec("DELETE FROM atom_write WHERE seq = $1 AND path = $2", c.Seq, m.Path)
+		t.storeMark(m)
+	}
+}
+
+// Marked implements store.Echoes.
+func (s *Store) Marked(ctx context.Context, system, record, version string) (bool, error) {
+	return s.one(ctx, []any{}, "SELECT FROM atom_mark WHERE hash = $1 AND until > $2", markKey(system, record, version), s.clock.now().UnixNano())
+}
+
+// Writes implements store.Echoes.
+func (s *Store) Writes(ctx context.Context) (all []store.Write, err error) {
+	var w store.Write
+	var until int64
+	err = s.each(ctx, []any{&w.Seq, &w.Path, &w.System, &w.Record, &until}, func() error {
+		w.Until = time.Unix(0, until).UTC()
+		all = append(all, w)
+		return nil
+	}, "SELECT seq, path, system, record, until FROM atom_write WHERE until > $1", s.clock.now().UnixNano())
+	return all, err
+}
+
+// maxRecords bounds the executions that wait to be recorded.
+const maxRecords = 4096
+
+// recorder stores executions that ran in memory, in batches.
+type recorder struct {
+	queue   chan *store.Finished
+	dropped atomic.Int64
+}
+
+// Record implements store.History.
+func (s *Store) Record(f *store.Finished) {
+	select {
+	case s.recorder.queue <- f:
+	default:
+		s.recorder.dropped.Add(1)
+	}
+}
+
+// recordOp stores one execution that ran in memory.
+type recordOp struct{ f *store.Finished }
+
+func (o recordOp) do(t *transaction) error {
+	x := &store.Execution{Record: o.f.Record, Outcome: &o.f.Outcome}
+	kept := int64(0)
+	if x.Unresolved() {
+		kept = int64(o.f.Size())
+	}
+	t.insertExecution(x, false, time.Time{}, kept)
+	if !x.Outcome.DropDocuments || x.Unresolved() {
+		t.insertEntries(x.Seq, o.f.Entries)
+	}
+	return nil
+}
+
+// record stores executions until ctx ends, and then the rest.
+func (s *Store) record(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	slots := make(chan struct{}, batchLimit)
+	one := func(f *store.Finished) {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			if err := s.do(context.Background(), recordOp{f}); err != nil {
+				s.recorder.dropped.Add(1)
+			}
+		})
+	}
+	for {
+		select {
+		case f := <-s.recorder.queue:
+			one(f)
+		case <-ctx.Done():
+			for {
+				select {
+				case f := <-s.recorder.queue:
+					one(f)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// purgeEvery is how often expired rows are deleted, purgeRows how many at once.
+const (
+	purgeEvery = 10 * time.Second
+	purgeRows  = 1000
+)
+
+// purges delete rows that have expired at $1, at most $2.
+var purges = []string{
+	"DELETE FROM atom_dedupe WHERE ctid = ANY(ARRAY(SELECT ctid FROM atom_dedupe WHERE until < $1 LIMIT $2))",
+	"DELETE FROM atom_mark WHERE ctid = ANY(ARRAY(SELECT ctid FROM atom_mark WHERE until < $1 LIMIT $2))",
+	"DELETE FROM atom_write WHERE ctid = ANY(ARRAY(SELECT ctid FROM atom_write WHERE until < $1 LIMIT $2))",
+	"DELETE FROM atom_signal WHERE ctid = ANY(ARRAY(SELECT ctid FROM atom_signal WHERE until < $1 LIMIT $2))",
+	"DELETE FROM atom_wait WHERE ctid = ANY(ARRAY(SELECT ctid FROM atom_wait WHERE until < $1 LIMIT $2))",
+	"DELETE FROM atom_reply WHERE ctid = ANY(ARRAY(SELECT ctid FROM atom_reply WHERE until < $1 LIMIT $2))",
+	`DELETE FROM atom_origin WHERE ctid = ANY(ARRAY(SELECT o.ctid FROM atom_origin AS o WHERE coalesce(o.until, o.received) < $1
+		AND (o.until IS NOT NULL OR o.received < $1 - 691200000000000 AND NOT EXISTS (SELECT FROM atom_execution AS x WHERE x.seq = o.seq AND x.state < 4)) LIMIT $2))`,
+	`WITH old AS (DELETE FROM atom_execution WHERE seq = ANY(ARRAY(SELECT seq FROM atom_execution WHERE keep_until < $1 LIMIT $2)) RETURNING seq),
+		replies AS (DELETE FROM atom_reply WHERE seq IN (SELECT seq FROM old) AND until IS NULL)
+		DELETE FROM atom_journal WHERE seq IN (SELECT seq FROM old)`,
+}
+
+// purge deletes expired rows until ctx ends.
+func (s *Store) purge(ctx context.Context) {
+	ticks := time.NewTicker(purgeEvery)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+		if err := s.purgeOnce(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot delete expired rows", "error", err)
+		}
+	}
+}
+
+func (s *Store) purgeOnce(ctx context.Context) error {
+	now := s.clock.now().UnixNano()
+	for _, sql := range purges {
+		for {
+			tag, err := s.pool.Exec(ctx, sql, now, purgeRows)
+			if err != nil {
+				return err
+			}
+			if tag.RowsAffected() < purgeRows {
+				break
+			}
+		}
+	}
+	return s.purgeDocuments(ctx, now)
+}
+
+// purgeDocuments deletes documents that are kept for a shorter time than their
+// execution.
+func (s *Store) purgeDocuments(ctx context.Context, now int64) error {
+	type bare struct {
+		seq   int64
+		trace []byte
+	}
+	var all []bare
+	var b bare
+	err := s.each(ctx, []any{&b.seq, &b.trace}, func() error { all = append(all, bare{b.seq, s.o.BareTrace(b.trace)}); return nil },
+		"SELECT seq, trace FROM atom_execution WHERE documents_until < $1 LIMIT $2", now, purgeRows)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	batch := &pgdb.Batch{}
+	for _, b := range all {
+		batch.Queue("UPDATE atom_execution SET doc = NULL, data = NULL, trace = $2, documents_until = NULL WHERE seq = $1", b.seq, b.trace)
+		batch.Queue("DELETE FROM atom_journal WHERE seq = $1", b.seq)
+	}
+	return s.pool.SendBatch(ctx, batch).Close()
+}
+
+// leftNotice is the notification of a member that has left.
+const leftNotice = "left"
+
+// notices are the executions of other members that commits of this one
+// made ready. They are sent after the commit, many at once: a notification
+// inside a transaction would let one transaction commit at a time.
+type notices struct {
+	mu   sync.Mutex
+	list []notice
+	kick chan struct{}
+	left chan struct{} // a member has left
+}
+
+type notice struct {
+	Process    string `json:"p"`
+	Seq        int64  `json:"s"`
+	Head       bool   `json:"h,omitempty"`
+	Superseded bool   `json:"e,omitempty"`
+}
+
+// noticesAtOnce bounds a notification, which holds at most 8,000 bytes.
+const noticesAtOnce = 50
+
+func (n *notices) add(w store.Wakeup) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.list = append(n.list, notice{w.Process, w.Seq, w.HeadOfLane, w.Superseded})
+	wake(n.kick)
+}
+
+func (n *notices) take() []notice {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	some := n.list[:min(len(n.list), noticesAtOnce)]
+	n.list = n.list[len(some):]
+	return some
+}
+
+func (n *notices) run(ctx context.Context, s *Store) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.kick:
+		}
+		for some := n.take(); len(some) > 0; some = n.take() {
+			text, _ := json.Marshal(some) // text and numbers always encode
+			if _, err := s.pool.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), string(text)); err != nil && ctx.Err() == nil {
+				s.log.Warn("cannot notify other members; they find the executions later", "error", err)
+			}
+		}
+	}
+}
+
+func (s *Store) channel() string { return "valence_group_" + s.group.id }
+
+// sweepEvery is how often a member reads its ready executions without a
+// notification.
+const sweepEvery = 15 * time.Second
+
+// listen receives the notifications of other members until ctx ends.
+func (s *Store) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := s.listenOnce(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot receive notifications of other members", "error", err)
+			s.sweep(ctx)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (s *Store) listenOnce(ctx context.Context) error {
+	l, err := s.server.Listen(ctx, s.channel())
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	s.sweep(ctx)
+	for next := time.Now().Add(sweepEvery); ; {
+		text, ok, err := l.Next(ctx, next)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			s.sweep(ctx)
+			next = time.Now().Add(sweepEvery)
+		case text == leftNotice:
+			wake(s.changed.left)
+		default:
+			s.receive(text)
+		}
+	}
+}
+
+// receive announces executions of this member that another made ready.
+func (s *Store) receive(text string) {
+	var list []notice
+	if json.Unmarshal([]byte(text), &list) != nil {
+		return // of a newer version; the sweep finds them
+	}
+	s.lease.mu.Lock()
+	defer s.lease.mu.Unlock()
+	var own []store.Wakeup
+	for _, n := range list {
+		if s.numbers.holds(n.Seq) {
+			own = append(own, store.Wakeup{Process: n.Process, Seq: n.Seq, HeadOfLane: n.Head, Superseded: n.Superseded})
+		}
+	}
+	if len(own) > 0 && s.announcer.ready != nil {
+		s.announcer.ready(own)
+	}
+}
+
+// sweep makes the queues read again, in case a notification was lost.
+func (s *Store) sweep(ctx context.Context) {
+	live, process := map[string]int64{}, ""
+	err := s.each(ctx, []any{&process}, func() error { live[process] = 0; return nil }, "SELECT DISTINCT process FROM atom_execution WHERE state < 4")
+	if err != nil {
+		return
+	}
+	s.lease.mu.Lock()
+	defer s.lease.mu.Unlock()
+	if s.lease.adopted != nil && s.lease.current() != 0 {
+		s.lease.adopted(live)
+	}
+}
