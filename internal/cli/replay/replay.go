@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"valence/atom"
+	"valence/atom/replay"
 	"valence/atom/sandbox"
 	"valence/internal/cli/client"
 	"valence/internal/cli/project"
@@ -79,8 +80,8 @@ func (c *Command) Run(s *terminal.Streams) error {
 	if err != nil {
 		return err
 	}
-	r := newReport(c.Process)
-	v := newVersion(opened, loaded.Files, p, sandbox.New(opened.Project))
+	r := replay.NewReport(c.Process)
+	v := replay.New(loaded.Files, p, sandbox.New(opened.Project), environmentOf(opened))
 	if err := each(ctx, list, func(id string) error {
 		text, err := api.Call(ctx, http.MethodGet, "/executions/"+url.PathEscape(id), nil)
 		if err != nil {
@@ -90,12 +91,12 @@ func (c *Command) Run(s *terminal.Streams) error {
 		if err := json.Unmarshal(text, &then); err != nil {
 			return err
 		}
-		r.add(&then, v.replay(ctx, &then))
+		r.Add(&then, v.Replay(ctx, &then))
 		return nil
 	}); err != nil {
 		return err
 	}
-	if err := r.print(s.Out, c.JSON); err != nil {
+	if err := Print(s.Out, r, c.JSON); err != nil {
 		return err
 	}
 	if c.FailOnChange && r.Changed > 0 {
@@ -104,9 +105,19 @@ func (c *Command) Run(s *terminal.Streams) error {
 	return nil
 }
 
+// environmentOf returns the values that the expressions of a project read.
+func environmentOf(p *project.Opened) map[string]string {
+	env := map[string]string{}
+	for i := range p.Values.Env.Len() {
+		name, value := p.Values.Env.At(i)
+		env[name] = fmt.Sprint(value)
+	}
+	return env
+}
+
 // list returns the ids of the newest finished executions.
 func (c *Command) list(ctx context.Context, api *client.Atom) ([]string, error) {
-	query := url.Values{"process": {c.Process}, "status": {strings.Join(replayable, ",")}}
+	query := url.Values{"process": {c.Process}, "status": {strings.Join(replay.Statuses(), ",")}}
 	var ids []string
 	for {
 		query.Set("limit", strconv.Itoa(min(500, c.Last-len(ids))))

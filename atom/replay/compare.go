@@ -17,11 +17,19 @@ import (
 	"valence/processes/testrun"
 )
 
+// The kinds of changes.
+const (
+	Calls     = "calls"
+	Documents = "documents"
+	Decisions = "decisions"
+	Reply     = "reply"
+	Status    = "status"
+)
+
 // change is one difference between an execution and its replay.
 type change struct {
-	Kind string `json:"kind"` // calls, documents, decisions, reply or status
-	Was  any    `json:"was"`
-	Now  any    `json:"now"`
+	kind     string
+	was, now any
 }
 
 // observed is one run of a process, then or now.
@@ -95,21 +103,21 @@ func compare(was, now *observed, then *atom.ExecutionView) []change {
 	text := func(o *observed, s string) string { return generalized(s, o.id, then) }
 	differ := func(kind string, a, b any) { found = append(found, change{kind, a, b}) }
 	if was.status != now.status {
-		differ("status", was.status, now.status)
+		differ(Status, was.status, now.status)
 	}
 	if a, b := text(was, was.reply), text(now, now.reply); a != b {
-		differ("reply", a, b)
+		differ(Reply, a, b)
 	}
 	was.sort()
 	now.sort()
 	if a, b := was.calls(), now.calls(); !slices.Equal(a, b) {
-		differ("calls", a, b)
+		differ(Calls, a, b)
 	}
 	if a, b, at := firstDifference(was.decisions(), now.decisions(), func(_ *observed, s string) string { return s }, was, now); at != "" {
-		differ("decisions", at+": "+cmp.Or(a, "not reached"), at+": "+cmp.Or(b, "not reached"))
+		differ(Decisions, at+": "+cmp.Or(a, "not reached"), at+": "+cmp.Or(b, "not reached"))
 	}
 	if a, b, at := firstDifference(was.documents(), now.documents(), text, was, now); at != "" {
-		differ("documents", at+": "+cmp.Or(a, "none"), at+": "+cmp.Or(b, "none"))
+		differ(Documents, at+": "+cmp.Or(a, none), at+": "+cmp.Or(b, none))
 	}
 	return found
 }
@@ -179,6 +187,9 @@ func label(s step, count map[string]int) string {
 	return fmt.Sprintf("%s %d", name, count[name])
 }
 
+// none stands for a document that a step did not make.
+const none = "none"
+
 // noList is the decision of a step that ran none of its lists.
 const noList = "nothing"
 
@@ -246,10 +257,8 @@ func generalized(text, id string, then *atom.ExecutionView) string {
 // canonical returns JSON with its members sorted: history does not preserve their
 // order. Other texts are returned unchanged.
 func canonical(text string) string {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil || d.More() {
+	v, ok := decode(text)
+	if !ok {
 		return text
 	}
 	b, err := json.Marshal(v)
@@ -257,4 +266,11 @@ func canonical(text string) string {
 		return text
 	}
 	return string(b)
+}
+
+// decode returns the value of a JSON text, with exact numbers.
+func decode(text string) (v any, ok bool) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	return v, d.Decode(&v) == nil && !d.More()
 }

@@ -14,18 +14,19 @@ import (
 
 	"valence/atom"
 	"valence/atom/store"
-	"valence/internal/cli/project"
 	"valence/internal/document"
 	"valence/processes"
 	"valence/processes/testrun"
 )
 
-// replayable are the statuses of executions that ended by themselves.
-var replayable = []string{string(store.Completed), string(store.CompletedWithWarnings), string(store.Failed), string(store.Rejected)}
+// Statuses returns the statuses of executions that can be replayed: those that
+// ended by themselves.
+func Statuses() []string {
+	return []string{string(store.Completed), string(store.CompletedWithWarnings), string(store.Failed), string(store.Rejected)}
+}
 
-// version is the new version of the process.
-type version struct {
-	project *project.Opened
+// Version is the new version of a process. It may be used by many goroutines.
+type Version struct {
 	process *processes.Process
 	engine  testrun.Engine
 	env     map[string]string
@@ -33,12 +34,10 @@ type version struct {
 	missing string          // why no execution can be replayed; ""
 }
 
-func newVersion(p *project.Opened, files []processes.File, process *processes.Process, engine testrun.Engine) *version {
-	v := &version{project: p, process: process, engine: engine, env: map[string]string{}, reads: map[string]bool{}}
-	for i := range p.Values.Env.Len() {
-		name, value := p.Values.Env.At(i)
-		v.env[name] = fmt.Sprint(value)
-	}
+// New returns the new version of a process. files are those of its project, and
+// env the values that its expressions read.
+func New(files []processes.File, process *processes.Process, engine testrun.Engine, env map[string]string) *Version {
+	v := &Version{process: process, engine: engine, env: env, reads: map[string]bool{}}
 	for _, f := range files {
 		for _, name := range []string{"request", "response", "props"} {
 			if regexp.MustCompile(`\b` + name + `\b`).Match(f.Content) {
@@ -67,7 +66,7 @@ type unable string
 const redactedText = `"[redacted]"`
 
 // scenario returns the run of an execution, or why it cannot be replayed.
-func (v *version) scenario(then *atom.ExecutionView, answers *answers) (*testrun.Scenario, unable) {
+func (v *Version) scenario(then *atom.ExecutionView, answers *answers) (*testrun.Scenario, unable) {
 	s := &testrun.Scenario{Process: v.process.Name, Input: document.Empty, Env: v.env, Answer: answers.answer, Start: then.ReceivedAt, Alone: true}
 	switch {
 	case v.missing != "":
@@ -223,25 +222,25 @@ func (a *answers) answer(c *testrun.Call) testrun.Answer {
 	return out
 }
 
-// result is the comparison of an execution with its replay.
-type result struct {
+// Result is the comparison of an execution with its replay.
+type Result struct {
 	unable  unable
 	changes []change
 }
 
-// replay runs an execution through the new version.
-func (v *version) replay(ctx context.Context, then *atom.ExecutionView) result {
+// Replay runs an execution through the new version.
+func (v *Version) Replay(ctx context.Context, then *atom.ExecutionView) Result {
 	recorded := newAnswers(then)
 	s, why := v.scenario(then, recorded)
 	if why != "" {
-		return result{unable: why}
+		return Result{unable: why}
 	}
 	out, err := v.engine.Run(ctx, s)
 	if err != nil {
-		return result{unable: unable("the run failed: " + err.Error())}
+		return Result{unable: unable("the run failed: " + err.Error())}
 	}
 	if len(recorded.missing) > 0 {
-		return result{changes: []change{{Kind: "calls", Now: "calls " + recorded.missing[0] + " once more than then: the answer is not known, so the rest is not compared", Was: nil}}}
+		return Result{changes: []change{{kind: Calls, now: "calls " + recorded.missing[0] + " once more than then: the answer is not known, so the rest is not compared"}}}
 	}
-	return result{changes: compare(before(then), after(out), then)}
+	return Result{changes: compare(before(then), after(out), then)}
 }
