@@ -42,6 +42,10 @@ func (s *AtomAPI) RecordHeartbeat(atom string, h wire.Heartbeat, applied int64) 
 		l.Process, l.Kind, l.State = sanitize(l.Process, maxWord), sanitize(l.Kind, maxWord), sanitize(l.State, maxWord)
 		l.Cron, l.Zone = sanitize(l.Cron, maxWord), sanitize(l.Zone, maxWord)
 	}
+	h.Features = h.Features[:min(len(h.Features), maxFeatures)]
+	for i := range h.Features {
+		h.Features[i] = sanitize(h.Features[i], maxWord)
+	}
 	news, known := s.mailboxes.of(atom).recordHeartbeat(h, applied)
 	if news && s.cluster != nil {
 		signal(s.cluster.urgent)
@@ -156,7 +160,7 @@ func (s *AtomAPI) RecordRefusal(ctx context.Context, peer Peer, code, from strin
 }
 
 // OpenPackage opens the archive of a package that is or was deployed to the
-// atom's environment.
+// atom's environment, or with which the atom is to replay executions.
 func (s *AtomAPI) OpenPackage(ctx context.Context, atom, sha string) (io.ReadSeekCloser, error) {
 	// Another control plane may have deployed it just now.
 	if err := s.cluster.Refresh(ctx); err != nil {
@@ -172,6 +176,7 @@ func (s *AtomAPI) OpenPackage(ctx context.Context, atom, sha string) (io.ReadSee
 			}
 		}
 	}
+	allowed = allowed || a != nil && s.state.replaysWith(atom, sha)
 	s.mu.RUnlock()
 	if !allowed {
 		return nil, notFound("package", sha)
@@ -202,6 +207,11 @@ func (s *AtomAPI) StoreReports(ctx context.Context, atom string, r wire.Reports)
 	}
 	if r.LogsFor != 0 {
 		if err := s.storeLog(ctx, atom, r.LogsFor, r.Logs); err != nil {
+			return err
+		}
+	}
+	if r.Replay != nil {
+		if err := s.storeReplay(ctx, atom, r.Replay); err != nil {
 			return err
 		}
 	}

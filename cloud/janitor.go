@@ -65,6 +65,9 @@ func (s *janitor) purge(ctx context.Context) {
 	if err := s.withdrawRevoked(ctx); err != nil {
 		s.log.Error("cannot withdraw instructions for revoked atoms", "error", err)
 	}
+	if err := s.dropReplays(ctx, time.Now().Add(-replayKept)); err != nil {
+		s.log.Error("cannot delete old replays", "error", err)
+	}
 	before := time.Now().Add(-s.o.Retention)
 	for ctx.Err() == nil {
 		expired, err := s.expireRequests(ctx, before)

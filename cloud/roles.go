@@ -77,6 +77,7 @@ var minimumRole = map[Action]Role{
 	"deployment.create": Deployer,
 	"deployment.read":   Viewer,
 	"deployment.delete": Deployer,
+	"replay.create":     Deployer,
 
 	"extension.read":   Viewer,
 	"extension.update": Deployer,

@@ -8,7 +8,7 @@
 // Requests, instructions, records and the audit log are read from the store.
 //
 // The package is one unit because its parts share that state: each exported
-// type (Accounts, Environments, Packages, Deployments, Fleet, Triggers,
+// type (Accounts, Environments, Packages, Deployments, Replays, Fleet, Triggers,
 // Executions, Audit, AtomAPI) is one use case, and Cluster keeps several control
 // planes on one database in step.
 package cloud
@@ -56,6 +56,7 @@ type Service struct {
 	Environments *Environments
 	Packages     *Packages
 	Deployments  *Deployments
+	Replays      *Replays
 	Fleet        *Fleet
 	Triggers     *Triggers
 	Executions   *Executions
@@ -96,7 +97,7 @@ func New(ctx context.Context, store Store, o Options) (*Service, error) {
 	}
 	s := &Service{
 		core: c, Accounts: &Accounts{core: c, limits: rateLimits{limit: o.Rate, burst: o.Burst}}, Environments: &Environments{c}, Packages: &Packages{c},
-		Deployments: &Deployments{c}, Fleet: &Fleet{c}, Triggers: &Triggers{c}, Executions: &Executions{c}, Audit: &Audit{c}, AtomAPI: &AtomAPI{c}, Cluster: c.cluster,
+		Deployments: &Deployments{c}, Replays: &Replays{c}, Fleet: &Fleet{c}, Triggers: &Triggers{c}, Executions: &Executions{c}, Audit: &Audit{c}, AtomAPI: &AtomAPI{c}, Cluster: c.cluster,
 	}
 	if err := s.load(ctx); err != nil {
 		return nil, fmt.Errorf("load the control plane: %w", err)

@@ -125,8 +125,12 @@ func TestRoles(t *testing.T) {
 		}},
 		"deployment.read":   {func(p cloud.Principal) error { _, err := d.Deployments.List(ctx, p); return err }, func(p cloud.Principal) error { _, err := d.Deployments.Get(ctx, p, dep.ID); return err }},
 		"deployment.delete": {func(p cloud.Principal) error { return d.Deployments.Undeploy(ctx, p, "none") }},
-		"extension.read":    {func(p cloud.Principal) error { _, err := d.Environments.Extensions(ctx, p, "prod"); return err }},
-		"extension.update":  {func(p cloud.Principal) error { return d.Environments.SetExtensions(ctx, p, "prod", nil) }},
+		"replay.create": {func(p cloud.Principal) error {
+			_, err := d.Replays.Start(ctx, p, cloud.ReplayRequest{EnvironmentID: "prod"})
+			return err
+		}, func(p cloud.Principal) error { _, err := d.Replays.Get(ctx, p, "none"); return err }, func(p cloud.Principal) error { return d.Replays.Cancel(ctx, p, "none") }},
+		"extension.read":   {func(p cloud.Principal) error { _, err := d.Environments.Extensions(ctx, p, "prod"); return err }},
+		"extension.update": {func(p cloud.Principal) error { return d.Environments.SetExtensions(ctx, p, "prod", nil) }},
 		"execution.create": {func(p cloud.Principal) error {
 			_, err := d.Executions.Execute(ctx, p, cloud.ExecutionRequest{AtomID: atom, ProcessName: "none"})
 			return err

@@ -28,7 +28,7 @@ func (x *Extension) storageKey() (string, string, string) {
 
 // emptyObjects returns an empty object of every kind.
 func emptyObjects() []persisted {
-	return []persisted{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}, &Session{}}
+	return []persisted{&Account{}, &Token{}, &Environment{}, &Atom{}, &Attachment{}, &InstallToken{}, &Component{}, &Package{}, &Deployment{}, &Extension{}, &Session{}, &Replay{}}
 }
 
 // newObject returns an empty object of a kind, or nil for an unknown kind.
@@ -55,6 +55,7 @@ type state struct {
 	deployments   map[string]*Deployment
 	extensions    map[string]map[string]*Extension // by environment and name
 	sessions      map[string]*Session
+	replays       map[string]*Replay
 
 	tokenByHash   map[string]*Token                 // by the token's hash
 	installByHash map[string]*InstallToken          // likewise
@@ -72,7 +73,7 @@ func newState() *state {
 		components: map[string]*Component{}, packages: map[string]*Package{}, deployments: map[string]*Deployment{},
 		extensions: map[string]map[string]*Extension{}, sessions: map[string]*Session{}, sessionByHash: map[string]*Session{},
 		tokenByHash: map[string]*Token{}, installByHash: map[string]*InstallToken{}, attachmentOf: map[string]*Attachment{},
-		atomsIn: map[string]map[string]bool{}, activeIn: map[string]map[string]*Deployment{}, archives: map[string]int{},
+		atomsIn: map[string]map[string]bool{}, activeIn: map[string]map[string]*Deployment{}, archives: map[string]int{}, replays: map[string]*Replay{},
 	}
 }
 
@@ -115,6 +116,8 @@ func (st *state) put(o persisted) {
 	case *Session:
 		st.sessions[v.ID] = v
 		st.sessionByHash[string(v.Hash)] = v
+	case *Replay:
+		st.replays[v.ID] = v
 	}
 }
 
@@ -151,6 +154,8 @@ func (st *state) drop(o persisted) {
 	case *Session:
 		delete(st.sessions, v.ID)
 		delete(st.sessionByHash, string(v.Hash))
+	case *Replay:
+		delete(st.replays, v.ID)
 	}
 }
 
@@ -203,6 +208,8 @@ func (st *state) find(kind, id string) persisted {
 		return orNil(st.deployments[id])
 	case "session":
 		return orNil(st.sessions[id])
+	case "replay":
+		return orNil(st.replays[id])
 	case "extension":
 		environment, name, _ := strings.Cut(id, "/")
 		return orNil(st.extensions[environment][name])
@@ -228,6 +235,7 @@ func (st *state) replaceWith(next *state) {
 	replace(st.tokens, next.tokens)
 	replace(st.sessions, next.sessions)
 	replace(st.sessionByHash, next.sessionByHash)
+	replace(st.replays, next.replays)
 	replace(st.environments, next.environments)
 	replace(st.atoms, next.atoms)
 	replace(st.attachments, next.attachments)

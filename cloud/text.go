@@ -13,6 +13,7 @@ const (
 	maxReply = 1 << 20  // a document
 
 	maxTriggers = 10_000 // triggers of an atom
+	maxFeatures = 50     // likewise
 )
 
 // validName reports whether s is usable as a name.

@@ -41,6 +41,7 @@ type Atom interface {
 	Process(name string) (*atom.DeployedProcess, bool)
 	ExecuteOnce(ctx context.Context, request, process string, in atom.Input) (*atom.Acknowledgement, error)
 	Show(ctx context.Context, execution string) (*atom.ExecutionView, error)
+	List(ctx context.Context, f store.Filter, cursor string, limit int) ([]*atom.ExecutionView, string, error)
 	Cancel(ctx context.Context, execution string) error
 	Resubmit(ctx context.Context, execution string, r atom.Resubmission) (string, error)
 	Pause(ctx context.Context, process string) error
@@ -93,13 +94,15 @@ type Timing struct {
 	MaxBackoff time.Duration // after many failures: 5 min
 	Batch      time.Duration // how long reports without a waiting operator are batched: 250 ms
 	LogTimeout time.Duration // for sending log lines: 20 s
+	Replay     time.Duration // longest replay: 5 min
+	Progress   time.Duration // interval of the reports on a replay: 2 s
 }
 
 func (t Timing) withDefaults() Timing {
 	for _, x := range []struct {
 		d    *time.Duration
 		good time.Duration
-	}{{&t.Hold, 30 * time.Second}, {&t.ShortPoll, 5 * time.Second}, {&t.MinBackoff, time.Second}, {&t.MaxBackoff, 5 * time.Minute}, {&t.Batch, 250 * time.Millisecond}, {&t.LogTimeout, 20 * time.Second}} {
+	}{{&t.Hold, 30 * time.Second}, {&t.ShortPoll, 5 * time.Second}, {&t.MinBackoff, time.Second}, {&t.MaxBackoff, 5 * time.Minute}, {&t.Batch, 250 * time.Millisecond}, {&t.LogTimeout, 20 * time.Second}, {&t.Replay, 5 * time.Minute}, {&t.Progress, 2 * time.Second}} {
 		if *x.d <= 0 {
 			*x.d = x.good
 		}
@@ -127,6 +130,7 @@ type Agent struct {
 	heartbeats   *heartbeats
 	poller       *poller
 	requests     *requestHandler
+	replays      *replays
 	reporter     *reporter
 	triggers     *triggerReporter
 	outbox       outbox
@@ -182,7 +186,8 @@ func (a *Agent) assemble(composer *compose.Composer) {
 	}
 	a.heartbeats = &heartbeats{core: a.core, deployer: a.deployer, outbox: &a.outbox}
 	a.poller = &poller{core: a.core, sent: &a.sentTriggers, deployer: a.deployer, heartbeats: a.heartbeats}
-	a.requests = &requestHandler{core: a.core, deployer: a.deployer, outbox: &a.outbox, poller: a.poller, restart: a.restart}
+	a.replays = &replays{core: a.core, deployer: a.deployer, queue: make(chan wire.Instruction, maxQueuedReplays)}
+	a.requests = &requestHandler{core: a.core, replays: a.replays, deployer: a.deployer, outbox: &a.outbox, poller: a.poller, restart: a.restart}
 	a.requests.running.init()
 	a.poller.handle = a.requests.handleInstructions
 	a.reporter = &reporter{core: a.core, outbox: &a.outbox, sent: &a.sentTriggers, deployer: a.deployer, heartbeats: a.heartbeats}
@@ -245,6 +250,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	all.Go(func() { a.deployer.convergeLoop(ctx) })
 	all.Go(func() { a.poller.run(ctx) })
 	all.Go(func() { a.triggers.run(ctx) })
+	all.Go(func() { a.replays.run(ctx) })
 	all.Go(func() {
 		if a.ready(ctx) {
 			a.requests.reconcile(ctx)

@@ -25,6 +25,8 @@ func (h *requestHandler) handleCommand(ctx context.Context, m wire.Instruction) 
 		return h.retire(ctx, m.ID)
 	case wire.KindResubmit:
 		return h.resubmit(ctx, m.Resubmit)
+	case wire.KindReplay:
+		return h.replays.accept(ctx, m)
 	}
 	h.log.Warn("unknown kind of instruction from the control plane; ignored", "kind", m.Kind)
 	return true // otherwise it would be repeated forever

@@ -47,7 +47,7 @@ func (h *heartbeats) countFailed(ctx context.Context) int64 {
 }
 
 func (h *heartbeats) heartbeat(ctx context.Context) wire.Heartbeat {
-	beat := wire.Heartbeat{Version: h.options.Version, Host: h.options.Host, StartedAt: h.started, TriggerStatus: h.triggerStatus(), Failed: h.countFailed(ctx), Dropped: h.outbox.dropped.Load(), Health: "ok"}
+	beat := wire.Heartbeat{Version: h.options.Version, Host: h.options.Host, StartedAt: h.started, TriggerStatus: h.triggerStatus(), Failed: h.countFailed(ctx), Dropped: h.outbox.dropped.Load(), Health: "ok", Features: []string{wire.KindReplay}}
 	for _, d := range h.atom.Processes() {
 		if load, err := h.atom.Load(ctx, d.Process.Name); err == nil {
 			beat.Backlog += load.Waiting

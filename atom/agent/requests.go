@@ -18,6 +18,7 @@ import (
 type requestHandler struct {
 	*core
 	running  requests
+	replays  *replays
 	deployer *deployer
 	outbox   *outbox
 	poller   *poller

@@ -110,6 +110,9 @@ func (a *api) routes() []route {
 		{http.MethodGet, "/deployments", "deployment.read", a.deployments},
 		{http.MethodGet, "/deployments/{id}", "deployment.read", a.deployment},
 		{http.MethodDelete, "/deployments/{id}", "deployment.delete", a.undeploy},
+		{http.MethodPost, "/environments/{id}/replays", "replay.create", a.createReplay},
+		{http.MethodGet, "/replays/{id}", "replay.create", a.replay},
+		{http.MethodDelete, "/replays/{id}", "replay.create", a.cancelReplay},
 		{http.MethodGet, "/audit", "audit.read", a.audit},
 		{http.MethodPost, "/backup", "backup.create", a.backup},
 	}

@@ -56,6 +56,9 @@ var endpoints = map[string]endpoint{
 	"GET /deployments":                      {"/deployments", "", cloud.Viewer, false},
 	"GET /deployments/{id}":                 {"/deployments/{deployment}", "", cloud.Viewer, false},
 	"DELETE /deployments/{id}":              {"/deployments/{deployment}", "", cloud.Deployer, true},
+	"POST /environments/{id}/replays":       {"/environments/empty/replays", `{"package":"{package}","last":10}`, cloud.Deployer, true},
+	"GET /replays/{id}":                     {"/replays/{replay}", "", cloud.Deployer, false},
+	"DELETE /replays/{id}":                  {"/replays/{replay}", "", cloud.Deployer, true},
 	"GET /audit":                            {"/audit", "", cloud.Admin, false},
 	"POST /backup":                          {"/backup", `{"folder":"{folder}"}`, cloud.Admin, true},
 }
@@ -72,6 +75,8 @@ type fixture struct {
 	other      string // an admin's token of another account
 	deployment string
 	record     string // of a failed execution
+	pack       string // id
+	replay     string
 }
 
 func open(t *testing.T) *fixture {
@@ -81,8 +86,12 @@ func open(t *testing.T) *fixture {
 	e := o.Environment(t, "prod")
 	o.Environment(t, "empty")
 	atom := cloudtest.Join(t, o.URL, o.InstallToken(t, "prod"), "edge-01")
-	_, d := o.Deploy(t, e.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n---\nprocess: nightly\nschedule: { cron: \"@daily\" }\nsteps:\n  - log: x\n")
-	o.deployment = d.ID
+	x, d := o.Deploy(t, e.ID, "shop", "1", "process: relay\nsteps:\n  - log: ${env.SHOP_URL}\n---\nprocess: nightly\nschedule: { cron: \"@daily\" }\nsteps:\n  - log: x\n")
+	replay, err := o.Replays.Start(t.Context(), o.Admin, cloud.ReplayRequest{EnvironmentID: "empty", PackageID: x.ID, Last: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.deployment, o.pack, o.replay = d.ID, x.ID, replay.ID
 	// The atom never polls; otherwise its log would be waited for.
 	if err := o.AtomAPI.StoreReports(t.Context(), atom.ID, wire.Reports{Executions: []wire.ExecutionReport{{Execution: "x1", Process: "relay", Kind: "listener", Status: "failed", Received: time.Now(), Ended: time.Now()}}}); err != nil {
 		t.Fatal(err)
@@ -99,7 +108,7 @@ func open(t *testing.T) *fixture {
 
 func (o *fixture) call(t *testing.T, token, account, method string, e endpoint) (int, string) {
 	t.Helper()
-	fill := strings.NewReplacer("{deployment}", o.deployment, "{record}", o.record, "{folder}", filepath.Join(t.TempDir(), "copy"))
+	fill := strings.NewReplacer("{deployment}", o.deployment, "{record}", o.record, "{package}", o.pack, "{replay}", o.replay, "{folder}", filepath.Join(t.TempDir(), "copy"))
 	req, err := http.NewRequestWithContext(t.Context(), method, o.URL+operator.Root+account+fill.Replace(e.path), strings.NewReader(fill.Replace(e.body)))
 	if err != nil {
 		t.Fatal(err)

@@ -47,6 +47,21 @@ const (
 	DeploymentRolledBack = "rolled_back"
 )
 
+// The states of a replay. ReplayRequested is not reported by atoms.
+const (
+	ReplayRequested = "requested"
+	ReplayQueued    = "queued" // another replay runs on the atom
+	ReplayRunning   = "running"
+	ReplayFinished  = "finished"
+	ReplayFailed    = "failed"
+)
+
+// Limits of replays.
+const (
+	MaxReplays      = 10_000    // executions of each process
+	MaxReplayResult = 256 << 10 // bytes of a result
+)
+
 // The codes of an ErrorResponse.
 const (
 	CodeUnknownToken   = "unknown_token"

@@ -58,6 +58,8 @@ type Heartbeat struct {
 	Failed  int64  `json:"failed"`            // unresolved failed executions
 	Dropped int64  `json:"dropped,omitempty"` // reports dropped since the start
 	Health  string `json:"health"`            // "ok" or a description of the problem
+	// Features are the instructions that older atoms ignore and this one carries out.
+	Features []string `json:"features,omitempty"`
 }
 
 // TriggerStatus is the state of all triggers of an atom. Triggers are sent only
@@ -90,12 +92,13 @@ type PollResponse struct {
 // instruction is repeated until acknowledged.
 type Instruction struct {
 	ID       int64     `json:"id"`
-	Kind     string    `json:"kind"` // execute, cancel, restart, retire, logs, resubmit
+	Kind     string    `json:"kind"` // execute, cancel, restart, retire, logs, resubmit, replay
 	Execute  *Execute  `json:"execute,omitempty"`
 	Cancel   string    `json:"cancel,omitempty"`  // ID of an execution request or of an execution
 	Process  string    `json:"process,omitempty"` // restart: the process whose trigger restarts; "": the atom
 	Lines    int       `json:"lines,omitempty"`   // logs: number of lines
 	Resubmit *Resubmit `json:"resubmit,omitempty"`
+	Replay   *Replay   `json:"replay,omitempty"`
 }
 
 // The kinds of instructions.
@@ -106,6 +109,7 @@ const (
 	KindRetire   = "retire"
 	KindLogs     = "logs"
 	KindResubmit = "resubmit"
+	KindReplay   = "replay" // also the feature of atoms that carry it out
 )
 
 // Execute runs a process. Repeating the same Request has no effect.
@@ -124,6 +128,14 @@ type Resubmit struct {
 	Execution string `json:"execution"`      // the atom's ID of the failed execution
 	Process   string `json:"process"`        // name
 	From      string `json:"from,omitempty"` // start (default), failed_step
+}
+
+// Replay runs executions of the atom's history through a package that is not
+// deployed, and reports the changes. Nothing is called. Older atoms ignore
+// it.
+type Replay struct {
+	Deployment Deployment `json:"deployment"` // without an ID
+	Last       int        `json:"last"`       // newest executions of each process
 }
 
 // Desired is the desired state of an atom, which converges on the newest
@@ -169,6 +181,7 @@ type Reports struct {
 	Deployments []DeploymentReport `json:"deployments,omitempty"`
 	Logs        []LogLine          `json:"logs,omitempty"`
 	LogsFor     int64              `json:"logs_for,omitempty"` // ID of the instruction that requested the logs
+	Replay      *ReplayReport      `json:"replay,omitempty"`
 }
 
 // ExecutionReport is the state or outcome of an execution.
@@ -201,6 +214,18 @@ type DeploymentReport struct {
 	State      string    `json:"state"` // active, failed, rolled_back
 	Detail     string    `json:"detail,omitempty"`
 	At         time.Time `json:"at"`
+}
+
+// ReplayReport is the state or result of a replay. The response is CodeConflict
+// if nobody waits for it any more.
+type ReplayReport struct {
+	Instruction int64           `json:"instruction"` // ID of the instruction that requested it
+	AtomStarted time.Time       `json:"atom_started"`
+	State       string          `json:"state"` // queued, running, finished, failed
+	Done        int             `json:"done"`
+	Total       int             `json:"total"`
+	Error       string          `json:"error,omitempty"`
+	Result      json.RawMessage `json:"result,omitempty"` // when finished
 }
 
 // LogLine is one line of an atom's log.

@@ -117,6 +117,15 @@ func (f *CloudFlags) Do(method, path string, in, out any) (json.RawMessage, erro
 	return c.Call(context.Background(), method, path, in, out)
 }
 
+// Refused is a response without success. Its error has a hint.
+type Refused struct {
+	Status int
+	error
+}
+
+// Unwrap returns the error.
+func (r *Refused) Unwrap() error { return r.error }
+
 // Call calls the operator API with a JSON body, decodes the response into out
 // unless it is nil, and returns the body of the response.
 func (c *Cloud) Call(ctx context.Context, method, path string, in, out any) (json.RawMessage, error) {
@@ -129,7 +138,7 @@ func (c *Cloud) Call(ctx context.Context, method, path string, in, out any) (jso
 		return nil, err
 	}
 	if r.status >= 300 {
-		return nil, c.refused(r)
+		return nil, &Refused{r.status, c.refused(r)}
 	}
 	if out != nil {
 		err = json.Unmarshal(r.body, out)

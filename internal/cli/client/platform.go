@@ -28,6 +28,7 @@ type PlatformFlags struct {
 type Platform struct {
 	client
 	account string
+	token   string
 	root    string // path of the account's API, with a trailing slash
 }
 
@@ -79,8 +80,15 @@ func newPlatform(base, account, token string, h *http.Client) *Platform {
 			explain:   func(err error) error { return ConnectError(base, err) },
 			http:      h,
 		},
-		account: account, root: "/api/rest/v1/" + url.PathEscape(account) + "/",
+		account: account, token: token, root: "/api/rest/v1/" + url.PathEscape(account) + "/",
 	}
+}
+
+// Operator returns a client for the operator API of the same control plane.
+func (p *Platform) Operator() *Cloud {
+	c := &Cloud{client: p.client, account: p.account, token: p.token}
+	c.authorize = bearer(p.token)
+	return c
 }
 
 // maxRetries is how often a call is repeated while the control plane is busy.
