@@ -10,7 +10,6 @@ import (
 
 	"valence/connectors"
 	"valence/connectors/connectortest"
-	"valence/connectors/session"
 	"valence/internal/document"
 	"valence/internal/fault"
 	"valence/internal/spec"
@@ -51,7 +50,7 @@ func listening(t *testing.T, c *connection, l *listen, r *connectortest.Runtime)
 		for ctx.Err() == nil {
 			if err := c.Listen(ctx, l, r.Host()); err != nil {
 				r.Down(err)
-				session.Pause(ctx, 20*time.Millisecond)
+				pause(ctx, 20*time.Millisecond)
 			}
 		}
 	}()
@@ -121,7 +120,7 @@ func TestQueueTableIsShared(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("got %s waiting rows, want none", left)
 			}
-			session.Pause(t.Context(), 20*time.Millisecond)
+			pause(t.Context(), 20*time.Millisecond)
 		}
 	})
 }

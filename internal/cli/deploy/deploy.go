@@ -33,6 +33,9 @@ type Command struct {
 	Notes           string        `placeholder:"TEXT" help:"Release notes."`
 	Paused          bool          `help:"Deploy with paused triggers."`
 	SkipTests       bool          `help:"Deploy although the tests of the project did not run. The control plane writes that to its audit log."`
+	Replay          int           `placeholder:"N" help:"First run the newest N executions of each process through the new version, on an atom of the environment, and print what would change. Nothing is called."`
+	Atom            string        `placeholder:"NAME" help:"With --replay: the atom whose executions are replayed. Default: an online atom that runs the project."`
+	FailOnChange    bool          `help:"With --replay: do not deploy if something would change, and exit with code 1."`
 	DryRun          bool          `help:"Show what would change, and change nothing."`
 	Package         string        `placeholder:"SHA256" help:"Deploy an uploaded package instead of a folder."`
 	FromEnvironment string        `placeholder:"NAME" help:"Deploy the package that is deployed to another environment."`
@@ -54,6 +57,11 @@ An atom on which the new version does not start, or fails too often, keeps the
 previous version; the exit code is then 1. Offline atoms deploy it when they are
 back.
 
+With --replay, an atom of the environment runs executions of its history through the
+new version before it is deployed, at low priority, and sends only the report. Without
+send_documents in the policy of the environment, the report has no documents, only
+the names of changed fields.
+
 A package never changes: the same package is deployed to one environment after the
 other.
 
@@ -62,6 +70,7 @@ Examples:
     valence deploy orders/ --to https://cloud.example --environment test --version 1.4.0
     valence deploy orders/ --to https://cloud.example --environment test --version 1.4.0 --dry-run
     valence deploy --to https://cloud.example --environment prod --from-environment test --project orders
+    valence deploy orders/ --to https://cloud.example --environment prod --version 1.4.0 --replay 500 --fail-on-change
     valence deploy --to https://cloud.example --environment prod --project orders --rollback
     valence deploy --make-key publisher.key
 `
@@ -122,6 +131,12 @@ func (c *Command) check() error {
 		return clierror.Usage("--sign FILE", "--field and --host need --sign")
 	case c.SkipTests && sources > 0:
 		return clierror.Usage("remove it", "--skip-tests has no effect on a package that is uploaded already")
+	case c.Replay < 0 || c.Replay > wire.MaxReplays:
+		return clierror.Usage("--replay 500", "--replay must be 1 to %d", wire.MaxReplays)
+	case c.Replay == 0 && (c.Atom != "" || c.FailOnChange):
+		return clierror.Usage("--replay 500", "--atom and --fail-on-change need --replay")
+	case c.Replay > 0 && c.DryRun:
+		return clierror.Usage("use one of them", "--replay and --dry-run exclude each other: a replay uploads the version")
 	case c.Wait < 0:
 		return clierror.Usage("--wait 2m", "--wait must not be negative")
 	}
@@ -139,6 +154,8 @@ type rollout struct {
 	pack        packageRef
 	archive     []byte                // nil: the package is uploaded already
 	previous    map[string]atomResult // by atom: results of the same package before this rollout
+	signed      *signedStatement      // nil: not signed yet
+	replayed    *replayed             // nil: nothing was replayed
 }
 
 // object is an object of the platform API.

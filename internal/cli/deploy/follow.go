@@ -21,6 +21,9 @@ func (r *rollout) deploy(ctx context.Context) error {
 	if err := r.upload(ctx); err != nil {
 		return err
 	}
+	if err := r.replay(ctx); err != nil {
+		return err
+	}
 	body := map[string]any{"environmentId": r.environment.ID, "packageId": r.pack.ID, "notes": r.c.Notes}
 	if r.c.Paused {
 		body["listenerStatus"] = "PAUSED"
@@ -195,9 +198,13 @@ func (r *rollout) printOutcome(id string, all []target) error {
 		}
 	}
 	if r.c.JSON {
-		if err := r.printJSON(map[string]any{
+		out := map[string]any{
 			"deployment": id, "project": r.project, "version": r.version, "package": r.pack.SHA256, "environment": r.environment.Name, "atoms": all,
-		}); err != nil {
+		}
+		if r.replayed != nil {
+			out["replay"] = r.replayed
+		}
+		if err := r.printJSON(out); err != nil {
 			return err
 		}
 		if failed+silent > 0 {

@@ -16,14 +16,18 @@ import (
 	"valence/internal/wire"
 )
 
-// sign adds the publisher's signed statement to the body of a deployment.
-func (r *rollout) sign(body map[string]any) error {
-	if r.c.Sign == "" {
-		return nil
+// signedStatement is a publisher's statement about the package.
+type signedStatement struct{ text, signature []byte }
+
+// statement returns the publisher's signed statement, the same each time; nil
+// without --sign.
+func (r *rollout) statement() (*signedStatement, error) {
+	if r.c.Sign == "" || r.signed != nil {
+		return r.signed, nil
 	}
 	key, err := readPublisherKey(r.c.Sign)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	st := wire.Statement{Project: r.project, Environment: r.environment.Name, Serial: r.c.Serial, Package: r.pack.SHA256, Fields: r.c.Field, Hosts: r.c.Host}
 	if st.Serial == 0 {
@@ -31,10 +35,19 @@ func (r *rollout) sign(body map[string]any) error {
 	}
 	text, signature, err := st.Sign(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	body["statement"], body["signature"] = base64.StdEncoding.EncodeToString(text), base64.StdEncoding.EncodeToString(signature)
-	return nil
+	r.signed = &signedStatement{text, signature}
+	return r.signed, nil
+}
+
+// sign adds the publisher's signed statement to the body of a deployment.
+func (r *rollout) sign(body map[string]any) error {
+	st, err := r.statement()
+	if err == nil && st != nil {
+		body["statement"], body["signature"] = base64.StdEncoding.EncodeToString(st.text), base64.StdEncoding.EncodeToString(st.signature)
+	}
+	return err
 }
 
 // createPublisherKey writes a new key pair to file and file.pub.

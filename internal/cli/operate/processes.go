@@ -95,8 +95,7 @@ type trigger struct {
 	}
 	Subscribe *struct {
 		Connection, Connector string
-		State, Error, Warning string
-		WarningAt             *time.Time `json:"warning_at"`
+		State, Error          string
 		Lag                   *int64
 	}
 }
@@ -125,9 +124,6 @@ func (t *trigger) String() string {
 		}
 		if t.Subscribe.Error != "" {
 			text += ": " + t.Subscribe.Error
-		}
-		if t.Subscribe.Warning != "" {
-			text += fmt.Sprintf("; warning %s ago: %s", terminal.Duration(time.Since(*t.Subscribe.WarningAt)), t.Subscribe.Warning)
 		}
 		return text
 	}
