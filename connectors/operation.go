@@ -3,9 +3,10 @@ package connectors
 import (
 	"context"
 	"net/http"
-	"valence/internal/convert"
 
+	"valence/internal/convert"
 	"valence/internal/document"
+	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/spec"
 )
@@ -30,6 +31,10 @@ type Operation struct {
 	// Check returns the problems that no single field can find. Values may
 	// still be expressions. Check may be nil.
 	Check func(with any) []string
+	// CheckBody returns the problems of a document that every evaluation of a
+	// body has, with the positions of its parts. They need no code. CheckBody may
+	// be nil.
+	CheckBody func(body *expression.Shape) fault.Problems
 	// SendsBody says that the operation sends a document: the current one
 	// unless the call has `body:`.
 	SendsBody bool

@@ -41,6 +41,7 @@ const (
 	CodeBadSchema        fault.Code = "bad-schema"
 	CodeUnknownCode      fault.Code = "unknown-code"
 	CodeBadFile          fault.Code = "bad-file"
+	CodeBodyMismatch     fault.Code = "body-mismatch"
 	CodeBadTable         fault.Code = "bad-table"
 	CodeWrongSettings    fault.Code = "wrong-settings"
 	CodePlainSecret      fault.Code = "plain-secret"

@@ -79,7 +79,7 @@ type ExternalCall struct {
 	Operation Operation            // zero if the step calls no operation
 	Process   string               // empty if the step starts no process
 	Handoff   bool                 // the step does not wait for the call
-	Body      *expression.Template // the process's input; nil means the current document
+	Body      *expression.Template // what is sent; nil means the current document, if anything is sent
 	Marks     *Marks               // nil if the step records no version
 	Retry     *Retry               // the step's own policy; nil means the process's
 	Timeout   time.Duration        // of one attempt; 0 means the connection's
@@ -87,6 +87,10 @@ type ExternalCall struct {
 
 // ExternalCaller is implemented by the settings of steps that make external calls.
 type ExternalCaller interface{ ExternalCall() ExternalCall }
+
+// Builder is implemented by the settings of steps whose document is the value of
+// a template.
+type Builder interface{ Builds() *expression.Template }
 
 // Marks describes the version that a call records, so that an echo guard can
 // recognize the event caused by the call.

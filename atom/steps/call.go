@@ -73,7 +73,7 @@ func acceptsNothing(o processes.Operation) string {
 
 // ExternalCall returns the operation that is called.
 func (s *call) ExternalCall() processes.ExternalCall {
-	r := processes.ExternalCall{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
+	r := processes.ExternalCall{Operation: s.Operation, Handoff: s.Mode == "handoff", Body: s.Body, Retry: s.Retry, Timeout: s.Timeout}
 	if s.Marks != nil {
 		r.Marks = &processes.Marks{System: s.Marks.System, Whole: s.Marks.fromAnswer()}
 	}

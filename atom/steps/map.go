@@ -27,6 +27,9 @@ func (s *mapStep) Run(f *Frame) error {
 	return nil
 }
 
+// Builds returns the template of the document.
+func (s *mapStep) Builds() *expression.Template { return s.Template }
+
 // build returns the JSON document of a template.
 func build(f *Frame, t *expression.Template) (*document.Document, error) {
 	text, err := t.JSON(&f.env)

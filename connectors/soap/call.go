@@ -58,7 +58,7 @@ func (x *exchange) envelope(ctx context.Context, c *connection, w *callWith, doc
 	}
 	for i := range given.Len() {
 		if key, _ := given.At(i); !declares(x.op.Input.Headers, key) {
-			wrong = append(wrong, fault.Violation{Detail: "the WSDL declares no header `" + key + "` for " + x.op.Name})
+			wrong = append(wrong, fault.Violation{Detail: undeclared(x.op, key)})
 		}
 	}
 	split := len(e.Bytes())
@@ -99,12 +99,17 @@ func declares(list []*xsd.Element, name string) bool {
 	return false
 }
 
-func badDocument(operation string, wrong []fault.Violation) *fault.Failure {
+// listed returns violations as text.
+func listed(wrong []fault.Violation) string {
 	text := make([]string, len(wrong))
 	for i, v := range wrong {
 		text[i] = strings.TrimPrefix(v.Pointer+": "+v.Detail, ": ")
 	}
-	f := fault.Failf("bad_call", "the document does not match the schema of %s: %s", operation, strings.Join(text, "; "))
+	return strings.Join(text, "; ")
+}
+
+func badDocument(operation string, wrong []fault.Violation) *fault.Failure {
+	f := fault.Failf("bad_call", "the document does not match the schema of %s: %s", operation, listed(wrong))
 	f.Problems = wrong
 	return f
 }
@@ -144,7 +149,7 @@ func (c *connection) call(ctx context.Context, x *exchange, w *callWith, call *c
 	if err != nil {
 		return nil, httpclient.BodyFailure(ctx, err, x.op.Name, c.MaxResponse)
 	}
-	return x.result(ctx, resp, answer)
+	return c.result(ctx, x, resp, answer)
 }
 
 func (c *connection) setHeaders(h nethttp.Header, op *wsdl.Operation, call *connectors.Call) {
@@ -172,13 +177,13 @@ func (c *connection) setHeaders(h nethttp.Header, op *wsdl.Operation, call *conn
 }
 
 // result reads a response: a document, or a fault.
-func (x *exchange) result(ctx context.Context, resp *nethttp.Response, answer []byte) (*connectors.Result, error) {
+func (c *connection) result(ctx context.Context, x *exchange, resp *nethttp.Response, answer []byte) (*connectors.Result, error) {
 	r := &connectors.Result{Doc: document.Empty, Headers: resp.Header}
 	ok := resp.StatusCode >= 200 && resp.StatusCode < 300
 	if ok && (x.op.Output == nil || len(bytes.TrimSpace(answer)) == 0 && x.op.Output.Body == nil) {
 		return r, nil
 	}
-	body, f := x.body(ctx, resp, answer)
+	body, f := x.content(ctx, resp, answer)
 	switch {
 	case f != nil && ok:
 		return nil, f
@@ -193,12 +198,40 @@ func (x *exchange) result(ctx context.Context, resp *nethttp.Response, answer []
 	case body.Name.Local != x.op.Output.Body.Name.Local:
 		return nil, connectors.Failf(fault.CodeAnswer, false, nil, "%s: the body has the element <%s>, want <%s>", x.op.Name, body.Name.Local, x.op.Output.Body.Name.Local)
 	}
-	data, _, err := x.d.Schemas.Decode(ctx, body, x.op.Output.Body)
+	data, wrong, err := x.d.Schemas.Accept(ctx, body, x.op.Output.Body)
 	if err != nil {
 		return nil, connectors.Interrupted(ctx, x.op.Name)
 	}
+	if len(wrong) > 0 && c.CheckResponses {
+		f := connectors.Failf(fault.CodeAnswer, false, nil, "the response does not match the schema of %s: %s; set `check_responses: false` to accept it", x.op.Name, listed(wrong))
+		f.Status, f.Body = resp.StatusCode, answer[:min(len(answer), 64<<10)]
+		return nil, f
+	}
 	r.Doc = document.FromJSON(data)
 	return r, nil
+}
+
+// content returns the element in the body of a response, with its attachments;
+// nil if it is empty.
+func (x *exchange) content(ctx context.Context, resp *nethttp.Response, answer []byte) (*convert.Element, *fault.Failure) {
+	memory := budget.From(ctx)
+	envelope, files, reserved, err := unpack(memory, resp.Header.Get("Content-Type"), answer)
+	defer memory.Return(reserved)
+	var body *convert.Element
+	var f *fault.Failure
+	if err == nil {
+		body, f = x.body(ctx, resp, envelope)
+	}
+	if err == nil && body != nil {
+		err = files.include(body)
+	}
+	if err != nil {
+		if f = budget.Failure(err); f == nil {
+			f = connectors.Failf(fault.CodeAnswer, false, err, "%s: %v", x.op.Name, err)
+			f.Status = resp.StatusCode
+		}
+	}
+	return body, f
 }
 
 // body returns the element in the body of an envelope; nil if it is empty.

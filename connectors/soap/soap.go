@@ -8,13 +8,13 @@ import (
 	"net"
 	nethttp "net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"valence/connectors"
 	"valence/connectors/httpclient"
 	"valence/connectors/tlsconfig"
 	"valence/internal/access"
+	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/spec"
 	"valence/internal/wsdl"
@@ -26,6 +26,7 @@ type settings struct {
 	Security        security
 	TLS             tlsconfig.Settings
 	MaxResponse     int64
+	CheckResponses  bool
 }
 
 // security holds the settings of WS-Security.
@@ -47,6 +48,7 @@ var settingsFields = []spec.Field{
 	),
 	spec.Object("tls", func(s *settings) *tlsconfig.Settings { return &s.TLS }, "TLS settings. The minimum version is TLS 1.2.", tlsconfig.Fields...),
 	spec.Size("max_response", func(s *settings) *int64 { return &s.MaxResponse }, "Maximum size of an uncompressed response. A larger response fails with `too_large`.").Or(10 << 20).Min(1),
+	spec.Bool("check_responses", func(s *settings) *bool { return &s.CheckResponses }, "Whether a response that does not match the schema fails with `bad_answer`. Elements that the schema does not declare are always accepted.").Or(true),
 }
 
 // Connector declares the connector. The version appears in User-Agent.
@@ -54,7 +56,7 @@ func Connector(version string) *connectors.Connector {
 	return &connectors.Connector{
 		Name: "soap",
 		Doc: "Calls SOAP 1.1 and 1.2 services. Each operation of the WSDL is an operation of the connection: `call: erp.CreateInvoice`. Its document is the content of the element in the body, by the types of the schema; " +
-			"attributes are `@name`, text with attributes is `#text`, and `@type` selects a derived type. A document that does not match the schema fails with `bad_call` and is not sent. A fault fails with its code, message and `error.detail`.",
+			"attributes are `@name`, text with attributes is `#text`, and `@type` selects a derived type. A document that does not match the schema fails with `bad_call` and is not sent; what is certain before it is evaluated is checked by `valence lint`. A response without a required element, or with a value of another type, fails with `bad_answer`; elements that the schema does not declare are part of the document. An attachment (MTOM) is Base64 text in the place of its element. A fault fails with its code, message and `error.detail`.",
 		Settings:    settingsFields,
 		NewSettings: func() any { return &settings{} },
 		Check:       check,
@@ -65,12 +67,10 @@ func Connector(version string) *connectors.Connector {
 	}
 }
 
-func fixed(s string) bool { return !strings.Contains(s, "${") }
-
 func check(v any) []string {
 	s := v.(*settings)
 	wrong := s.TLS.Check()
-	if s.URL != "" && fixed(s.URL) {
+	if spec.Literal(s.URL) {
 		if _, err := address(s.URL); err != nil {
 			wrong = append(wrong, err.Error())
 		}
@@ -92,7 +92,7 @@ func describe(v any, files connectors.Files) ([]connectors.Operation, fault.Prob
 	problem := func(msg, hint string) fault.Problems {
 		return fault.Problems{{Code: "bad-file", Msg: msg, Hint: hint}}
 	}
-	if !fixed(s.WSDL) || !fixed(s.Port) {
+	if !spec.Literal(s.WSDL) || s.Port != "" && !spec.Literal(s.Port) {
 		return nil, problem("`wsdl:` and `port:` cannot be expressions: they are needed when the project is loaded", "write the name of a file of the project")
 	}
 	if _, ok := files(s.WSDL); !ok {
@@ -155,7 +155,9 @@ func define(d *wsdl.Definition, port *wsdl.Port, op *wsdl.Operation) connectors.
 	}
 	return connectors.Define(connectors.Operation{
 		Name: op.Name, Doc: doc, SendsBody: true,
-		With: []spec.Field{spec.Any("headers", func(w *callWith) *any { return &w.Headers }, "Header blocks of the envelope, by the names of the elements that the WSDL declares.")},
+		CheckBody: func(body *expression.Shape) fault.Problems { return checkBody(d, op, body) },
+		Check:     func(with any) []string { return checkHeaders(op, with.(*callWith)) },
+		With:      []spec.Field{spec.Any("headers", func(w *callWith) *any { return &w.Headers }, "Header blocks of the envelope, by the names of the elements that the WSDL declares.")},
 	}, func(ctx context.Context, c *connection, w *callWith, call *connectors.Call) (*connectors.Result, error) {
 		return c.call(ctx, &exchange{d, port, op}, w, call)
 	})

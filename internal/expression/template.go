@@ -62,7 +62,7 @@ func CompileTemplate(n *Node, sc *Scope) (*Template, fault.Problems) {
 		}
 	}
 	if t.scalar != nil {
-		t.root = c.scalarWriter(t.scalar)
+		t.root = placed(n, c.scalarWriter(t.scalar))
 	} else {
 		t.root = c.tree(n, 0)
 	}
@@ -173,11 +173,19 @@ func (c *compiler) tree(n *Node, depth int) *writer {
 	}
 	switch n.Kind {
 	case Mapping:
-		return c.mapping(n, depth)
+		return placed(n, c.mapping(n, depth))
 	case Sequence:
-		return c.sequence(n, depth)
+		return placed(n, c.sequence(n, depth))
 	}
-	return c.scalarWriter(c.scalar(n))
+	return placed(n, c.scalarWriter(c.scalar(n)))
+}
+
+// placed sets the position of the shape of a node.
+func placed(n *Node, w *writer) *writer {
+	if w.shape != nil {
+		w.shape.Pos = n.Pos
+	}
+	return w
 }
 
 // directives holds the directives of a mapping; absent ones are nil.
@@ -259,6 +267,7 @@ func (c *compiler) mapping(n *Node, depth int) *writer {
 		body = c.fields(n, keys, depth)
 	}
 	c.locals = c.locals[:bound]
+	placed(n, body)
 	if when != nil {
 		body = guarded(body, when)
 	}

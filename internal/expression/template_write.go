@@ -2,12 +2,14 @@ package expression
 
 import (
 	"valence/internal/document"
+	"valence/internal/fault"
 )
 
 // field is one key of a mapping at compile time.
 type field struct {
 	name  string
 	quote string // the key as JSON, with its colon
+	pos   fault.Pos
 	value *writer
 }
 
@@ -17,6 +19,7 @@ func (c *compiler) fieldsOf(keys []Key, depth int) []field {
 		out[i] = field{
 			name:  k.Name,
 			quote: string(append(document.AppendString(nil, k.Name), ':')),
+			pos:   k.Pos,
 			value: c.tree(k.Value, depth+1),
 		}
 	}
@@ -295,7 +298,7 @@ func (c *compiler) sequence(n *Node, depth int) *writer {
 			fixed = append(fixed, items[i].fixed...)
 		}
 	}
-	out := &writer{site: site{pos: n.Pos}, shape: &Shape{Type: TypeList}}
+	out := &writer{site: site{pos: n.Pos}, shape: listShape(items)}
 	if fixed != nil {
 		out.fixed = append(fixed, ']')
 	}

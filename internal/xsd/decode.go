@@ -24,7 +24,19 @@ func (s *Set) Decode(ctx context.Context, e *convert.Element, decl *Element) ([]
 	return out, d.violations, ctx.Err()
 }
 
+// Accept is like Decode for documents of systems that follow their schema
+// loosely: only what makes the JSON differ from the schema is a violation, such
+// as a missing element or a text that is not of its type. Elements and
+// attributes that the schema does not declare are accepted and are part of the
+// JSON; their order and their namespaces do not matter.
+func (s *Set) Accept(ctx context.Context, e *convert.Element, decl *Element) ([]byte, []fault.Violation, error) {
+	d := &decoder{set: s, ctx: ctx, loose: true}
+	out := d.element(nil, e, decl)
+	return out, d.violations, ctx.Err()
+}
+
 type decoder struct {
+	loose      bool
 	set        *Set
 	ctx        context.Context
 	path       []string
@@ -89,7 +101,7 @@ func (d *decoder) typeOf(e *convert.Element, decl *Element) (t *Type, derived bo
 	t = d.set.Type(name)
 	switch {
 	case !declared || t == nil:
-		if !decl.Type.Any {
+		if !decl.Type.Any && !d.loose {
 			d.fail("the xsi:type " + quoted(text) + " is not known")
 		}
 		return decl.Type, false
@@ -100,6 +112,9 @@ func (d *decoder) typeOf(e *convert.Element, decl *Element) (t *Type, derived bo
 		if b == decl.Type {
 			return t, true
 		}
+	}
+	if d.loose {
+		return decl.Type, false
 	}
 	d.fail("the xsi:type " + quoted(text) + " is not derived from " + decl.Type.Name.Local)
 	return decl.Type, false
@@ -142,10 +157,10 @@ next:
 			out = decl.Type.appendValue(appendKey(out, "@"+a.Name.Local), a.Value)
 			continue next
 		}
-		if !t.AnyAttribute && a.Name.Space == "" {
+		if !t.AnyAttribute && a.Name.Space == "" && !d.loose {
 			d.fail("the attribute " + quoted(a.Name.Local) + " is not allowed" + didYouMean(a.Name.Local, attributeNames(t)))
 		}
-		if t.AnyAttribute {
+		if t.AnyAttribute || d.loose && a.Name.Space == "" {
 			out = document.AppendString(appendKey(out, "@"+a.Name.Local), a.Value)
 		}
 	}
@@ -193,12 +208,32 @@ func (d *decoder) object(dst []byte, e *convert.Element, t *Type, derived bool) 
 		return append(dst, '}')
 	case !blank && t.Mixed:
 		dst = document.AppendString(appendKey(dst, "#text"), e.Text)
-	case !blank:
+	case !blank && !d.loose:
 		d.fail("the element contains text, but must contain only elements")
 	}
-	m := &matcher{d: d, children: e.Children}
-	m.match(t.Content)
+	if d.loose {
+		d.absent(e, t)
+	} else {
+		m := &matcher{d: d, children: e.Children}
+		m.match(t.Content)
+	}
 	return append(d.children(dst, e, t), '}')
+}
+
+// absent reports the elements that the schema requires and that are missing.
+func (d *decoder) absent(e *convert.Element, t *Type) {
+	if t.Content == nil {
+		return
+	}
+	there := make(map[string]bool, len(e.Children))
+	for _, c := range e.Children {
+		there[c.Name.Local] = true
+	}
+	t.Content.absent(func(name string) bool { return there[name] },
+		func(name string) { d.fail("the element " + quoted(name) + " is missing") },
+		func(names []string) {
+			d.fail("one of the elements " + strings.Join(shortened(names), ", ") + " is missing")
+		})
 }
 
 func hasAttribute(t *Type, name string) bool {
@@ -223,7 +258,11 @@ func (d *decoder) children(dst []byte, e *convert.Element, t *Type) []byte {
 	}
 	for _, key := range order {
 		dst = appendKey(dst, key)
-		list := t.fields.byKey[key] != nil && t.fields.byKey[key].list || len(groups[key]) > 1
+		known := t.fields.byKey[key]
+		list := known != nil && known.list || len(groups[key]) > 1
+		if d.loose && known != nil && !known.list && list {
+			d.fail("the element " + quoted(key) + " occurs " + strconv.Itoa(len(groups[key])) + " times, the maximum is 1")
+		}
 		if list {
 			dst = append(dst, '[')
 		}

@@ -316,7 +316,7 @@ func (w *Encoder) members(t *Type, f *fields, o *document.Object) *consumer {
 			c.unknown = append(c.unknown, key)
 			c.queues[key] = &queue{items: []any{v}}
 		case known == nil:
-			w.fail("`" + key + "` is not an element of " + w.here(t) + didYouMean(key, f.keys))
+			w.fail("`" + key + "` is not an element of " + here(t) + didYouMean(key, f.keys))
 		default:
 			if q := newQueue(known.element, v); q != nil {
 				c.queues[key] = q
@@ -333,7 +333,8 @@ func hasNamespace(v any) bool {
 	return ok
 }
 
-func (w *Encoder) here(t *Type) string {
+// here names a type in a message.
+func here(t *Type) string {
 	if t.Name.Local != "" {
 		return "the type " + t.Name.Local
 	}

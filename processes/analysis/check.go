@@ -20,6 +20,7 @@ func Check(project *processes.Project, procs []*processes.Process, incomplete bo
 		c.unknownWaits()
 	}
 	c.callers()
+	c.bodies()
 	return c.problems
 }
 

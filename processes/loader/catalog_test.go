@@ -281,8 +281,10 @@ func testCatalog() *processes.Catalog {
 	return &processes.Catalog{Steps: testSteps(), Connectors: connectors.Registry{"web": web, "queue": queue}}
 }
 
+func (s *tMap) Builds() *expression.Template { return s.Template }
+
 func (s *tCall) ExternalCall() processes.ExternalCall {
-	return processes.ExternalCall{Operation: s.Operation, Handoff: s.Mode == "handoff", Retry: s.Retry, Timeout: s.Timeout}
+	return processes.ExternalCall{Operation: s.Operation, Handoff: s.Mode == "handoff", Body: s.Body, Retry: s.Retry, Timeout: s.Timeout}
 }
 
 func (s *tProcess) ExternalCall() processes.ExternalCall {

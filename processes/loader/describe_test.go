@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"valence/connectors"
+	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/spec"
 	"valence/processes"
@@ -57,6 +58,42 @@ func TestDescribedOperations(t *testing.T) {
 	} {
 		if _, got := load(test.content, test.call, test.file); !strings.Contains(got, test.want) {
 			t.Errorf("%s in %s: got %s, want %s", test.call, test.content, got, test.want)
+		}
+	}
+}
+
+// TestBodiesOfDescribedOperations checks which template a call is checked with.
+func TestBodiesOfDescribedOperations(t *testing.T) {
+	c := described()
+	plain := c.Describe
+	c.Describe = func(v any, files connectors.Files) ([]connectors.Operation, fault.Problems) {
+		all, problems := plain(v, files)
+		for i := range all {
+			all[i].SendsBody = true
+			all[i].CheckBody = func(s *expression.Shape) fault.Problems {
+				if len(s.Fields) == 0 {
+					return nil
+				}
+				return fault.Problems{{Pos: s.Fields[0].Pos, Msg: "it has " + s.Fields[0].Name, Hint: "remove it"}}
+			}
+		}
+		return all, problems
+	}
+	for _, test := range []struct{ steps, want string }{
+		{"  - call: c.get\n    body: { a: 1 }\n", "7:13: error: it has a [body-mismatch]"},
+		{"  - map: { b: 1 }\n  - log: x\n  - call: c.get\n", "6:12: error: it has b"},
+		{"  - map: { b: 1 }\n  - if: ${doc.b == 1}\n    then:\n      - try:\n          - call: c.get\n        catch:\n          - throw:\n", "6:12: error: it has b"},
+		{"  - map: { b: 1 }\n    into: v\n  - call: c.get\n  - log: ${vars.v}\n", ""},
+		{"  - map: { b: 1 }\n    when: ${doc.x}\n  - call: c.get\n", ""},
+		{"  - map: { b: 1 }\n  - map: ${doc.b}\n  - call: c.get\n", ""},
+		{"  - map: { b: 1 }\n  - call: c.get\n    body: ${doc}\n", ""},
+		{"  - map: { b: [1] }\n  - for_each: ${doc.b}\n    steps:\n      - call: c.get\n", ""},
+	} {
+		project := "connection: c\nconnector: lines\nfile: ops.wsdl\n---\nprocess: p\nsteps:\n" + test.steps
+		_, problems := Load([]processes.File{{Name: "p.yaml", Content: []byte(project)}, {Name: "ops.wsdl", Content: []byte("get")}},
+			&processes.Catalog{Steps: testSteps(), Connectors: connectors.Registry{"lines": c}})
+		if got := problems.Error(); test.want == "" && got != "" || !strings.Contains(got, test.want) {
+			t.Errorf("%s: got %s, want %s", test.steps, got, test.want)
 		}
 	}
 }

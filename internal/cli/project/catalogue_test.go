@@ -1,6 +1,7 @@
 package project
 
 import (
+	_ "embed"
 	"strings"
 	"testing"
 
@@ -20,9 +21,12 @@ var generated = map[string]func() string{
 	"expression_size": func() string { return "process: orders\nsteps:\n  - log: ${1" + strings.Repeat(" + 1", 5000) + "}\n" },
 }
 
+//go:embed testdata/erp.wsdl
+var exampleWSDL []byte
+
 func lintExample(text string) fault.Problems {
 	text = strings.ReplaceAll(text, "␇", "\x07")
-	_, problems := loader.Load([]processes.File{{Name: "example.yaml", Content: []byte(text)}}, Catalog())
+	_, problems := loader.Load([]processes.File{{Name: "example.yaml", Content: []byte(text)}, {Name: "erp.wsdl", Content: exampleWSDL}}, Catalog())
 	return problems
 }
 
