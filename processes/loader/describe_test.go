@@ -80,9 +80,9 @@ func TestBodiesOfDescribedOperations(t *testing.T) {
 		return all, problems
 	}
 	for _, test := range []struct{ steps, want string }{
-		{"  - call: c.get\n    body: { a: 1 }\n", "7:13: error: it has a [body-mismatch]"},
-		{"  - map: { b: 1 }\n  - log: x\n  - call: c.get\n", "6:12: error: it has b"},
-		{"  - map: { b: 1 }\n  - if: ${doc.b == 1}\n    then:\n      - try:\n          - call: c.get\n        catch:\n          - throw:\n", "6:12: error: it has b"},
+		{"  - call: c.get\n    body: { a: 1 }\n", "8:13: error: it has a [body-mismatch]"},
+		{"  - map: { b: 1 }\n  - log: x\n  - call: c.get\n", "7:12: error: it has b"},
+		{"  - map: { b: 1 }\n  - if: ${doc.b == 1}\n    then:\n      - try:\n          - call: c.get\n        catch:\n          - throw:\n", "7:12: error: it has b"},
 		{"  - map: { b: 1 }\n    into: v\n  - call: c.get\n  - log: ${vars.v}\n", ""},
 		{"  - map: { b: 1 }\n    when: ${doc.x}\n  - call: c.get\n", ""},
 		{"  - map: { b: 1 }\n  - map: ${doc.b}\n  - call: c.get\n", ""},
