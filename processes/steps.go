@@ -79,7 +79,7 @@ type ExternalCall struct {
 	Operation Operation            // zero if the step calls no operation
 	Process   string               // empty if the step starts no process
 	Handoff   bool                 // the step does not wait for the call
-	Body      *expression.Template // what is sent; nil means the current document, if anything is sent
+	Body      *expression.Template // the document to send; nil means the current one
 	Marks     *Marks               // nil if the step records no version
 	Retry     *Retry               // the step's own policy; nil means the process's
 	Timeout   time.Duration        // of one attempt; 0 means the connection's
