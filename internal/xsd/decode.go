@@ -25,7 +25,7 @@ func (s *Set) Decode(ctx context.Context, e *convert.Element, decl *Element) ([]
 }
 
 // Accept is like Decode for documents of systems that follow their schema
-// loosely: only what makes the JSON differ from the schema is a violation, such
+// loosely: only a difference of the JSON from the schema is a violation, such
 // as a missing element or a text that is not of its type. Elements and
 // attributes that the schema does not declare are accepted and are part of the
 // JSON; their order and their namespaces do not matter.

@@ -17,14 +17,14 @@ import (
 type Mismatch struct {
 	fault.Violation
 	Pos fault.Pos // of the part in its file
-	// Hint says what to do. It may be empty.
+	// Hint is the remedy. It may be empty.
 	Hint string
 	// Key is an unknown key, and Near the known one that it resembles.
 	Key, Near string
 }
 
 // Lint returns the mismatches of a document that is not known completely with
-// the declaration of an element. What only an expression decides is not reported.
+// the declaration of an element. A part that depends on an expression is not reported.
 func (s *Set) Lint(decl *Element, shape *expression.Shape) []Mismatch {
 	l := &linter{set: s}
 	if v, exact := l.value(decl, shape, nil); exact {

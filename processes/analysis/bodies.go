@@ -5,7 +5,7 @@ import (
 	"valence/processes"
 )
 
-// bodies checks what calls send against the descriptions of their operations, as
+// bodies checks the documents of calls against the descriptions of their operations, as
 // far as it is certain before it is evaluated.
 func (c *checker) bodies() {
 	for _, p := range c.procs {
