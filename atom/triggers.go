@@ -87,7 +87,7 @@ type SubscriptionStatus = trigger.SubscriptionStatus
 // returns false if the process has none or if it is paused.
 func (t *triggers) SubscriptionStatus(d *DeployedProcess) (SubscriptionStatus, bool) {
 	s, ok := t.subscriptions.Status(d.Process.Name)
-	s.Error = t.masks.String(s.Error)
+	s.Error, s.Warning = t.masks.String(s.Error), t.masks.String(s.Warning)
 	return s, ok
 }
 

@@ -79,6 +79,10 @@ type Status interface {
 	// Down reports that the source cannot be reached, while Listen goes on
 	// trying. An error that Listen returns needs no Down.
 	Down(err error)
+	// Warn logs and shows something that operators must know although the
+	// subscription continues, such as messages that the source has lost. The
+	// last warning is shown until the atom stops.
+	Warn(text string)
 	// Lag reports how many messages wait at the source.
 	Lag(messages int64)
 }

@@ -41,10 +41,12 @@ func (a *api) scheduleView(d *atom.DeployedProcess) *scheduleView {
 type subscribeView struct {
 	Connection string           `json:"connection"`
 	Connector  string           `json:"connector"`
-	State      string           `json:"state,omitempty"` // connecting, up or down; "" while the trigger is paused
-	Since      *time.Time       `json:"since,omitempty"` // of the state
-	Error      string           `json:"error,omitempty"` // why it is down
-	Lag        *int64           `json:"lag,omitempty"`   // messages that wait at the source
+	State      string           `json:"state,omitempty"`   // connecting, up or down; "" while the trigger is paused
+	Since      *time.Time       `json:"since,omitempty"`   // of the state
+	Error      string           `json:"error,omitempty"`   // why it is down
+	Warning    string           `json:"warning,omitempty"` // the last thing to know although it runs
+	WarningAt  *time.Time       `json:"warning_at,omitempty"`
+	Lag        *int64           `json:"lag,omitempty"` // messages that wait at the source
 	Delay      *float64         `json:"delay_seconds,omitempty"`
 	Messages   map[string]int64 `json:"messages,omitempty"` // since the start, by result
 }
@@ -60,6 +62,9 @@ func (a *api) subscribeView(d *atom.DeployedProcess) *subscribeView {
 		return v
 	}
 	v.State, v.Since, v.Error, v.Messages = s.State, &s.Since, s.Error, map[string]int64{}
+	if s.Warning != "" {
+		v.Warning, v.WarningAt = s.Warning, &s.WarningAt
+	}
 	if s.Lag >= 0 {
 		v.Lag = &s.Lag
 	}

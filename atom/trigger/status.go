@@ -21,7 +21,11 @@ type SubscriptionStatus struct {
 	State string
 	Since time.Time
 	Error string // why it is down; "" unless it is
-	Lag   int64  // messages that wait at the source; -1: unknown
+	// Warning is the last thing that operators must know although the
+	// subscription continues; "" if there was none.
+	Warning   string
+	WarningAt time.Time
+	Lag       int64 // messages that wait at the source; -1: unknown
 	// Delay is how long the newest message waited at the source; -1: unknown.
 	Delay  time.Duration
 	Counts map[Result]int64 // delivered messages since the atom started
@@ -37,6 +41,8 @@ type health struct {
 	state  string
 	since  time.Time
 	err    error // why it is down; nil unless it is
+	warned string
+	warnAt time.Time
 	lag    int64
 	delay  time.Duration
 	counts map[Result]int64
@@ -68,7 +74,7 @@ func textOf(err error) string {
 func (h *health) status() SubscriptionStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := SubscriptionStatus{State: h.state, Since: h.since, Error: textOf(h.err), Lag: h.lag, Delay: h.delay, Counts: map[Result]int64{}}
+	s := SubscriptionStatus{State: h.state, Since: h.since, Error: textOf(h.err), Warning: h.warned, WarningAt: h.warnAt, Lag: h.lag, Delay: h.delay, Counts: map[Result]int64{}}
 	for _, r := range Results {
 		s.Counts[r] = h.counts[r]
 	}
@@ -98,6 +104,14 @@ func (r reporter) Down(err error) {
 	if _, changed := r.enter(Down, err); changed {
 		r.log.Warn("subscription is down", "error", err)
 	}
+}
+
+// Warn implements connectors.Status.
+func (r reporter) Warn(text string) {
+	r.log.Warn(text)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warned, r.warnAt = text, time.Now()
 }
 
 // Lag implements connectors.Status.

@@ -7,6 +7,7 @@ import (
 	"github.com/Azure/go-amqp"
 
 	"valence/connectors"
+	"valence/connectors/session"
 	"valence/internal/budget"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -14,9 +15,8 @@ import (
 )
 
 const (
-	rememberFor   = 24 * time.Hour // how long a message that was not accepted may wait for this atom
-	maxBatch      = 100            // messages of one commit
-	maxRetryDelay = 30 * time.Second
+	rememberFor = 24 * time.Hour // how long a message that was not accepted may wait for this atom
+	maxBatch    = 100            // messages of one commit
 )
 
 type listenWith struct {
@@ -147,7 +147,7 @@ func (r *receiving) accept(ctx context.Context, batch []*amqp.Message) error {
 			continue
 		}
 		select {
-		case <-time.After(retryDelay(failure, attempt)):
+		case <-time.After(session.RetryDelay(failure, attempt)):
 		case <-r.client.conn.Done():
 			return r.client.conn.Err()
 		case <-ctx.Done():
@@ -180,7 +180,7 @@ func (r *receiving) try(ctx context.Context, batch []*amqp.Message, attempt int)
 		return 0, err
 	}
 	for i, failure := range r.host.DeliverBatch(ctx, messages) {
-		if failure != nil && !connectors.Refused(failure) {
+		if failure != nil {
 			return i, failure
 		}
 	}
@@ -223,13 +223,4 @@ func (w *listenWith) incoming(ctx context.Context, m *amqp.Message, attempt int)
 		out.Invalid = connectors.Failf(fault.CodeAnswer, false, err, "cannot read the message as %s: %v", spec.Clip(contentType(m)), err)
 	}
 	return out, nil
-}
-
-// retryDelay returns the pause before a message is delivered again.
-func retryDelay(err error, attempt int) time.Duration {
-	delay := min(100*time.Millisecond<<min(max(attempt-1, 0), 10), maxRetryDelay)
-	if f := fault.AsFailure(err); f != nil {
-		delay = max(delay, f.RetryAfter)
-	}
-	return delay
 }

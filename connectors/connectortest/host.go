@@ -36,6 +36,7 @@ type Runtime struct {
 	up       bool
 	ups      int
 	down     error
+	warning  string
 	lag      int64
 }
 
@@ -55,6 +56,9 @@ func (r *Runtime) Up() { r.change(func() { r.up, r.down = true, nil; r.ups++ }) 
 // Down implements connectors.Status.
 func (r *Runtime) Down(err error) { r.change(func() { r.up, r.down = false, err }) }
 
+// Warn implements connectors.Status.
+func (r *Runtime) Warn(text string) { r.change(func() { r.warning = text }) }
+
 // Lag implements connectors.Status.
 func (r *Runtime) Lag(n int64) { r.change(func() { r.lag = n }) }
 
@@ -73,9 +77,10 @@ type State struct {
 	// DeadLettered are the messages that were refused and left to the source.
 	DeadLettered []*connectors.Message
 	Up           bool
-	Ups          int   // calls of Up
-	Down         error // of the last call of Down, unless Up was called since
-	Lag          int64 // -1: not reported
+	Ups          int    // calls of Up
+	Down         error  // of the last call of Down, unless Up was called since
+	Warning      string // the last one
+	Lag          int64  // -1: not reported
 }
 
 // State returns the state of the runtime.
@@ -86,7 +91,7 @@ func (r *Runtime) State() State {
 }
 
 func (r *Runtime) state() State {
-	return State{slices.Clone(r.accepted), slices.Clone(r.refused), slices.Clone(r.dead), r.up, r.ups, r.down, r.lag}
+	return State{slices.Clone(r.accepted), slices.Clone(r.refused), slices.Clone(r.dead), r.up, r.ups, r.down, r.warning, r.lag}
 }
 
 // Await returns when the state is as wanted. It fails when ctx ends.

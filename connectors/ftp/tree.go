@@ -107,13 +107,18 @@ func (t *tree) List(ctx context.Context, dir string, visit func(folder.File)) er
 // list lists a folder. It enters the folder first, because servers read patterns
 // and options in the path.
 func (c *client) list(dir string) ([]*ftp.Entry, error) {
-	if err := c.ChangeDir(dir); err != nil {
-		if unavailable(err) {
-			return nil, fs.ErrNotExist
-		}
+	if err := c.enter(dir); err != nil {
 		return nil, err
 	}
 	return c.ServerConn.List("")
+}
+
+func (c *client) enter(dir string) error {
+	err := c.ChangeDir(dir)
+	if unavailable(err) {
+		return fs.ErrNotExist
+	}
+	return err
 }
 
 // file returns an entry of a listing. Precise times are in UTC (RFC 3659).
@@ -134,8 +139,38 @@ func (t *tree) Stat(ctx context.Context, name string) (f folder.File, err error)
 	return f, err
 }
 
-// stat describes a file. Most servers know no command for it.
+// stat describes a file by its size, without a listing of its folder, which may
+// be long.
 func (c *client) stat(name string) (folder.File, error) {
+	if err := c.enter(path.Dir(name)); err != nil {
+		return folder.File{}, err
+	}
+	size, err := c.FileSize(path.Base(name))
+	switch {
+	case err == nil:
+		f := folder.File{Name: path.Base(name), Size: size}
+		if c.IsGetTimeSupported() {
+			f.Modified, err = c.GetTime(path.Base(name))
+		}
+		return f, err
+	case unknownCommand(err):
+		return c.find(name)
+	case !unavailable(err):
+		return folder.File{}, err
+	case c.ChangeDir(name) == nil:
+		return folder.File{}, folder.ErrIrregular
+	}
+	return folder.File{}, fs.ErrNotExist
+}
+
+// unknownCommand reports whether a server does not know a command.
+func unknownCommand(err error) bool {
+	var answer *textproto.Error
+	return errors.As(err, &answer) && (answer.Code == ftp.StatusBadCommand || answer.Code == ftp.StatusNotImplemented || answer.Code == ftp.StatusNotImplementedParameter || answer.Code == ftp.StatusCommandNotImplemented)
+}
+
+// find describes a file by the listing of its folder.
+func (c *client) find(name string) (folder.File, error) {
 	found, err := c.list(path.Dir(name))
 	if err != nil {
 		return folder.File{}, err
@@ -148,9 +183,6 @@ func (c *client) stat(name string) (folder.File, error) {
 		default:
 			return c.file(e), nil
 		}
-	}
-	if _, err := c.FileSize(name); err == nil { // the server hides it in listings
-		return folder.File{Name: path.Base(name)}, nil
 	}
 	return folder.File{}, fs.ErrNotExist
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,7 +138,7 @@ func TestMessages(t *testing.T) {
 	got := append(s.Accepted, s.Refused...)
 	for i, test := range tests {
 		m, want := got[i], fmt.Sprintf(`{"topic":%q,"partition":0,"offset":%d,%s}`, topic, i, test.props)
-		if props := string(document.AppendJSON(nil, m.Props)); m.Doc.Data() != test.doc || props != want || (m.Invalid != nil) != test.invalid || string(m.Cursor) != strconv.Itoa(i+1) || !m.Time.Equal(at) {
+		if props := string(document.AppendJSON(nil, m.Props)); m.Doc.Data() != test.doc || props != want || (m.Invalid != nil) != test.invalid || string(m.Cursor) != fmt.Sprintf("%d/0", i+1) || !m.Time.Equal(at) {
 			t.Errorf("record %d: got %s %s (%v), want %s %s", i, m.Doc.Data(), props, m.Invalid, test.doc, want)
 		}
 	}

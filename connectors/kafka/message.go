@@ -41,7 +41,7 @@ func header(r *kgo.Record, name string) string {
 // read now.
 func incoming(ctx context.Context, r *kgo.Record, stream string, delivery int) (*connectors.Message, error) {
 	m := &connectors.Message{
-		Props: propsOf(r), Stream: stream, Cursor: strconv.AppendInt(nil, r.Offset+1, 10), CorrelationID: header(r, headerCorrelation),
+		Props: propsOf(r), Stream: stream, Cursor: cursorAfter(r), CorrelationID: header(r, headerCorrelation),
 		Traceparent: header(r, headerTrace), Time: r.Timestamp, Delivery: delivery,
 	}
 	if !utf8.ValidString(m.CorrelationID) {

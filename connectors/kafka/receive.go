@@ -3,24 +3,21 @@ package kafka
 import (
 	"context"
 	"errors"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"valence/connectors"
-	"valence/internal/fault"
+	"valence/connectors/session"
 )
 
 const (
-	maxBatch      = 500 // records of one commit
-	tick          = 250 * time.Millisecond
-	checkEvery    = 10 * time.Second // the topic
-	leaveTimeout  = 2 * time.Second
-	maxRetryDelay = 30 * time.Second
+	maxBatch     = 500 // records of one commit
+	tick         = 250 * time.Millisecond
+	checkEvery   = 10 * time.Second // the topic
+	leaveTimeout = 2 * time.Second
 )
 
 // receiver delivers the records of the partitions that the group assigns to this
@@ -30,6 +27,7 @@ type receiver struct {
 	id     string // of the topic
 	host   *connectors.Host
 	client *client
+	ready  chan struct{} // closed when client is set
 
 	mu         sync.Mutex
 	partitions map[int32]*partition // that this member has
@@ -42,29 +40,15 @@ type partition struct {
 	attempts  int   // deliveries of the next record that failed
 }
 
-// stream identifies a partition for the runtime.
-func (r *receiver) stream(p int32) string {
-	return r.Group + "/" + r.id + "/" + strconv.Itoa(int(p))
-}
-
-// cursor returns the offset after the last record that the runtime has accepted.
-func (r *receiver) cursor(ctx context.Context, p int32) (next int64, known bool, err error) {
-	text, err := r.host.Cursor(ctx, r.stream(p))
-	if err != nil || text == nil {
-		return 0, false, err
-	}
-	next, err = strconv.ParseInt(string(text), 10, 64)
-	return next, err == nil, err
-}
-
 // receive delivers records until ctx ends or the group cannot be used.
 func (c *connection) receive(ctx context.Context, w *listenWith, id string, host *connectors.Host) error {
-	r := &receiver{listenWith: w, id: id, host: host, partitions: map[int32]*partition{}, first: map[int32]kgo.EpochOffset{}}
+	r := &receiver{listenWith: w, id: id, host: host, partitions: map[int32]*partition{}, first: map[int32]kgo.EpochOffset{}, ready: make(chan struct{})}
 	x, err := c.member(w, r)
 	if err != nil {
 		return err
 	}
 	r.client = x
+	close(r.ready)
 	defer r.leave()
 	checked := time.Now()
 	for ctx.Err() == nil {
@@ -102,37 +86,6 @@ func (r *receiver) leave() {
 	r.client.close()
 }
 
-// begin returns the first offsets of the partitions that the group has assigned: after
-// the last record that was accepted here or committed by any member.
-func (r *receiver) begin(ctx context.Context, assigned map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	var ends map[int32]int64
-	for p, o := range assigned[r.Topic] {
-		next := o.EpochOffset().Offset
-		cursor, known, err := r.cursor(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case known:
-			next = max(next, cursor)
-		case next >= 0 || r.From != fromLatest: // committed by another member, or from the start
-		default:
-			if ends == nil {
-				if ends, err = r.client.ends(ctx, r.Topic, assigned[r.Topic]); err != nil {
-					return nil, err
-				}
-			}
-			next = ends[p]
-			r.note(func() { r.first[p] = kgo.EpochOffset{Epoch: -1, Offset: next} })
-		}
-		if next >= 0 {
-			assigned[r.Topic][p] = kgo.NewOffset().At(next)
-		}
-		r.note(func() { r.partitions[p] = &partition{next: next} })
-	}
-	return assigned, nil
-}
-
 func (r *receiver) note(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,37 +102,6 @@ func (r *receiver) drop(parts map[string][]int32) {
 	})
 }
 
-// ends returns the offsets of the ends of partitions.
-func (x *client) ends(ctx context.Context, topic string, parts map[int32]kgo.Offset) (map[int32]int64, error) {
-	request := kmsg.NewPtrListOffsetsRequest()
-	request.IsolationLevel = 1 // of committed records
-	of := kmsg.NewListOffsetsRequestTopic()
-	of.Topic = topic
-	for p := range parts {
-		one := kmsg.NewListOffsetsRequestTopicPartition()
-		one.Partition, one.Timestamp, one.CurrentLeaderEpoch = p, -1, -1
-		of.Partitions = append(of.Partitions, one)
-	}
-	request.Topics = append(request.Topics, of)
-	answer, err := request.RequestWith(ctx, x.Client)
-	if err != nil {
-		return nil, err
-	}
-	ends := map[int32]int64{}
-	for _, t := range answer.Topics {
-		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return nil, err
-			}
-			ends[p.Partition] = p.Offset
-		}
-	}
-	if len(ends) < len(parts) {
-		return nil, kerr.UnknownTopicOrPartition
-	}
-	return ends, nil
-}
-
 // poll delivers the records that have arrived, and reports the lag.
 func (r *receiver) poll(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, tick)
@@ -187,8 +109,12 @@ func (r *receiver) poll(ctx context.Context) error {
 	cancel()
 	defer r.client.AllowRebalance()
 	for _, f := range fetched.Errors() {
-		if !errors.Is(f.Err, context.DeadlineExceeded) && !errors.Is(f.Err, context.Canceled) {
-			return f.Err
+		var loss *kgo.ErrDataLoss
+		switch {
+		case errors.As(f.Err, &loss):
+			r.rewound(loss)
+		case !errors.Is(f.Err, context.DeadlineExceeded) && !errors.Is(f.Err, context.Canceled):
+			return f.Err // after OFFSET_OUT_OF_RANGE the next member begins within the log
 		}
 	}
 	if err := r.commitFirst(ctx); err != nil {
@@ -200,7 +126,7 @@ func (r *receiver) poll(ctx context.Context) error {
 }
 
 // commitFirst commits the positions at which a new group begins with later
-// records, so that it does not begin with still later ones after a restart.
+// records, or which were moved into the log, so that a restart begins there too.
 func (r *receiver) commitFirst(ctx context.Context) error {
 	var first map[int32]kgo.EpochOffset
 	r.note(func() { first, r.first = r.first, map[int32]kgo.EpochOffset{} })
@@ -251,7 +177,7 @@ func (r *receiver) deliver(ctx context.Context, fetched kgo.Fetches) {
 		record := delivered[i]
 		switch {
 		case failed[record.Partition]:
-		case err == nil || connectors.Refused(err):
+		case err == nil:
 			r.client.MarkCommitRecords(record)
 			r.note(func() {
 				if p := r.partitions[record.Partition]; p != nil {
@@ -279,12 +205,13 @@ func (r *receiver) delivery(record *kgo.Record) (n int) {
 // later pauses a partition and continues it with a record that was not accepted,
 // unless the runtime has accepted it all the same.
 func (r *receiver) later(ctx context.Context, record *kgo.Record, why error) {
-	next := record.Offset
+	at := kgo.EpochOffset{Epoch: record.LeaderEpoch, Offset: record.Offset}
 	cursor, known, err := r.cursor(ctx, record.Partition)
-	if known {
-		next = max(next, cursor)
+	if known && after(cursor, at) {
+		at = cursor
 	}
-	delay := maxRetryDelay // of a store that cannot be read
+	next := at.Offset
+	delay := session.MaxRetryDelay // of a store that cannot be read
 	if err == nil {
 		attempts := 0
 		r.note(func() {
@@ -297,21 +224,12 @@ func (r *receiver) later(ctx context.Context, record *kgo.Record, why error) {
 				attempts = p.attempts
 			}
 		})
-		delay = retryDelay(why, attempts)
+		delay = session.RetryDelay(why, attempts)
 	}
 	parts := map[string][]int32{r.Topic: {record.Partition}}
 	r.client.PauseFetchPartitions(parts)
 	r.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{r.Topic: {record.Partition: {Epoch: -1, Offset: next}}})
 	time.AfterFunc(delay, func() { r.client.ResumeFetchPartitions(parts) })
-}
-
-// retryDelay returns the pause before a record is delivered again.
-func retryDelay(err error, attempt int) time.Duration {
-	delay := min(100*time.Millisecond<<min(max(attempt-1, 0), 10), maxRetryDelay)
-	if f := fault.AsFailure(err); f != nil {
-		delay = max(delay, f.RetryAfter)
-	}
-	return delay
 }
 
 // reportLag reports how many records of its partitions this member has not

@@ -25,7 +25,7 @@ func subscription() *connectors.Subscription {
 	return &connectors.Subscription{
 		Doc: "Receives the records of a topic as a member of a consumer group. Atoms with the same group share the partitions. The order of each partition is kept: a record that cannot be accepted holds up " +
 			"its partition only. The position is stored with the messages, so that records that come again after a crash are recognized. After that it is committed to the group: an atom that takes over " +
-			"a partition from another one that died may receive the last records once more. To read a topic again, use another group. A record that the process refuses, or whose value does not " +
+			"a partition from another one that died may receive the last records once more. If the cluster has lost or deleted records, a partition continues at the nearest offset that exists, and the subscription shows a warning. To read a topic again, use another group. A record that the process refuses, or whose value does not " +
 			"match its content type, is kept as a failed execution. The value is read by the header `content-type`; without one it is JSON, text or bytes.",
 		Sample:  "subscribe: { connection: broker, topic: orders, group: invoicing }\nsequence: { key: \"${props.key}\" }\n",
 		NewWith: func() any { return &listenWith{} },
@@ -97,7 +97,7 @@ const askTimeout = 10 * time.Second
 func (c *connection) member(w *listenWith, r *receiver) (*client, error) {
 	start := kgo.NewOffset().AtStart()
 	return c.client(kgo.ConsumerGroup(w.Group), kgo.ConsumeTopics(w.Topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeStartOffset(start), kgo.ConsumeResetOffset(start), // after the cluster has deleted records; see receiver.begin
+		kgo.ConsumeStartOffset(start), kgo.ConsumeResetOffset(kgo.NoResetOffset()), // see receiver.begin
 		kgo.SessionTimeout(w.Session), kgo.HeartbeatInterval(max(w.Session/4, 100*time.Millisecond)), kgo.FetchMaxBytes(16<<20), kgo.FetchMaxWait(time.Second),
 		kgo.BlockRebalanceOnPoll(), kgo.AutoCommitMarks(), kgo.AutoCommitInterval(commitEvery), kgo.AdjustFetchOffsetsFn(r.begin),
 		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { r.host.Up() }),

@@ -12,7 +12,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"valence/connectors"
-	"valence/internal/fault"
+	"valence/connectors/session"
 	"valence/internal/spec"
 )
 
@@ -243,7 +243,7 @@ func (r *receiver) accept(ctx context.Context, batch []*paho.Publish) {
 			batch = slices.DeleteFunc(batch, func(m *paho.Publish) bool { return m.QoS > 0 })
 		}
 		select {
-		case <-time.After(retryDelay(err, attempt)):
+		case <-time.After(session.RetryDelay(err, attempt)):
 		case <-ctx.Done():
 		}
 	}
@@ -267,7 +267,7 @@ func (r *receiver) try(ctx context.Context, batch []*paho.Publish, attempt int) 
 		return 0, err
 	}
 	for i, failed := range r.host.DeliverBatch(ctx, messages) {
-		if failed != nil && !connectors.Refused(failed) {
+		if failed != nil {
 			return i, failed
 		}
 		r.link.ack(batch[i])
@@ -283,15 +283,4 @@ func (r *receiver) settle() {
 	if err := r.link.subscribe(ctx, r.options()); err != nil {
 		r.host.Log.Warn("cannot end the subscription properly; messages may come again", "topic", r.Topic, "error", err)
 	}
-}
-
-const maxRetryDelay = 30 * time.Second
-
-// retryDelay returns the pause before a message is delivered again.
-func retryDelay(err error, attempt int) time.Duration {
-	delay := min(100*time.Millisecond<<min(max(attempt-1, 0), 10), maxRetryDelay)
-	if f := fault.AsFailure(err); f != nil {
-		delay = max(delay, f.RetryAfter)
-	}
-	return delay
 }

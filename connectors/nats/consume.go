@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"valence/connectors"
+	"valence/connectors/session"
 	"valence/internal/document"
-	"valence/internal/fault"
 )
 
 const (
@@ -21,7 +21,6 @@ const (
 	pullExpiry    = 10 * time.Second
 	pullHeartbeat = 4 * time.Second
 	stopTimeout   = 2 * time.Second
-	maxRetryDelay = 30 * time.Second
 	// One commit accepts at most maxBatch messages, of maxBatchBytes unless one
 	// is larger.
 	maxBatch      = 256
@@ -196,7 +195,7 @@ func (c *consumer) accept(ctx context.Context, batch []jetstream.Msg) {
 			n++
 		}
 		if n < len(errs) {
-			c.giveBack(batch[n], retryDelay(errs[n], messages[n].Delivery))
+			c.giveBack(batch[n], session.RetryDelay(errs[n], messages[n].Delivery))
 			n++
 			setbacks++
 		}
@@ -205,7 +204,7 @@ func (c *consumer) accept(ctx context.Context, batch []jetstream.Msg) {
 	for i, m := range batch {
 		delay := time.Duration(0)
 		if ctx.Err() == nil {
-			delay = retryDelay(nil, messages[i].Delivery)
+			delay = session.RetryDelay(nil, messages[i].Delivery)
 		}
 		c.giveBack(m, delay)
 	}
@@ -230,15 +229,6 @@ func (c *consumer) giveBack(m jetstream.Msg, delay time.Duration) {
 	if err != nil {
 		c.host.Log.Debug("cannot return a message; the server delivers it again later", "stream", c.Stream, "error", err)
 	}
-}
-
-// retryDelay returns the pause before a message is delivered again.
-func retryDelay(err error, delivery int) time.Duration {
-	delay := min(100*time.Millisecond<<min(max(delivery-1, 0), 10), maxRetryDelay)
-	if f := fault.AsFailure(err); f != nil {
-		delay = max(delay, f.RetryAfter)
-	}
-	return delay
 }
 
 // message returns the message of a stream for the runtime.

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"valence/connectors"
+	"valence/connectors/session"
 )
 
 // receiveCore delivers the messages of a subject without JetStream until ctx
@@ -78,14 +79,14 @@ func deliverCore(ctx context.Context, first *nats.Msg, received <-chan *nats.Msg
 	for attempt := 1; len(messages) > 0 && ctx.Err() == nil; attempt++ {
 		errs := host.DeliverBatch(ctx, messages)
 		n := 0
-		for n < len(errs) && (errs[n] == nil || connectors.Refused(errs[n])) {
+		for n < len(errs) && errs[n] == nil {
 			n++
 		}
 		if messages = messages[n:]; len(messages) == 0 {
 			return
 		}
 		select {
-		case <-time.After(retryDelay(errs[n], attempt)):
+		case <-time.After(session.RetryDelay(errs[n], attempt)):
 		case <-ctx.Done():
 			host.Log.Error("messages were lost, because the atom stopped before it accepted them", "messages", len(messages), "error", errs[n])
 		}

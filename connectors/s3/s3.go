@@ -111,7 +111,7 @@ func open(s *settings, policy *access.Policy) (*connection, error) {
 		lookup = minio.BucketLookupPath
 	}
 	store, err := minio.New(u.Host, &minio.Options{
-		Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Secure: u.Scheme == "https", Transport: transport,
+		Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Secure: u.Scheme == "https", Transport: conditional{transport},
 		Region: s.Region, BucketLookup: lookup, MaxRetries: 1,
 	})
 	if err != nil {

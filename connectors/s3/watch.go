@@ -26,8 +26,9 @@ type watch struct {
 func subscription() *connectors.Subscription {
 	return &connectors.Subscription{
 		Doc: "Receives the objects whose keys begin with a prefix. An object is archived or deleted when its message is on disk. It is recognized by its key, its ETag " +
-			"and its time, so that it is accepted exactly once, even after a crash. Objects should be written once: one that is replaced while it is being received is " +
-			"received again. Only one atom may watch a prefix.",
+			"and its time, so that it is accepted exactly once, even after a crash. An object that is replaced while it is being received is received again: in a bucket with " +
+			"versions only the version that was read is deleted, and in others the delete has `If-Match`. A store that ignores `If-Match` may delete an object that is replaced " +
+			"in the moment between the last check and the delete; there, write each object once. Only one atom may watch a prefix.",
 		Sample:  "subscribe:\n  connection: store\n  bucket: orders\n  prefix: new/\n  archive: done/\n",
 		NewWith: func() any { return &watch{} },
 		With: append([]spec.Field{
@@ -132,7 +133,8 @@ func (c *connection) receive(ctx context.Context, w *watch, i minio.ObjectInfo, 
 	return c.retire(ctx, w, i)
 }
 
-// retire archives or deletes an accepted object, unless it was replaced.
+// retire archives or deletes an accepted object, unless it was replaced. In a
+// bucket with versions it removes the version that was read and no other.
 func (c *connection) retire(ctx context.Context, w *watch, i minio.ObjectInfo) error {
 	o := object{w.Bucket, i.Key}
 	err := request(ctx, "archive or delete "+o.String(), func(ctx context.Context) error {
@@ -142,11 +144,13 @@ func (c *connection) retire(ctx context.Context, w *watch, i minio.ObjectInfo) e
 		}
 		if w.Archive != "" {
 			to := minio.CopyDestOptions{Bucket: o.Bucket, Object: w.Archive + strings.TrimPrefix(o.Key, w.Prefix)}
-			if _, err := c.store.CopyObject(ctx, to, minio.CopySrcOptions{Bucket: o.Bucket, Object: o.Key, MatchETag: i.ETag}); err != nil {
+			if _, err := c.store.CopyObject(ctx, to, minio.CopySrcOptions{Bucket: o.Bucket, Object: o.Key, MatchETag: i.ETag, VersionID: now.VersionID}); replaced(err) {
+				return nil
+			} else if err != nil {
 				return err
 			}
 		}
-		return c.store.RemoveObject(ctx, o.Bucket, o.Key, minio.RemoveObjectOptions{})
+		return c.removeIf(ctx, o, i.ETag, now.VersionID)
 	})
 	var f *fault.Failure
 	if errors.As(err, &f) && f.Code == CodeMissing {

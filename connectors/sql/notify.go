@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"valence/connectors"
+	"valence/connectors/session"
 	"valence/internal/convert"
 	"valence/internal/document"
 )
@@ -100,10 +101,10 @@ func (c *connection) receive(ctx context.Context, conn *pgx.Conn, received chan<
 
 // deliver delivers messages again until they are accepted or ctx ends.
 func deliver(ctx context.Context, host *connectors.Host, messages []*connectors.Message) {
-	for attempt := 0; len(messages) > 0 && ctx.Err() == nil; attempt++ {
+	for attempt := 1; len(messages) > 0 && ctx.Err() == nil; attempt++ {
 		n, err := accepted(ctx, host, messages)
 		if messages = messages[n:]; err != nil {
-			pause(ctx, retryDelay(err, attempt))
+			session.Pause(ctx, session.RetryDelay(err, attempt))
 		}
 	}
 }

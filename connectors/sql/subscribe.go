@@ -16,7 +16,6 @@ import (
 const (
 	rememberFor   = 24 * time.Hour // an accepted row whose `done` has not been committed
 	lagEvery      = 10 * time.Second
-	maxRetryDelay = 30 * time.Second
 	maxBatchBytes = 8 << 20 // of one commit, unless one row is larger
 )
 
@@ -199,25 +198,6 @@ func accepted(ctx context.Context, host *connectors.Host, messages []*connectors
 		n++
 	}
 	return n, nil
-}
-
-// retryDelay returns the pause before a message is delivered again.
-func retryDelay(err error, attempt int) time.Duration {
-	delay := min(100*time.Millisecond<<min(attempt, 10), maxRetryDelay)
-	if f := fault.AsFailure(err); f != nil {
-		delay = max(delay, f.RetryAfter)
-	}
-	return delay
-}
-
-// pause waits, or returns when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // row is a row of a subscription.

@@ -10,6 +10,7 @@ import (
 
 	"valence/connectors"
 	"valence/connectors/connectortest"
+	"valence/connectors/session"
 	"valence/internal/document"
 	"valence/internal/fault"
 	"valence/internal/spec"
@@ -50,7 +51,7 @@ func listening(t *testing.T, c *connection, l *listen, r *connectortest.Runtime)
 		for ctx.Err() == nil {
 			if err := c.Listen(ctx, l, r.Host()); err != nil {
 				r.Down(err)
-				pause(ctx, 20*time.Millisecond)
+				session.Pause(ctx, 20*time.Millisecond)
 			}
 		}
 	}()
@@ -120,7 +121,7 @@ func TestQueueTableIsShared(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("got %s waiting rows, want none", left)
 			}
-			pause(t.Context(), 20*time.Millisecond)
+			session.Pause(t.Context(), 20*time.Millisecond)
 		}
 	})
 }

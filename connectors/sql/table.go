@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"valence/connectors"
+	"valence/connectors/session"
 	"valence/internal/document"
 	"valence/internal/spec"
 )
@@ -57,11 +58,11 @@ func (c *connection) listenTable(ctx context.Context, l *listen, host *connector
 		host.Up()
 		switch {
 		case refused != nil:
-			pause(ctx, retryDelay(refused, setbacks))
 			setbacks++
+			session.Pause(ctx, session.RetryDelay(refused, setbacks))
 		case !more:
 			setbacks = 0
-			pause(ctx, l.every(time.Second))
+			session.Pause(ctx, l.every(time.Second))
 		default:
 			setbacks = 0
 		}

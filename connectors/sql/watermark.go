@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"valence/connectors"
+	"valence/connectors/session"
 	"valence/internal/document"
 	"valence/internal/spec"
 )
@@ -48,13 +49,13 @@ func (c *connection) listenQuery(ctx context.Context, l *listen, host *connector
 		host.Up()
 		switch {
 		case refused != nil:
-			pause(ctx, retryDelay(refused, setbacks))
 			setbacks++
+			session.Pause(ctx, session.RetryDelay(refused, setbacks))
 			continue
 		case n == 0:
 			host.Lag(0)
 			measured = time.Now()
-			pause(ctx, l.every(5*time.Second))
+			session.Pause(ctx, l.every(5*time.Second))
 		}
 		setbacks = 0
 	}

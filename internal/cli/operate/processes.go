@@ -95,7 +95,8 @@ type trigger struct {
 	}
 	Subscribe *struct {
 		Connection, Connector string
-		State, Error          string
+		State, Error, Warning string
+		WarningAt             *time.Time `json:"warning_at"`
 		Lag                   *int64
 	}
 }
@@ -124,6 +125,9 @@ func (t *trigger) String() string {
 		}
 		if t.Subscribe.Error != "" {
 			text += ": " + t.Subscribe.Error
+		}
+		if t.Subscribe.Warning != "" {
+			text += fmt.Sprintf("; warning %s ago: %s", terminal.Duration(time.Since(*t.Subscribe.WarningAt)), t.Subscribe.Warning)
 		}
 		return text
 	}
