@@ -17,6 +17,7 @@ import (
 	"valence/atom/steps"
 	"valence/atom/store"
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/clock"
 	"valence/internal/mask"
 	"valence/internal/metrics"
@@ -96,10 +97,11 @@ func New(o Options) *Atom {
 	a.deployments = newDeployments(o, host)
 	a.triggers = newTriggers(a, o)
 	a.deployments.pauses, a.deployments.halted = &a.triggers.pauses, &a.triggers.halted
+	blobs, _ := o.Store.(blob.Store)
 	a.engine = run.New(run.Options{
 		Store: o.Store, Deployments: a.deployments, IDs: a.ids, Clock: timer, Log: o.Log, Metrics: o.Metrics, Masks: o.Masks, Work: work,
 		PublicURL: a.PublicURL, Callbacks: a.deployments.callbacks.planOrNil(), WakeSchedules: a.triggers.scheduler.Wake,
-		KeptFailures: o.KeptFailures,
+		KeptFailures: o.KeptFailures, Blobs: blobs,
 	})
 	a.triggers.activity = &a.engine.Activity
 	a.views = &views{store: o.Store, ids: a.ids, engine: a.engine}

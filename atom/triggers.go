@@ -13,6 +13,7 @@ import (
 	"valence/atom/store"
 	"valence/atom/trigger"
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/mask"
 	"valence/processes"
 )
@@ -266,5 +267,5 @@ func (d triggered) Listen(ctx context.Context, host *connectors.Host) error {
 	}
 	conn.Acquire()
 	defer conn.Release()
-	return source.Listen(ctx, d.subscription, host)
+	return source.Listen(blob.Into(ctx, d.atom.engine.Blobs), d.subscription, host)
 }

@@ -38,6 +38,10 @@ type Operation struct {
 	// SendsBody says that the operation sends a document: the current one
 	// unless the call has `body:`.
 	SendsBody bool
+	// Files says that Run streams the content of files that are stored outside
+	// the document; see package blob. For other operations Call.Body contains
+	// them, up to a limit.
+	Files bool
 	// HasStatus says that results have a Status, which `accept:` may name.
 	HasStatus bool
 	// Safe says that calls change nothing in the other system (RFC 9110, 9.2.1).

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/clock"
 	"valence/internal/fault"
 	"valence/internal/mask"
@@ -221,7 +222,7 @@ func (s *Cache) Get(key [16]byte, now time.Time) (*connectors.Result, bool) {
 // Put stores an answer for a time. Large answers are not stored.
 func (s *Cache) Put(key [16]byte, r *connectors.Result, now time.Time, keep time.Duration) {
 	size := len(r.Doc.Body())
-	if size > cacheBytes/4 {
+	if size > cacheBytes/4 || blob.Has(r.Doc) { // stored content ends with its execution
 		return
 	}
 	s.mu.Lock()

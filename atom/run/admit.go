@@ -8,6 +8,7 @@ import (
 
 	"valence/atom/steps"
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/expression"
 	"valence/internal/fault"
@@ -27,6 +28,7 @@ const maxKey = 512
 // echo guard, coalesce and sequence. It returns the message to store, or why
 // it was dropped.
 func (g *Engine) Admit(ctx context.Context, d Deployed, in *Message) (admitted *store.Message, dropped string, err error) {
+	ctx = blob.Into(ctx, g.Blobs)
 	p := d.Plan.Process
 	if err := steps.Match(p.Delivery.Profile, in.Doc); err != nil {
 		return nil, "", err
@@ -122,7 +124,7 @@ func (g *Engine) Replace(ctx context.Context, m *store.Message, p *Plan, meta *M
 	if meta.Call != nil {
 		return nil
 	}
-	f := steps.NewFrame(ctx, e, p.Process, doc, meta.props(), m.Received)
+	f := steps.NewFrame(blob.Into(ctx, g.Blobs), e, p.Process, doc, meta.props(), m.Received)
 	if inLane {
 		if m.Lane, err = laneFor(f, p.Release, p.Process); err != nil {
 			return err
@@ -244,7 +246,7 @@ func (e *execution) track(f *steps.Frame) (map[string]string, error) {
 
 // Answer computes the acknowledgement that the `ack:` of a listener describes.
 func (g *Engine) Answer(ctx context.Context, d Deployed, in *Message, ack *processes.Ack) (*Answer, error) {
-	f := steps.NewFrame(ctx, g.prepare(d, in), d.Plan.Process, in.Doc, in.Props, in.Received)
+	f := steps.NewFrame(blob.Into(ctx, g.Blobs), g.prepare(d, in), d.Plan.Process, in.Doc, in.Props, in.Received)
 	out := &Answer{Status: ack.Status}
 	if ack.Body != nil {
 		text, err := ack.Body.Append(nil, f.Env())

@@ -16,6 +16,7 @@ import (
 	"valence/atom/steps"
 	"valence/atom/store"
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/clock"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -265,8 +266,14 @@ func heldBy(c *connection.Circuit) *steps.Suspended {
 // attempt makes attempt n of a call; see connection.Call.
 func (x callRun) attempt(conn *connection.Connection, n int) (_ *connectors.Result, fail *fault.Failure, counts bool) {
 	op := x.c.Operation.Operation
+	body, err := x.c.Body, error(nil)
+	if body != nil && !op.Files {
+		if body, err = blob.Inline(x.f.Context(), body); err != nil {
+			return nil, fault.AsFailure(err), true
+		}
+	}
 	call := &connectors.Call{
-		Body: x.c.Body, Accept: x.c.Accept, Namespaces: x.f.Process().Namespaces,
+		Body: body, Accept: x.c.Accept, Namespaces: x.f.Process().Namespaces,
 		CorrelationID: x.meta.Correlation, Traceparent: newSpan(x.meta.Trace), Paged: x.c.Paged, Page: x.c.Page,
 	}
 	if !op.Safe {

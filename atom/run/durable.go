@@ -14,6 +14,7 @@ import (
 	"valence/atom/queue"
 	"valence/atom/steps"
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -45,7 +46,9 @@ func (g *Engine) Run(q *queue.Queue, r *store.Record) queue.Result {
 
 // run is Run for an execution that is registered as running.
 func (g *Engine) run(q *queue.Queue, r *store.Record, a *activeRun) queue.Result {
-	life, end := context.WithCancelCause(g.Work)
+	work, release := blob.Begin(blob.Into(g.Work, g.Blobs))
+	defer release() // after the last commit
+	life, end := context.WithCancelCause(work)
 	defer end(nil)
 	a.live(end)
 	ctx, strike := context.WithCancelCause(life)

@@ -18,6 +18,7 @@ import (
 	"valence/atom/queue"
 	"valence/atom/steps"
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/clock"
 	"valence/internal/document"
 	"valence/internal/mask"
@@ -62,6 +63,7 @@ type Options struct {
 	Callbacks     *Plan           // delivers replies to callers; nil: callbacks are off
 	WakeSchedules func()          // called when a scheduled execution ends
 	Ended         func(End)       // called when an execution ends; nil: nobody listens
+	Blobs         blob.Store      // large files; nil: their content stays in documents
 	// Calls answers calls in place of their connections; nil: connections do.
 	Calls Calls
 	// KeptFailures limits the stored failures of waiting callers per process,

@@ -9,6 +9,7 @@ import (
 
 	"valence/atom/steps"
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -23,6 +24,8 @@ var ErrStopping = errors.New("the atom is stopping")
 // far is committed before Request returns, and they run durably. The execution
 // is recorded afterwards, off the caller's path.
 func (g *Engine) Request(ctx context.Context, d Deployed, in *Message) (*Reply, error) {
+	ctx, release := blob.Ensure(ctx, g.Blobs)
+	defer release()
 	p := d.Plan.Process
 	if err := steps.Match(p.Delivery.Profile, in.Doc); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"valence/atom/steps"
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -167,7 +168,7 @@ func renderReply(ctx context.Context, e *execution, r *Reply) *StoredReply {
 	if status == 0 {
 		status = 200
 	}
-	body, media, err := convert.Render(ctx, r.Doc, outputOf(e.plan.Process), e.plan.Process.Namespaces)
+	body, media, err := convert.Render(blob.Into(ctx, e.engine.Blobs), r.Doc, outputOf(e.plan.Process), e.plan.Process.Namespaces)
 	if err != nil {
 		e.engine.Log.Error("cannot render a reply", "process", e.plan.Process.Name, "execution", e.id(), "error", err)
 		return problemReply(e.plan.Process, e.id(), fault.Failf(fault.CodeInternal, "the reply cannot be rendered: %v", err))

@@ -3,6 +3,7 @@ package run
 import (
 	"valence/atom/steps"
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/document"
 )
 
@@ -19,7 +20,7 @@ func trafficOf(d *document.Document) Traffic {
 	if d == nil || len(d.Body()) == 0 {
 		return Traffic{}
 	}
-	return Traffic{1, int64(len(d.Body()))}
+	return Traffic{1, blob.Size(d)}
 }
 
 // countWritten counts the document that a successful call has written. A call

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/expression"
 	"valence/internal/fault"
@@ -157,6 +158,9 @@ func (f *Frame) Name(root string) (any, bool) {
 	case "doc":
 		return f.value, true
 	case "raw":
+		if blob.IsReference(f.doc) {
+			return f.doc.Value(), true
+		}
 		return f.doc.Raw(), true
 	case "input":
 		return f.input.Value(), true

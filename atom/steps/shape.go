@@ -2,8 +2,10 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/convert"
 	"valence/internal/document"
@@ -122,6 +124,16 @@ func (s *convertStep) read(ctx context.Context, d *document.Document) (string, e
 		return d.Data(), nil
 	}
 	body, media := d.Body(), d.MediaType()
+	if blob.IsReference(d) {
+		file, err := blob.Body(ctx, d)
+		if err == nil {
+			body, err = file.Bytes(blob.MaxInline)
+		}
+		if err != nil {
+			return "", err
+		}
+		media = file.MediaType
+	}
 	if text, ok := d.Value().(string); ok { // a JSON string, or a text document
 		body, media = []byte(text), "text/plain; charset=utf-8"
 	}
@@ -134,6 +146,10 @@ func (s *convertStep) read(ctx context.Context, d *document.Document) (string, e
 }
 
 func convertFailure(err error) error {
+	var known *fault.Failure
+	if errors.As(err, &known) {
+		return known
+	}
 	if f := budget.Failure(err); f != nil {
 		return f
 	}

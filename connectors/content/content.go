@@ -4,11 +4,13 @@ package content
 
 import (
 	"context"
+	"io"
 	"mime"
 	"path"
 	"strings"
 	"unicode/utf8"
 
+	"valence/internal/blob"
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/spec"
@@ -31,6 +33,27 @@ func Fields[T any](f func(*T) *Format) []spec.Field {
 		spec.String("encoding", func(t *T) *string { return &f(t).Encoding }, "Charset of the text, such as `windows-1252`. A byte order mark and an XML declaration take precedence.").Or("utf-8"),
 		spec.String("delimiter", func(t *T) *string { return &f(t).Delimiter }, "CSV: column separator.").Or(","),
 	}
+}
+
+// maxParsed is the most content that is read into memory, because its data view
+// is there too.
+const maxParsed = 1 << 30
+
+// Read reads a file of at most limit bytes. Binary content may be stored outside
+// the document. tooLarge is the limit that the file exceeds; 0: none.
+func (f *Format) Read(ctx context.Context, r io.Reader, limit int64, name string) (c *blob.Content, tooLarge int64, err error) {
+	if f.Named(name) == convert.FormatBinary {
+		c, err = blob.Read(ctx, r, limit)
+	} else {
+		limit = min(limit, maxParsed)
+		var b []byte
+		b, err = io.ReadAll(io.LimitReader(r, limit+1))
+		c = &blob.Content{Bytes: b, Size: int64(len(b))}
+	}
+	if err == nil && c.Size > limit {
+		return nil, limit, nil
+	}
+	return c, 0, err
 }
 
 // Check returns the problems of the settings. Values may be expressions.
@@ -64,8 +87,12 @@ type DelimiterError struct{}
 // Error returns the message.
 func (DelimiterError) Error() string { return "the delimiter must be one character" }
 
-// File reads the content of a file as a document.
-func (f *Format) File(ctx context.Context, b []byte, name string) (*document.Document, error) {
+// File reads the content of a file as a document. Stored content becomes a
+// reference.
+func (f *Format) File(ctx context.Context, c *blob.Content, name string) (*document.Document, error) {
+	if c.Name != "" {
+		return document.FromValue(c.Reference(path.Base(name), "")), nil
+	}
 	if !f.validDelimiter() {
 		return nil, DelimiterError{}
 	}
@@ -73,7 +100,7 @@ func (f *Format) File(ctx context.Context, b []byte, name string) (*document.Doc
 	if f.Delimiter == "" {
 		delimiter = 0
 	}
-	return convert.Decode(ctx, b, convert.Received{Format: f.Named(name), Charset: f.Encoding, Delimiter: delimiter})
+	return convert.Decode(ctx, c.Bytes, convert.Received{Format: f.Named(name), Charset: f.Encoding, Delimiter: delimiter})
 }
 
 // Typed reads content by its media type, or as the given format unless it is

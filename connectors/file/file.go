@@ -29,7 +29,7 @@ func Connector(string) *connectors.Connector {
 		Doc:  "Watches, reads, writes, lists, moves and deletes files in a folder. Paths and links cannot lead out of the folder.",
 		Settings: []spec.Field{
 			spec.String("root", func(s *settings) *string { return &s.Root }, "The folder on the atom's machine. A relative path starts from the folder of the project.").Eg("/var/spool/orders").Required().Local(),
-			spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a file to read.").Or(64 << 20).Min(1).Max(1 << 30),
+			spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a file to read.").Or(64 << 20).Min(1).Max(5 << 40),
 		},
 		NewSettings:  func() any { return &settings{} },
 		Operations:   folder.Operations("replace", "fail", "append"),

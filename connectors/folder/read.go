@@ -3,11 +3,11 @@ package folder
 import (
 	"context"
 	"errors"
-	"io"
 	"strconv"
 
 	"valence/connectors"
 	"valence/connectors/content"
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -21,7 +21,7 @@ type Read struct {
 }
 
 var readOperation = connectors.Define(connectors.Operation{
-	Name: "read", Doc: "Reads a file. The content becomes the document.", Safe: true,
+	Name: "read", Doc: "Reads a file. The content becomes the document. Binary content of more than 1 MiB becomes a file object, whose content is stored outside the document and streamed to the next operation.", Safe: true,
 	With: append([]spec.Field{
 		pathField(func(r *Read) *string { return &r.Path }),
 	}, content.Fields(func(r *Read) *content.Format { return &r.Format })...),
@@ -34,15 +34,15 @@ var readOperation = connectors.Define(connectors.Operation{
 	if err := c.common().check("read", w.Path); err != nil {
 		return nil, err
 	}
-	var b []byte
+	var received *blob.Content
 	err := c.Use(ctx, func(fsys FS) (err error) {
-		b, err = c.common().load(ctx, fsys, w.Path)
+		received, err = c.common().load(ctx, fsys, &w.Format, w.Path)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	doc, f := parse(ctx, &w.Format, b, w.Path)
+	doc, f := parse(ctx, &w.Format, received, w.Path)
 	if f != nil {
 		return nil, f
 	}
@@ -50,7 +50,7 @@ var readOperation = connectors.Define(connectors.Operation{
 })
 
 // load returns the content of a file of at most MaxSize bytes.
-func (c *Common) load(ctx context.Context, fsys FS, name string) ([]byte, error) {
+func (c *Common) load(ctx context.Context, fsys FS, format *content.Format, name string) (*blob.Content, error) {
 	f, err := fsys.Open(ctx, name)
 	if errors.Is(err, ErrIrregular) { // opening a pipe would block
 		return nil, badCall("cannot read %s: not a regular file", strconv.Quote(name))
@@ -58,10 +58,10 @@ func (c *Common) load(ctx context.Context, fsys FS, name string) ([]byte, error)
 	if err != nil {
 		return nil, failed("read", name, err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, c.MaxSize+1))
-	if int64(len(b)) > c.MaxSize {
+	b, tooLarge, err := format.Read(ctx, f, c.MaxSize, name)
+	if tooLarge > 0 {
 		_ = f.Close() // in the middle of the file
-		return nil, &fault.Failure{Code: fault.CodeTooLarge, Source: fault.FromConnector, Message: "cannot read " + strconv.Quote(name) + ": larger than max_size (" + strconv.FormatInt(c.MaxSize, 10) + " bytes)"}
+		return nil, &fault.Failure{Code: fault.CodeTooLarge, Source: fault.FromConnector, Message: "cannot read " + strconv.Quote(name) + ": larger than max_size (" + strconv.FormatInt(tooLarge, 10) + " bytes)"}
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, failed("read", name, err)
@@ -70,7 +70,7 @@ func (c *Common) load(ctx context.Context, fsys FS, name string) ([]byte, error)
 }
 
 // parse reads a file as a document.
-func parse(ctx context.Context, f *content.Format, b []byte, name string) (*document.Document, *fault.Failure) {
+func parse(ctx context.Context, f *content.Format, b *blob.Content, name string) (*document.Document, *fault.Failure) {
 	doc, err := f.File(ctx, b, name)
 	if err == nil {
 		return doc, nil

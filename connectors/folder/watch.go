@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -149,6 +150,8 @@ func (w *watcher) stable(found []File) (ready []File) {
 func (w *watcher) process(ctx context.Context, claimed File) error {
 	_, name, _ := strings.Cut(claimed.Name, "-")
 	at := path.Join(w.Work, claimed.Name)
+	ctx, release := blob.Begin(ctx)
+	defer release()
 	m, err := w.message(ctx, claimed, at, name)
 	if err != nil {
 		return err
@@ -173,7 +176,7 @@ func (w *watcher) process(ctx context.Context, claimed File) error {
 func (w *watcher) message(ctx context.Context, f File, at, name string) (*connectors.Message, error) {
 	m := &connectors.Message{Doc: document.Empty, Props: properties(path.Join(w.Folder, name), f), Time: f.Modified,
 		Origin: at, Remember: rememberFor, DeadLetter: "folder " + w.Failed}
-	b, err := w.common.load(ctx, w.fs, at)
+	b, err := w.common.load(ctx, w.fs, &w.Format, at)
 	if err != nil {
 		if !connectors.Refused(err) || errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -190,7 +193,7 @@ func (w *watcher) message(ctx context.Context, f File, at, name string) (*connec
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	default:
-		m.Doc = document.New(b, "", "")
+		m.Doc = document.New(b.Bytes, "", "")
 		m.Invalid = connectors.Failf(fault.CodeAnswer, false, err, "cannot read %s as %s: %v", strconv.Quote(name), w.Format.Named(name), err)
 	}
 	return m, nil

@@ -1,15 +1,16 @@
 package folder
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"path"
 	"strconv"
 	"time"
 
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/spec"
 )
 
@@ -25,7 +26,7 @@ func writeOperation(ifExists []string) connectors.Operation {
 	}
 	return connectors.Define(connectors.Operation{
 		Check: func(w any) []string { return checkLiteral("path", w.(*Write).Path) },
-		Name:  "write", Doc: doc, SendsBody: true,
+		Name:  "write", Doc: doc, SendsBody: true, Files: true,
 		With: []spec.Field{
 			pathField(func(w *Write) *string { return &w.Path }),
 			existsField(func(w *Write) *string { return &w.IfExists }, ifExists...),
@@ -41,7 +42,7 @@ type Extend struct{ Path string }
 
 var appendOperation = connectors.Define(connectors.Operation{
 	Check: func(w any) []string { return checkLiteral("path", w.(*Extend).Path) },
-	Name:  "append", Doc: "Adds the document to the end of a file, which is created if it is missing. A call that is repeated after a lost connection or a crash may add it twice.", SendsBody: true,
+	Name:  "append", Doc: "Adds the document to the end of a file, which is created if it is missing. A call that is repeated after a lost connection or a crash may add it twice.", SendsBody: true, Files: true,
 	With:   []spec.Field{pathField(func(a *Extend) *string { return &a.Path })},
 	Sample: "- call: outbox.append\n  with: { path: \"log/${doc.day}.csv\" }\n",
 }, func(ctx context.Context, c System, w *Extend, call *connectors.Call) (*connectors.Result, error) {
@@ -53,7 +54,7 @@ func write(ctx context.Context, c System, call *connectors.Call, name, ifExists 
 	if err := c.common().check("write", name); err != nil {
 		return err
 	}
-	body, _, err := call.Body.Content()
+	body, err := blob.Body(ctx, call.Body)
 	if err != nil {
 		return badCall("cannot write %s: %v", strconv.Quote(name), err)
 	}
@@ -61,7 +62,11 @@ func write(ctx context.Context, c System, call *connectors.Call, name, ifExists 
 		if err := fsys.MakeDir(ctx, path.Dir(name)); err != nil {
 			return failed("write", name, err)
 		}
-		if err := store(ctx, fsys, name, ifExists, bytes.NewReader(body)); err != nil {
+		content, err := body.Open()
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(store(ctx, fsys, name, ifExists, content), content.Close()); err != nil {
 			return failed("write", name, err)
 		}
 		return flushDir(ctx, fsys, path.Dir(name))

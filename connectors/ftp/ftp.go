@@ -58,7 +58,7 @@ var settingsFields = append([]spec.Field{
 	spec.String("password", func(s *settings) *string { return &s.Password }, "Password.").Secret().Required(),
 	spec.String("root", func(s *settings) *string { return &s.Root }, "Folder on the server from which all paths start. By default that is the folder in which the server starts a session.").Eg("/upload"),
 	spec.String("timezone", func(s *settings) *string { return &s.Timezone }, "Time zone of the times that the server lists, unless it uses the command MLSD, whose times are in UTC.").Or("UTC"),
-	spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a file to read.").Or(64 << 20).Min(1).Max(1 << 30),
+	spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a file to read.").Or(64 << 20).Min(1).Max(5 << 40),
 }, tlsconfig.ModeFields(func(s *settings) *tlsconfig.Mode { return &s.Mode })...)
 
 // check returns the problems that no single field can find. Values may still be

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,6 +16,7 @@ import (
 
 	"valence/connectors"
 	"valence/connectors/content"
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/document"
 	"valence/internal/fault"
@@ -41,12 +41,12 @@ type get struct {
 }
 
 var getOperation = connectors.Define(connectors.Operation{
-	Name: "get", Doc: "Reads an object. The content becomes the document.", Safe: true,
+	Name: "get", Doc: "Reads an object. The content becomes the document. Binary content of more than 1 MiB becomes a file object, whose content is stored outside the document and streamed to the next operation.", Safe: true,
 	With:   append(objectFields(func(g *get) *object { return &g.object }), content.Fields(func(g *get) *content.Format { return &g.Format })...),
 	Check:  func(v any) []string { return v.(*get).Format.Check() },
 	Sample: "- call: store.get\n  with: { bucket: prices, key: \"${doc.sku}.json\" }\n",
 }, func(ctx context.Context, c *connection, w *get, _ *connectors.Call) (*connectors.Result, error) {
-	b, err := c.load(ctx, w.object, "")
+	b, err := c.load(ctx, &w.Format, w.object, "")
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ var getOperation = connectors.Define(connectors.Operation{
 
 // load returns the content of an object of at most maxSize bytes. If etag is set,
 // it fails with CodeMissing unless the object still has it.
-func (c *connection) load(ctx context.Context, o object, etag string) (b []byte, err error) {
+func (c *connection) load(ctx context.Context, f *content.Format, o object, etag string) (b *blob.Content, err error) {
 	what := "read " + o.String()
 	return b, request(ctx, what, func(ctx context.Context) error {
 		options := minio.GetObjectOptions{}
@@ -77,17 +77,16 @@ func (c *connection) load(ctx context.Context, o object, etag string) (b []byte,
 			return err
 		}
 		defer r.Close()
-		b, err = io.ReadAll(io.LimitReader(r, c.maxSize+1))
-		if err == nil && int64(len(b)) > c.maxSize {
-			b = nil
-			return connectors.Failf(fault.CodeTooLarge, false, nil, "%s: larger than max_size (%d bytes)", what, c.maxSize)
+		var tooLarge int64
+		if b, tooLarge, err = f.Read(ctx, r, c.maxSize, path.Base(o.Key)); tooLarge > 0 {
+			return connectors.Failf(fault.CodeTooLarge, false, nil, "%s: larger than max_size (%d bytes)", what, tooLarge)
 		}
 		return err
 	})
 }
 
 // parse reads an object as a document.
-func parse(ctx context.Context, f *content.Format, b []byte, o object) (*document.Document, error) {
+func parse(ctx context.Context, f *content.Format, b *blob.Content, o object) (*document.Document, error) {
 	doc, err := f.File(ctx, b, path.Base(o.Key))
 	if err == nil {
 		return doc, nil
@@ -104,19 +103,26 @@ func parse(ctx context.Context, f *content.Format, b []byte, o object) (*documen
 type put struct{ object }
 
 var putOperation = connectors.Define(connectors.Operation{
-	Name: "put", Doc: "Writes the document to an object, which is replaced if it exists. Others see the whole object or none.", SendsBody: true,
+	Name: "put", Doc: "Writes the document to an object, which is replaced if it exists. Others see the whole object or none.", SendsBody: true, Files: true,
 	With:   objectFields(func(p *put) *object { return &p.object }),
 	Sample: "- call: store.put\n  with: { bucket: orders, key: \"2026/${doc.id}.json\" }\n",
 }, func(ctx context.Context, c *connection, w *put, call *connectors.Call) (*connectors.Result, error) {
-	body, mediaType, err := call.Body.Content()
+	body, err := blob.Body(ctx, call.Body)
 	if err != nil {
 		return nil, connectors.Failf(CodeBadCall, false, err, "write %s: %v", w.object, err)
 	}
 	return &connectors.Result{Doc: document.Empty}, request(ctx, "write "+w.object.String(), func(ctx context.Context) error {
-		sum := sha256.Sum256(body)
+		if body.Size > partSize || body.Stored() {
+			return c.upload(ctx, w.object, body)
+		}
+		b, err := body.Bytes(partSize)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(b)
 		core := minio.Core{Client: c.store} // one request, with the digest of the content
-		_, err := core.PutObject(ctx, w.Bucket, w.Key, bytes.NewReader(body), int64(len(body)), "", hex.EncodeToString(sum[:]),
-			minio.PutObjectOptions{ContentType: mediaType, DisableContentSha256: true}) // the library signs chunks otherwise
+		_, err = core.PutObject(ctx, w.Bucket, w.Key, bytes.NewReader(b), int64(len(b)), "", hex.EncodeToString(sum[:]),
+			minio.PutObjectOptions{ContentType: body.MediaType, DisableContentSha256: true}) // the library signs chunks otherwise
 		return err
 	})
 })

@@ -56,7 +56,7 @@ var settingsFields = []spec.Field{
 	spec.String("secret_key", func(s *settings) *string { return &s.SecretKey }, "Secret key.").Secret().Required(),
 	spec.Bool("path_style", func(s *settings) *bool { return &s.PathStyle }, "Whether the bucket is written in the path instead of the host name. Most stores other than Amazon's need it."),
 	spec.Object("tls", func(s *settings) *tlsconfig.Settings { return &s.TLS }, "TLS settings. The minimum version is TLS 1.2.", tlsconfig.Fields...),
-	spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of an object to read.").Or(64 << 20).Min(1).Max(1 << 30),
+	spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of an object to read.").Or(64 << 20).Min(1).Max(5 << 40),
 }
 
 // check returns the problems that no single field can find. Values may still be

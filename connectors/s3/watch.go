@@ -10,6 +10,7 @@ import (
 
 	"valence/connectors"
 	"valence/connectors/content"
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/fault"
 	"valence/internal/spec"
@@ -111,7 +112,9 @@ func (c *connection) receive(ctx context.Context, w *watch, i minio.ObjectInfo, 
 	o := object{w.Bucket, i.Key}
 	m := &connectors.Message{Doc: document.Empty, Props: properties(i), Time: i.LastModified, Remember: rememberFor,
 		Origin: o.Bucket + "/" + o.Key + " " + i.ETag + " " + i.LastModified.UTC().Format(time.RFC3339Nano)}
-	b, err := c.load(ctx, o, i.ETag)
+	ctx, release := blob.Begin(ctx)
+	defer release()
+	b, err := c.load(ctx, &w.Format, o, i.ETag)
 	if err == nil {
 		m.Doc, err = parse(ctx, &w.Format, b, o)
 	}
@@ -122,7 +125,7 @@ func (c *connection) receive(ctx context.Context, w *watch, i minio.ObjectInfo, 
 		case fault.CodeTooLarge:
 			m.Invalid = f
 		case fault.CodeAnswer:
-			m.Doc, m.Invalid = document.New(b, "", ""), f
+			m.Doc, m.Invalid = document.New(b.Bytes, "", ""), f
 		default:
 			return f
 		}

@@ -59,7 +59,7 @@ var settingsFields = []spec.Field{
 	spec.Strings("host_key", func(s *settings) *[]string { return &s.HostKey }, "Public key of the server, as `ssh-keyscan` prints it without the host name; several while the server changes its key. Set either this or `known_hosts`.").Eg("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI…"),
 	spec.String("known_hosts", func(s *settings) *string { return &s.KnownHosts }, "File with the public keys of servers, in the format of OpenSSH. A relative path starts from the folder of the project.").Local(),
 	spec.String("root", func(s *settings) *string { return &s.Root }, "Folder on the server from which all paths start. By default that is the folder in which the server starts a session.").Eg("/upload"),
-	spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a file to read.").Or(64 << 20).Min(1).Max(1 << 30),
+	spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a file to read.").Or(64 << 20).Min(1).Max(5 << 40),
 }
 
 // check returns the problems that no single field can find. Values may still be

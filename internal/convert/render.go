@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"valence/internal/blob"
 	"valence/internal/document"
 )
 
@@ -13,6 +14,9 @@ import (
 // As XML, text must be an XML document, which is returned as it is; ns declares
 // the prefixes of data.
 func Render(ctx context.Context, d *document.Document, output string, ns Namespaces) (body []byte, media string, err error) {
+	if d, err = blob.Inline(ctx, d); err != nil {
+		return nil, "", err
+	}
 	switch output {
 	case "json":
 		if d.IsJSON() {

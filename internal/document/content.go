@@ -18,14 +18,15 @@ func (d *Document) Content() (content []byte, mediaType string, err error) {
 }
 
 // File returns the bytes and the media type of a file: an object of raw and at
-// least one of filename, type and encoding, and nothing else. is reports whether
-// v is one.
+// least one of filename, type and encoding, perhaps size, and nothing else. is
+// reports whether v is one. The content of a file may be stored outside the
+// document: package blob reads it.
 func File(v any) (content []byte, mediaType string, is bool, err error) {
 	if raw, ok := v.(Raw); ok && (len(raw) == 0 || raw[0] != '{') {
 		return nil, "", false, nil
 	}
 	o, ok := Decode(v).(*Object)
-	if !ok || o.Len() < 2 || o.Len() > 4 {
+	if !ok || o.Len() < 2 || o.Len() > 5 {
 		return nil, "", false, nil
 	}
 	raw, isText := "", false
@@ -34,10 +35,11 @@ func File(v any) (content []byte, mediaType string, is bool, err error) {
 	for i := range o.Len() {
 		key, v := o.At(i)
 		text, ok := v.(string)
-		if !ok {
+		if _, number := v.(Number); !ok && (key != "size" || !number) {
 			return nil, "", false, nil
 		}
 		switch key {
+		case "size":
 		case "raw":
 			raw, isText = text, true
 		case "encoding":

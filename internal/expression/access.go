@@ -8,8 +8,10 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/expression/exact"
+	"valence/internal/fault"
 )
 
 // path is a name, or the element of a loop, followed by constant keys and
@@ -47,13 +49,52 @@ func (c *compiler) access(t ast.Node) *node {
 	for i, m := range members {
 		steps[i] = c.step(m)
 	}
+	var out *node
 	switch b := base.(type) {
 	case *ast.IdentifierNode:
-		return c.name(b, steps)
+		out = c.name(b, steps)
 	case *ast.PointerNode:
-		return c.pointer(b, steps)
+		out = c.pointer(b, steps)
+	default:
+		out = c.follow(c.compile(base), steps)
 	}
-	return c.follow(c.compile(base), steps)
+	if n := len(steps); n > 0 && (steps[n-1].key == "raw" || steps[n-1].key == "encoding") {
+		return ofFile(out, steps[n-1].key)
+	}
+	return out
+}
+
+// ofFile returns an access to `raw` or `encoding` that reads a file whose content
+// is stored as if the content were in the document.
+func ofFile(in *node, key string) *node {
+	s := in.site
+	return &node{typ: in.typ, site: in.site, run: func(m *machine) (any, error) {
+		v, err := in.run(m)
+		text, ok := v.(string)
+		switch {
+		case err != nil || !ok:
+		case key == "raw" && blob.IsName(text):
+			return m.content(&s, text)
+		case key == "encoding" && text == blob.EncodingBinary:
+			return "base64", nil
+		case key == "encoding" && text == blob.EncodingText:
+			return nil, nil
+		}
+		return v, err
+	}}
+}
+
+// content returns the stored content of a file as text or Base64.
+func (m *machine) content(s *site, name string) (any, error) {
+	text, err := blob.Load(m.env.Ctx, name, m.bytes/2)
+	if err == nil {
+		err = m.alloc(s, 2*int64(len(text)))
+	}
+	if err != nil {
+		f := fault.AsFailure(err)
+		return nil, s.failure(f.Code, f.Message, f)
+	}
+	return text, nil
 }
 
 // chain splits an access into its base and the members after it.

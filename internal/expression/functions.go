@@ -1,13 +1,15 @@
 package expression
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
 	"strings"
 
-	"valence/internal/document"
+	"valence/internal/blob"
 	"valence/internal/expression/exact"
+	"valence/internal/fault"
 
 	"github.com/expr-lang/expr/ast"
 )
@@ -55,8 +57,15 @@ func (c *call) content(i int) ([]byte, error) {
 	if text, ok := c.args[i].(string); ok {
 		return []byte(text), nil
 	}
-	content, _, isFile, err := document.File(c.args[i])
+	file, isFile, err := blob.Of(c.m.env.Ctx, c.args[i])
+	var content []byte
+	if isFile && err == nil {
+		content, err = file.Bytes(c.m.bytes)
+	}
+	var known *fault.Failure
 	switch {
+	case errors.As(err, &known):
+		return nil, c.site.failure(known.Code, known.Message, known)
 	case !isFile:
 		return nil, c.fail("argument %d must be text or a file (an object with raw and filename, type or encoding), not %s", i+1, article(TypeOf(c.args[i])))
 	case err != nil:

@@ -68,6 +68,9 @@ func (s *Store) Record(f *store.Finished) {
 		return
 	}
 	before := a.bytes
+	if statusCode(string(f.Status)) <= codeExpired && len(f.Resolved) == 0 {
+		s.files.pin(recordFiles(f)...)
+	}
 	a.bytes += size
 	a.records = append(a.records, f)
 	a.mu.Unlock()
@@ -213,6 +216,9 @@ func (a *archiver) encodeRecord(enc *recordEncoder, f *store.Finished) []*histor
 		}
 		return enc.encode(&h, entries, e, f.Attempt, f.Crashes)
 	}
+	if names := recordFiles(f); len(names) > 0 {
+		defer a.s.ReleaseFiles(names)
+	}
 	message := pendingAccept{}
 	pins, err := a.s.blobs.spillMessage(&f.Message, &message)
 	if err == nil {
@@ -229,6 +235,15 @@ func (a *archiver) encodeRecord(enc *recordEncoder, f *store.Finished) []*histor
 		a.s.o.Log.Error("cannot store a failed execution", "error", err)
 	}
 	return nil
+}
+
+// recordFiles returns the files that a failed execution refers to.
+func recordFiles(f *store.Finished) []string {
+	names := namesOf(f.Doc, f.Data, f.Meta)
+	for i := range f.Entries {
+		names = append(names, namesOf(f.Entries[i].Body)...)
+	}
+	return names
 }
 
 // collect encodes the executions to archive. It reports whether there are more.

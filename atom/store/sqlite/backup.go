@@ -25,9 +25,13 @@ func (s *Store) Backup(ctx context.Context, dir string) error {
 // backupTo copies the store into a folder.
 func (s *Store) backupTo(ctx context.Context, dir string) (err error) {
 	s.blobs.pause()
+	s.files.pause()
 	defer func() {
 		if unused := s.blobs.resume(); len(unused) > 0 {
 			err = errors.Join(err, s.db.Do(ctx, s.unused(unused)))
+		}
+		if unused := s.files.resume(); len(unused) > 0 {
+			err = errors.Join(err, s.db.Do(ctx, s.unusedFiles(unused)))
 		}
 	}()
 	s.archiver.purging.Lock()
@@ -42,8 +46,11 @@ func (s *Store) backupTo(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.blobs.copyTo(filepath.Join(dir, documentsFolder)); err != nil {
+	if err := copyDocuments(s.blobs.dir, filepath.Join(dir, documentsFolder)); err != nil {
 		return fmt.Errorf("back up the documents: %w", err)
+	}
+	if err := copyDocuments(s.files.dir, filepath.Join(dir, blobsFolder)); err != nil {
+		return fmt.Errorf("back up the stored files: %w", err)
 	}
 	if err := past.To(filepath.Join(dir, historyFolder)); err != nil {
 		return fmt.Errorf("back up the history: %w", err)
@@ -70,21 +77,24 @@ func (s *Store) backupInventory(folder string, past history.Copy, next int64) er
 	return copied.update(func(v *datafolder.Inventory) { *v = list })
 }
 
-// copyTo copies all documents into a new folder, and flushes it.
-func (b *blobs) copyTo(dir string) error {
+// copyDocuments copies the folders of documents into a new folder, and flushes it.
+func copyDocuments(from, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	folders, err := os.ReadDir(b.dir)
+	folders, err := os.ReadDir(from)
 	if err != nil {
 		return err
 	}
 	for _, folder := range folders {
+		if !folder.IsDir() {
+			continue // unfinished
+		}
 		to := filepath.Join(dir, folder.Name())
 		if err := os.MkdirAll(to, 0o700); err != nil {
 			return err
 		}
-		list, err := os.ReadDir(filepath.Join(b.dir, folder.Name()))
+		list, err := os.ReadDir(filepath.Join(from, folder.Name()))
 		if err != nil {
 			return err
 		}
@@ -92,7 +102,7 @@ func (b *blobs) copyTo(dir string) error {
 			if strings.HasPrefix(e.Name(), unfinished) {
 				continue
 			}
-			err := disk.CopyFile(filepath.Join(b.dir, folder.Name(), e.Name()), filepath.Join(to, e.Name()), -1)
+			err := disk.CopyFile(filepath.Join(from, folder.Name(), e.Name()), filepath.Join(to, e.Name()), -1)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}

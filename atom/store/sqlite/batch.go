@@ -38,7 +38,8 @@ type batch struct {
 	encoder    messageEncoder
 	ready      []store.Wakeup // executions that become ready
 	retired    *retired
-	unlinks    [][32]byte        // files without references
+	unlinks    [][32]byte        // documents without references
+	removals   []string          // files without references
 	cursors    map[string][]byte // new cursors, by source
 	seqCeiling int64             // new ceiling of reserved numbers; 0: unchanged
 	now        time.Time
@@ -78,7 +79,7 @@ func (b *batch) Begin() {
 	clear(b.packs)
 	clear(b.cursors)
 	*b = batch{
-		s: b.s, packs: b.packs, cursors: b.cursors, encoder: b.encoder, ready: b.ready[:0], unlinks: b.unlinks[:0], now: b.s.clock.monotonic(),
+		s: b.s, packs: b.packs, cursors: b.cursors, encoder: b.encoder, ready: b.ready[:0], unlinks: b.unlinks[:0], removals: b.removals[:0], now: b.s.clock.monotonic(),
 		acceptances: acceptances{toPack: b.toPack[:0], inRows: b.inRows[:0], newPacks: b.newPacks[:0], records: b.records[:0], keysTaken: b.keysTaken, duplicates: b.duplicates},
 		changes:     changes{mutations: b.mutations, mutationOrder: b.mutationOrder[:0], changeBody: reuseBuffer(b.changeBody), lastID: b.lastID},
 	}
@@ -241,6 +242,9 @@ func (b *batch) Committed() {
 	}
 	if len(b.unlinks) > 0 {
 		s.blobs.unlink(b.unlinks)
+	}
+	if len(b.removals) > 0 {
+		s.files.remove(b.removals)
 	}
 	if len(b.records) > 0 && s.accepted != nil {
 		s.accepted(b.records)

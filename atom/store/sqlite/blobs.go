@@ -127,7 +127,7 @@ func (b *blobs) write(hash [32]byte, v []byte) error {
 }
 
 func (b *blobs) spillMessage(a *store.Message, to *pendingAccept) (pins, error) {
-	to.storedMessage = storedMessage{Message: a}
+	to.storedMessage = storedMessage{Message: a, files: namesOf(a.Doc, a.Data, a.Meta)}
 	all, err := b.spill(a.Doc, &to.docFile)
 	if err != nil {
 		return all, err
@@ -146,7 +146,7 @@ func (b *blobs) spillEntries(entries []store.Entry, to *[]storedEntry) (all pins
 	}
 	lines := make([]storedEntry, len(entries))
 	for i, e := range entries {
-		lines[i].Entry = e
+		lines[i].Entry, lines[i].files = e, namesOf(e.Body)
 		more, err := b.spill(e.Body, &lines[i].bodyFile)
 		if all = append(all, more...); err != nil {
 			return all, err
@@ -232,7 +232,7 @@ func (b *blobs) resume() [][32]byte {
 	return waiting
 }
 
-// writeFiles stores which files an execution refers to.
+// writeFiles stores which documents and files an execution refers to.
 func writeFiles(tx *sqlitedb.Tx, seq int64, h *storedMessage, entries []storedEntry, e *storedOutcome) error {
 	note := func(ref *fileRef) error {
 		if ref == nil {
@@ -243,12 +243,13 @@ func writeFiles(tx *sqlitedb.Tx, seq int64, h *storedMessage, entries []storedEn
 	}
 	var errs []error
 	if h != nil {
-		errs = append(errs, note(h.docFile), note(h.dataFile))
+		errs = append(errs, note(h.docFile), note(h.dataFile), refer(tx, seq, h.files))
 	}
 	for i := range entries {
 		if entries[i].bodyFile != nil {
 			errs = append(errs, note(entries[i].bodyFile))
 		}
+		errs = append(errs, refer(tx, seq, entries[i].files))
 	}
 	if e != nil {
 		errs = append(errs, note(e.traceFile))

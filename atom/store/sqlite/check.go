@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	"valence/atom/store/sqlite/history"
+	"valence/internal/blob"
 	"valence/internal/datafolder"
 	"valence/internal/sqlitedb"
 )
@@ -28,6 +30,7 @@ func Check(ctx context.Context, dir, keyFile string, c datafolder.Checker) error
 	x.key(keyFile)
 	x.database(inventory)
 	x.documents()
+	x.storedFiles()
 	x.history(inventory)
 	return ctx.Err()
 }
@@ -38,6 +41,7 @@ type check struct {
 	dir  string
 	ctx  context.Context
 	refs map[string]bool // documents that the database refers to
+	held map[string]bool // stored files that live executions refer to
 }
 
 func (x *check) key(name string) {
@@ -96,7 +100,7 @@ func (x *check) rows(tx *sqlitedb.Tx, r *datafolder.FileReport) error {
 			return true, nil
 		})
 	}
-	x.refs = map[string]bool{}
+	x.refs, x.held = map[string]bool{}, map[string]bool{}
 	return errors.Join(
 		decode("SELECT first, process, head, docs FROM intake", "messages", func(row sqlitedb.Row) error {
 			_, err := decodeMessages(row.Bytes(2), row.Bytes(3), row.Int(0), row.Text(1))
@@ -116,44 +120,62 @@ func (x *check) rows(tx *sqlitedb.Tx, r *datafolder.FileReport) error {
 			x.refs[hex.EncodeToString(row.Bytes(1))] = true
 			return nil
 		}),
+		decode("SELECT seq, name FROM stored_file", "file of execution", func(row sqlitedb.Row) error {
+			if !blob.IsName(row.Text(1)) {
+				return errDamaged
+			}
+			x.held[row.Text(1)] = true
+			return nil
+		}),
 	)
 }
 
 // documents compares each document with its name, which is its hash, and looks
 // for those that the database refers to.
 func (x *check) documents() {
-	r := datafolder.FileReport{File: documentsFolder}
-	names, err := filepath.Glob(filepath.Join(x.dir, documentsFolder, "*", "*"))
+	x.folder(documentsFolder, x.refs, func(name string) string { return name })
+}
+
+// storedFiles does the same for the files that documents refer to.
+func (x *check) storedFiles() {
+	x.folder(blobsFolder, x.held, func(name string) string {
+		if !blob.IsName(name) {
+			return ""
+		}
+		return blob.Sum(name)
+	})
+}
+
+// folder checks a folder of files whose names contain their hash, which sum
+// returns, and looks for those in refs.
+func (x *check) folder(folder string, refs map[string]bool, sum func(name string) string) {
+	r := datafolder.FileReport{File: folder}
+	names, err := filepath.Glob(filepath.Join(x.dir, folder, "*", "*"))
 	r.Fail(err)
 	for _, name := range names {
 		base := filepath.Base(name)
 		if strings.HasPrefix(base, unfinished) || x.ctx.Err() != nil {
 			continue
 		}
-		x.Progress(path.Join(documentsFolder, base))
-		delete(x.refs, base)
-		size, err := verifyDocument(name)
+		x.Progress(path.Join(folder, base))
+		delete(refs, base)
+		size, err := verifyDocument(name, sum(base))
 		r.Items++
 		r.Bytes += size
 		if err != nil {
-			one := datafolder.FileReport{File: path.Join(documentsFolder, base[:2], base), Bytes: size}
+			one := datafolder.FileReport{File: path.Join(folder, filepath.Base(filepath.Dir(name)), base), Bytes: size}
 			one.Fail(err)
 			x.Report(one)
 		}
 	}
-	missing := make([]string, 0, len(x.refs))
-	for hash := range x.refs {
-		missing = append(missing, hash)
-	}
-	slices.Sort(missing)
-	for _, hash := range missing {
-		x.Report(datafolder.FileReport{File: path.Join(documentsFolder, hash[:2], hash), Problems: []string{"it is missing"}})
+	for _, name := range slices.Sorted(maps.Keys(refs)) {
+		x.Report(datafolder.FileReport{File: path.Join(folder, sum(name)[:2], name), Problems: []string{"it is missing"}})
 	}
 	x.Report(r)
 }
 
-// verifyDocument compares a file with its name.
-func verifyDocument(name string) (size int64, err error) {
+// verifyDocument compares a file with the hash in its name.
+func verifyDocument(name, hash string) (size int64, err error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return 0, err
@@ -163,7 +185,7 @@ func verifyDocument(name string) (size int64, err error) {
 	if size, err = io.Copy(sum, f); err != nil {
 		return size, err
 	}
-	if hex.EncodeToString(sum.Sum(nil)) != filepath.Base(name) {
+	if hex.EncodeToString(sum.Sum(nil)) != hash {
 		return size, errors.New("its content does not match its name")
 	}
 	return size, nil

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"valence/internal/sqlitedb"
@@ -49,11 +50,14 @@ func (s *Store) Archive() error { return s.archiver.archive() }
 // CheckSpace checks the free space.
 func (s *Store) CheckSpace() error { return s.space.Check() }
 
-// PurgeAt purges the history at another time.
+// PurgeAt purges the history and the stored files at another time.
 func (s *Store) PurgeAt(now time.Time) error {
 	_, err := s.history.Purge(now, true)
-	return err
+	return errors.Join(err, janitor{s}.purgeFiles(context.Background(), now))
 }
+
+// SweepBlobs deletes stored files without references.
+func (s *Store) SweepBlobs() error { return janitor{s}.sweepBlobs(context.Background()) }
 
 // SweepReplies deletes expired replies.
 func (s *Store) SweepReplies() error {

@@ -72,6 +72,9 @@ func (s janitor) run(ctx context.Context) {
 				s.o.Log.Error("cannot delete unused contents", "error", err)
 			}
 		}
+		if err := s.purgeFiles(ctx, s.clock.now()); err != nil && ctx.Err() == nil {
+			s.o.Log.Error("cannot delete files of ended executions", "error", err)
+		}
 		for more := true; more && err == nil; {
 			if more, err = s.sweepReplies(ctx); err != nil {
 				s.o.Log.Error("cannot delete expired replies", "error", err)
@@ -96,7 +99,7 @@ func (s janitor) verify(ctx context.Context) {
 	if err := s.history.Check(); err != nil {
 		s.o.Log.Error("cannot read a part of the history", "error", err)
 	}
-	if err := s.sweepFiles(ctx); err != nil && ctx.Err() == nil {
+	if err := errors.Join(s.sweepFiles(ctx), s.sweepBlobs(ctx)); err != nil && ctx.Err() == nil {
 		s.o.Log.Error("cannot delete unreferenced files", "error", err)
 	}
 	if !s.unclean {

@@ -51,6 +51,11 @@ func (o *retireOp) Do(tx *sqlitedb.Tx) error {
 			return err
 		}
 		b.unlinks = append(b.unlinks, free...)
+		unused, err := endFiles(tx, y.seq, y.seq, nil, func(int64) retention { return b.s.retentionOf(y.outcome) })
+		if err != nil {
+			return err
+		}
+		b.removals = append(b.removals, unused...)
 		r.rows = append(r.rows, y)
 		r.changeRefs[y.changeID]++
 	}
@@ -111,6 +116,18 @@ func (b *batch) retire(tx *sqlitedb.Tx, p *pack, r *retired) (bool, error) {
 		return false, err
 	}
 	b.unlinks = append(b.unlinks, free...)
+	unused, err := endFiles(tx, p.first, p.last, func(seq int64) bool { return keep[seq] }, func(seq int64) retention {
+		b.s.mu.Lock()
+		defer b.s.mu.Unlock()
+		if member := b.s.index.active[seq]; member != nil {
+			return b.s.retentionOf(member.outcome)
+		}
+		return retention{}
+	})
+	if err != nil {
+		return false, err
+	}
+	b.removals = append(b.removals, unused...)
 	for _, id := range p.changes {
 		r.changeRefs[id]++
 	}

@@ -94,6 +94,9 @@ CREATE INDEX kept_until ON kept(until);
 }, {
 	Name: "size of kept failures",
 	SQL:  migrationKept,
+}, {
+	Name: "stored files",
+	SQL:  migrationFiles,
 }}
 
 // Stored codes of states and statuses. Codes below firstEndedCode are live

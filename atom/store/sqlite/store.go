@@ -62,6 +62,7 @@ type Store struct {
 	db       *sqlitedb.DB
 	history  *history.History
 	blobs    *blobs
+	files    *files
 	clock    *clock
 	seqs     *sequence
 	joined   atomic.Int64 // the first number after Join
@@ -166,6 +167,9 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	if s.blobs, err = newBlobs(filepath.Join(s.dir, documentsFolder), s.o.FS, s.o.Log); err != nil {
+		return err
+	}
+	if s.files, err = newFiles(filepath.Join(s.dir, blobsFolder), s.o.FS, s.space, s.o.Log); err != nil {
 		return err
 	}
 	if err := errors.Join(s.openKey(lost), lost.record()); err != nil {

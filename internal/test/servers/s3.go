@@ -1,6 +1,7 @@
 package servers
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -43,13 +44,28 @@ func NewS3() (*S3, error) {
 	return s, nil
 }
 
-// Answer makes the store answer all requests with a handler.
-func (s *S3) Answer(h http.HandlerFunc) { s.answer.Store(&h) }
+// Answer makes the store answer all requests with a handler; nil: as a store.
+func (s *S3) Answer(h http.HandlerFunc) {
+	if h == nil {
+		s.answer.Store(nil)
+		return
+	}
+	s.answer.Store(&h)
+}
 
 // Put writes an object.
 func (s *S3) Put(key, text string) error {
 	_, err := s.backend.PutObject(S3Bucket, key, map[string]string{"Last-Modified": s.clock.Now().Format(http.TimeFormat)}, strings.NewReader(text), int64(len(text)), nil)
 	return err
+}
+
+// Get returns the content of an object. The caller closes it.
+func (s *S3) Get(key string) (io.ReadCloser, error) {
+	o, err := s.backend.GetObject(S3Bucket, key, nil)
+	if err != nil {
+		return nil, err
+	}
+	return o.Contents, nil
 }
 
 // Keys returns the keys of all objects, sorted.
