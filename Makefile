@@ -50,10 +50,12 @@ setup: go ## Install what building and testing need: modules, a C compiler for t
 	@[[ -n "$$(compgen -G '/usr/lib/postgresql/*/bin/postgres')" ]] || $(call need,postgres,postgresql,the tests of control planes that share a database)
 	@$(call need,mariadbd,mariadb-server,the tests of the sql connector)
 	@$(call need,dovecot,dovecot-imapd,the tests of the imap connector)
-	@($(call need,javac,default-jdk-headless,the tests of the connectors amqp1 and kafka)) || :
-	@($(call need,mvn,maven,the tests of the connectors amqp1 and kafka)) || :
+	@($(call need,javac,default-jdk-headless,the tests of the connectors amqp1, kafka and soap)) || :
+	@($(call need,mvn,maven,the tests of the connectors amqp1, kafka and soap)) || :
 	@$(call jars,artemis)
 	@$(call jars,kafka)
+	@$(call jars,cxf)
+	@$(call wheels,spyne)
 	@go mod download
 	@mkdir -p .cache && go build -o .cache/summary ./internal/test/summary
 
@@ -81,6 +83,15 @@ define jars
 	rm -rf .cache/jars/$(1) && mkdir -p .cache/jars/$(1) && \
 	mvn -q -B -f internal/test/servers/testdata/$(1).xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.cache/jars/$(1) && touch .cache/jars/$(1)/done || \
 	printf 'warning: the jars of %s cannot be downloaded; the tests that need it are skipped\n' '$(1)' >&2; }
+endef
+
+# $(call wheels,NAME) installs the packages of a server in Python once. Without them its tests are skipped.
+define wheels
+[[ .cache/python/$(1)/done -nt internal/test/servers/testdata/$(1).txt ]] || { \
+	echo "downloading the packages of $(1) for the tests"; \
+	rm -rf .cache/python/$(1) && mkdir -p .cache/python/$(1) && \
+	python3 -m pip install --quiet --disable-pip-version-check --no-input --target .cache/python/$(1) -r internal/test/servers/testdata/$(1).txt && touch .cache/python/$(1)/done || \
+	printf 'warning: the packages of %s cannot be downloaded; the tests that need it are skipped\n' '$(1)' >&2; }
 endef
 
 .PHONY: build

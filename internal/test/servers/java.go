@@ -17,21 +17,28 @@ func jars(name string) (java, dir string, err error) {
 	if java, err = exec.LookPath("java"); err != nil {
 		return "", "", ErrNoJava
 	}
-	at, err := os.Getwd()
-	if err != nil {
+	if dir, err = cache("jars", name); err != nil {
 		return "", "", err
 	}
-	for ; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
-			break
-		}
-		if at == filepath.Dir(at) {
-			return "", "", errors.New("the tests do not run within the repository")
-		}
-	}
-	dir = filepath.Join(at, ".cache", "jars", name)
 	if found, err := filepath.Glob(filepath.Join(dir, "*.jar")); err != nil || len(found) == 0 {
 		return "", "", fmt.Errorf("%w (%s has no jars)", ErrNoJava, filepath.Join(".cache", "jars", name))
 	}
 	return java, dir, nil
+}
+
+// cache returns a folder of the repository's cache.
+func cache(path ...string) (string, error) {
+	at, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
+			return filepath.Join(append([]string{at, ".cache"}, path...)...), nil
+		}
+		if at == filepath.Dir(at) {
+			return "", errors.New("the tests do not run within the repository")
+		}
+		at = filepath.Dir(at)
+	}
 }
