@@ -98,6 +98,7 @@ var modules = map[string][]string{
 
 // testModules are third-party modules that only tests may import.
 var testModules = []string{
+	"github.com/beevik/etree",
 	"github.com/chromedp/chromedp",
 	"github.com/nats-io/jwt/v2",
 	"github.com/nats-io/nats-server/v2",

@@ -36,6 +36,7 @@ var workloads = []workload{
 	{"w2", (*bench).acknowledge},
 	{"w2e2e", (*bench).deliver},
 	{"w3", (*bench).fetch},
+	{"soap", (*bench).soap},
 	{"ack", (*bench).alone},
 	{"start", (*bench).coldStart},
 	{"processes", (*bench).manyProcesses},

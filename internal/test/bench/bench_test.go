@@ -125,7 +125,7 @@ func TestBaselines(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer handler.stop()
-	for path, kind := range map[string]string{"/map": "order", "/fetch": "fetch"} {
+	for path, kind := range map[string]string{"/map": "order", "/fetch": "fetch", "/soap": "fetch"} {
 		if err := b.agree(ctx, handler.url+path, kind); err != nil {
 			t.Error(err)
 		}
@@ -162,7 +162,7 @@ func TestProjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	catalog := &processes.Catalog{Steps: steps.Kinds(), Connectors: all.Registry("1")}
-	for folder, count := range map[string]int{"project": 10, written: 4} {
+	for folder, count := range map[string]int{"project": 11, written: 4} {
 		files, err := loader.ReadDir(folder)
 		if err != nil {
 			t.Fatal(err)

@@ -136,6 +136,11 @@ func (b *bench) fetch(ctx context.Context) ([]Row, error) {
 		program: []string{"handler", "-source", "SINK"}, path: "/fetch", atomPath: "/fetch", kind: "fetch", answers: true}))
 }
 
+func (b *bench) soap(ctx context.Context) ([]Row, error) {
+	return one(b.duel(ctx, &contest{title: "SOAP call and answer", baseline: "hand-written net/http and etree", unit: "requests/s", must: 0.50, aim: 0.70,
+		program: []string{"handler", "-source", "SINK"}, path: "/soap", atomPath: "/soap", kind: "fetch", answers: true}))
+}
+
 // acknowledge measures acceptance twice: with executions that run after it, and
 // with executions that wait, which matches the baseline's work.
 func (b *bench) acknowledge(ctx context.Context) ([]Row, error) {

@@ -16,15 +16,17 @@ import (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:9001", "address to listen on")
-	source := flag.String("source", "http://127.0.0.1:9100", "where /fetch gets orders from")
+	source := flag.String("source", "http://127.0.0.1:9100", "where /fetch and /soap get orders from")
 	flag.Parse()
-	fetch := fetchOrder(*source + "/orders/")
+	fetch, soap := fetchOrder(*source+"/orders/"), soapOrder(*source+"/soap")
 	log.Fatal(http.ListenAndServe(*listen, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path { // no router: the baseline pays only for the work it does
 		case "/map":
 			mapOrder(w, r)
 		case "/fetch":
 			fetch(w, r)
+		case "/soap":
+			soap(w, r)
 		default:
 			http.NotFound(w, r)
 		}

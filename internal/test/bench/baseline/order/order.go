@@ -33,6 +33,23 @@ func New(id string) []byte {
 	return append(b, '"', '}')
 }
 
+const beforeXML = `<?xml version="1.0" encoding="utf-8"?><soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body><GetOrderResponse xmlns="urn:orders"><order_id>`
+
+const afterXML = `</order_id><customer><id>C-48213</id><name>Ana Oliveira</name><email>ana.oliveira@example.com</email><phone>+351 21 555 0199</phone>` +
+	`<address><street>Rua do Ouro 114</street><city>Lisboa</city><zip>1100-063</zip><country>PT</country></address></customer><currency>EUR</currency>` +
+	`<total>1289.45</total><status>new</status><channel>web</channel><created>2026-05-11T09:30:00Z</created>` +
+	`<line><sku>SKU-10021</sku><desc>Steel bracket 40mm</desc><qty>12</qty><price>4.95</price></line>` +
+	`<line><sku>SKU-20417</sku><desc>Control unit B7</desc><qty>1</qty><price>899.00</price></line>` +
+	`<line><sku>SKU-33310</sku><desc>Cable harness 2m</desc><qty>5</qty><price>32.50</price></line>` +
+	`</GetOrderResponse></soap:Body></soap:Envelope>`
+
+// Envelope returns the same order, with the given id and without its note, as a
+// SOAP service answers it.
+func Envelope(id string) []byte {
+	b := make([]byte, 0, len(beforeXML)+len(id)+len(afterXML))
+	return append(append(append(b, beforeXML...), id...), afterXML...)
+}
+
 // Body reads a request body.
 func Body(r *http.Request) ([]byte, error) {
 	if n := r.ContentLength; n > 0 && n < 1<<20 {

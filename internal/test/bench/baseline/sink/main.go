@@ -8,6 +8,7 @@ import (
 	"flag"
 	"log"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ func main() {
 	mux.HandleFunc("POST /sink", s.take)
 	mux.HandleFunc("POST /hold", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) { order.Answer(w, order.New(r.PathValue("id"))) })
+	mux.HandleFunc("POST /soap", soap)
 	mux.HandleFunc("GET /stats", s.stats)
 	mux.HandleFunc("POST /reset", func(http.ResponseWriter, *http.Request) { s.reset() })
 	log.Fatal(http.ListenAndServe(*listen, mux))
@@ -67,6 +69,21 @@ func (s *sink) take(w http.ResponseWriter, r *http.Request) {
 	s.count.Add(1)
 	s.last.Store(time.Now().UnixNano())
 	order.Answer(w, taken)
+}
+
+// soap serves orders by SOAP.
+func soap(w http.ResponseWriter, r *http.Request) {
+	b, err := order.Body(r)
+	_, id, ok := bytes.Cut(b, []byte("id>"))
+	id, _, closed := bytes.Cut(id, []byte("</"))
+	if err != nil || !ok || !closed {
+		http.Error(w, "no id", http.StatusBadRequest)
+		return
+	}
+	out := order.Envelope(string(id))
+	w.Header()["Content-Type"] = []string{"text/xml; charset=utf-8"}
+	w.Header()["Content-Length"] = []string{strconv.Itoa(len(out))}
+	_, _ = w.Write(out)
 }
 
 var taken = []byte(`{"ok":true}`)

@@ -1,7 +1,7 @@
 // Command bench measures an atom against hand-written programs and writes
 // docs/benchmarks.md. It is set by variables:
 //
-//	BENCH=w1,w3      only these workloads: w1 w2 w2e2e w3 ack start processes idle backlog history
+//	BENCH=w1,w3      only these workloads: w1 w2 w2e2e w3 soap ack start processes idle backlog history
 //	                 resubmit waits replies relay fleet sequence lsp author
 //	ROUNDS=3         rounds of each; the median counts
 //	DURATION=10s     of each measurement
