@@ -35,6 +35,9 @@ type Operation struct {
 	// body has, with the positions of its parts. They need no code. CheckBody may
 	// be nil.
 	CheckBody func(body *expression.Shape) fault.Problems
+	// Codes are the codes of failures that the other system chooses, such as those
+	// of faults. One that ends with a dot stands for all codes that begin with it.
+	Codes []string
 	// SendsBody says that the operation sends a document: the current one
 	// unless the call has `body:`.
 	SendsBody bool

@@ -14,6 +14,7 @@ import (
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/fault"
+	"valence/internal/wsdl"
 	"valence/internal/xsd"
 )
 
@@ -76,6 +77,19 @@ func (x *exchange) fault(ctx context.Context, status int, e *convert.Element) *f
 	}
 	f.Detail = document.AppendJSON(nil, o)
 	return f
+}
+
+// codes returns the codes of the faults of a port: those of its version of SOAP,
+// of WS-Security, and those of the service.
+func codes(port *wsdl.Port, own []string) []string {
+	all := []string{"Fault", "VersionMismatch", "MustUnderstand", "UnsupportedSecurityToken", "UnsupportedAlgorithm", "InvalidSecurity",
+		"InvalidSecurityToken", "FailedAuthentication", "FailedCheck", "SecurityTokenUnavailable", "MessageExpired"}
+	if port.Version == wsdl.SOAP12 {
+		all = append(all, "Sender", "Receiver", "DataEncodingUnknown")
+	} else {
+		all = append(all, "Client", "Client.", "Server", "Server.")
+	}
+	return append(all, own...)
 }
 
 // local returns a name without its prefix.

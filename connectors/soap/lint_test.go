@@ -2,6 +2,7 @@ package soap
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,5 +160,22 @@ func TestHeadersAreChecked(t *testing.T) {
 	}
 	if wrong := op.Check(&callWith{Headers: map[string]any{"Session": "${doc.s}"}}); len(wrong) > 0 {
 		t.Errorf("got %v, want no problems", wrong)
+	}
+}
+
+func TestCodesOfFaults(t *testing.T) {
+	for port, want := range map[string][]string{"Erp11": {"Server", "Client", "Client.", "Limit", "FailedAuthentication"}, "Erp12": {"Sender", "Receiver", "Limit"}} {
+		all, problems := describe(&settings{WSDL: "erp.wsdl", Port: port, FaultCodes: []string{"Limit"}}, files)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		for _, code := range want {
+			if !slices.Contains(all[0].Codes, code) {
+				t.Errorf("%s: got %v, want also %s", port, all[0].Codes, code)
+			}
+		}
+		if slices.Contains(all[0].Codes, "Anything") {
+			t.Errorf("%s: got a code that no fault has", port)
+		}
 	}
 }

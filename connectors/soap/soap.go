@@ -27,6 +27,7 @@ type settings struct {
 	TLS             tlsconfig.Settings
 	MaxResponse     int64
 	CheckResponses  bool
+	FaultCodes      []string
 }
 
 // security holds the settings of WS-Security.
@@ -49,6 +50,7 @@ var settingsFields = []spec.Field{
 	spec.Object("tls", func(s *settings) *tlsconfig.Settings { return &s.TLS }, "TLS settings. The minimum version is TLS 1.2.", tlsconfig.Fields...),
 	spec.Size("max_response", func(s *settings) *int64 { return &s.MaxResponse }, "Maximum size of an uncompressed response. A larger response fails with `too_large`.").Or(10 << 20).Min(1),
 	spec.Bool("check_responses", func(s *settings) *bool { return &s.CheckResponses }, "Whether a response that does not match the schema fails with `bad_answer`. Elements that the schema does not declare are always accepted.").Or(true),
+	spec.Strings("fault_codes", func(s *settings) *[]string { return &s.FaultCodes }, "Codes of faults that only this service has, such as `Limit`, so that a `catch` may name them."),
 }
 
 // Connector declares the connector. The version appears in User-Agent.
@@ -108,7 +110,7 @@ func describe(v any, files connectors.Files) ([]connectors.Operation, fault.Prob
 	}
 	var all []connectors.Operation
 	for _, op := range port.Operations {
-		all = append(all, define(d, port, op))
+		all = append(all, define(d, port, op, codes(port, s.FaultCodes)))
 	}
 	return all, nil
 }
@@ -148,13 +150,13 @@ func (c *connection) Close() error {
 // callWith holds the settings of a call.
 type callWith struct{ Headers any }
 
-func define(d *wsdl.Definition, port *wsdl.Port, op *wsdl.Operation) connectors.Operation {
+func define(d *wsdl.Definition, port *wsdl.Port, op *wsdl.Operation, codes []string) connectors.Operation {
 	doc := op.Doc
 	if doc == "" {
 		doc = "Calls " + op.Name + "."
 	}
 	return connectors.Define(connectors.Operation{
-		Name: op.Name, Doc: doc, SendsBody: true,
+		Name: op.Name, Doc: doc, SendsBody: true, Codes: codes,
 		CheckBody: func(body *expression.Shape) fault.Problems { return checkBody(d, op, body) },
 		Check:     func(with any) []string { return checkHeaders(op, with.(*callWith)) },
 		With:      []spec.Field{spec.Any("headers", func(w *callWith) *any { return &w.Headers }, "Header blocks of the envelope, by the names of the elements that the WSDL declares.")},

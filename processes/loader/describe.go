@@ -41,15 +41,15 @@ func (l *loader) describe(c *component, conn *processes.Connection, settings any
 	l.uses["connection "+conn.Name] = string(sum.Sum(nil))
 }
 
-// describes reports whether a connection of the project has described
-// operations, whose failures have the codes of the other system.
-func (l *loader) describes() bool {
+// systemCodes returns the codes of failures that the systems of described
+// operations choose.
+func (l *loader) systemCodes() (codes []string) {
 	for _, conn := range l.project.Connections {
-		if conn.Connector != nil && conn.Connector.Describe != nil {
-			return true
+		for i := range conn.Operations {
+			codes = append(codes, conn.Operations[i].Codes...)
 		}
 	}
-	return false
+	return codes
 }
 
 // operationNames returns the names of the operations of a connection.

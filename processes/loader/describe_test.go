@@ -97,3 +97,27 @@ func TestBodiesOfDescribedOperations(t *testing.T) {
 		}
 	}
 }
+
+// TestCodesOfDescribedOperations checks which codes of the other system a catch
+// may name.
+func TestCodesOfDescribedOperations(t *testing.T) {
+	c := described()
+	plain := c.Describe
+	c.Describe = func(v any, files connectors.Files) ([]connectors.Operation, fault.Problems) {
+		all, problems := plain(v, files)
+		for i := range all {
+			all[i].Codes = []string{"Server", "Client", "Client."}
+		}
+		return all, problems
+	}
+	for code, want := range map[string]string{
+		"Server": "", "Client.Limit": "", "timeout": "", "Limit": "no failure has the code `Limit`", "Server.Limit": "no failure has the code `Server.Limit`", "Servr": "did you mean `Server`?",
+	} {
+		project := "connection: c\nconnector: lines\nfile: ops.wsdl\n---\nprocess: p\nsteps:\n  - try:\n      - call: c.get\n    catch:\n      codes: [" + code + "]\n      steps:\n        - log: x\n"
+		_, problems := Load([]processes.File{{Name: "p.yaml", Content: []byte(project)}, {Name: "ops.wsdl", Content: []byte("get")}},
+			&processes.Catalog{Steps: testSteps(), Connectors: connectors.Registry{"lines": c}})
+		if got := problems.Error(); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s", code, got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package loader
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -44,16 +45,17 @@ func (c *compiler) failureCodes() {
 // caughtCodes checks the codes of every `catch`: those of the runtime and of the
 // connectors, and those that a process of the project throws.
 func (l *loader) caughtCodes() {
-	known := fault.Codes()
+	known, systems := fault.Codes(), l.systemCodes()
 	for _, b := range l.processes {
 		known = append(known, b.thrown...)
 	}
+	known = append(known, systems...)
 	for _, b := range l.processes {
 		for _, u := range b.caught {
 			switch {
 			case fault.NeverCaught(u.code):
 				l.report(nil, u.at, processes.CodeUnknownCode, "`"+u.code+"` is never caught: it ends the execution", "use `finally:` for what must happen in every case")
-			case l.describes() && faultCode.MatchString(u.code):
+			case slices.Contains(systems, general(u.code)):
 			case !isFailureCode(u.code) && !slices.Contains(known, u.code):
 				l.report(nil, u.at, processes.CodeUnknownCode, "no failure has the code `"+cut(u.code)+"`", codeHint(u.code, known)).
 					Correct(u.code, spec.Nearest(u.code, known))
@@ -65,8 +67,14 @@ func (l *loader) caughtCodes() {
 // sqlState matches the codes of databases, such as 23505 and 40P01.
 var sqlState = regexp.MustCompile(`^[0-9A-Z]{5}$`)
 
-// faultCode matches the codes of SOAP faults, such as Server and Client.Limit.
-var faultCode = regexp.MustCompile(`^[A-Z][A-Za-z0-9._-]*$`)
+// general returns the general form of a code such as Client.Limit, which refines
+// Client (SOAP 1.1, 4.4.1): `Client.`; of any other code the code itself.
+func general(code string) string {
+	if i := strings.IndexByte(code, '.'); i > 0 {
+		return code[:i+1]
+	}
+	return code
+}
 
 // isFailureCode reports whether a code, status or class of statuses is one that
 // a failure without a `throw:` can have.
