@@ -34,7 +34,7 @@ type triggers struct {
 func newTriggers(a *Atom, o Options) *triggers {
 	t := &triggers{atom: a, contents: o.Store, masks: o.Masks, pauses: pauses{content: pauseContent}, halted: pauses{content: haltContent}}
 	t.scheduler = trigger.NewScheduler(t, o.Store, o.Log)
-	t.subscriptions = trigger.NewSubscriptions(t.subscribed, o.Log)
+	t.subscriptions = trigger.NewSubscriptions(t.subscribed, o.Store, o.Log)
 	return t
 }
 
@@ -255,6 +255,12 @@ func (d triggered) Accept(ctx context.Context, m *trigger.Message) (string, erro
 		return "", err
 	}
 	return ack.Execution, nil
+}
+
+// Exclusive reports whether one member of the group listens at a time.
+func (d triggered) Exclusive() bool {
+	s := d.Process.Subscribe.Connector.Subscription
+	return s.Exclusive != nil && s.Exclusive(d.subscription)
 }
 
 // Listen delivers the messages of the process' subscription until ctx ends.

@@ -25,6 +25,10 @@ type Subscription struct {
 	// AtMostOnce reports whether messages of a subscription with these settings
 	// may be lost. Values may still be expressions. It may be nil: none are.
 	AtMostOnce func(with any) bool
+	// Exclusive reports whether two atoms that listen with these settings would
+	// receive the same messages. In a group of atoms one of them listens. It may
+	// be nil: the source shares its messages among all.
+	Exclusive func(with any) bool
 	// Props describes the contents of a message's props, for the reference.
 	Props string
 	// Replies says that the connections are Repliers, so that the process may

@@ -41,7 +41,7 @@ func (a *api) scheduleView(d *atom.DeployedProcess) *scheduleView {
 type subscribeView struct {
 	Connection string           `json:"connection"`
 	Connector  string           `json:"connector"`
-	State      string           `json:"state,omitempty"`   // connecting, up or down; "" while the trigger is paused
+	State      string           `json:"state,omitempty"`   // connecting, up, down or standby; "" while the trigger is paused
 	Since      *time.Time       `json:"since,omitempty"`   // of the state
 	Error      string           `json:"error,omitempty"`   // why it is down
 	Warning    string           `json:"warning,omitempty"` // the last thing to know although it runs

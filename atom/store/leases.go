@@ -14,6 +14,8 @@ var ErrFenced = errors.New("another member of the group runs this execution")
 // runs those that it has accepted and those that it has taken over, as long as
 // it renews its lease. A single atom runs all.
 //
+// A name can be claimed by one member at a time, for as long as its lease lasts.
+//
 // An epoch is one lease, until it ends. Record.Epoch is the epoch under which a
 // record was read.
 type Leases interface {
@@ -28,6 +30,12 @@ type Leases interface {
 	// Holds reports whether the lease of an epoch lasts. A run must ask before
 	// each effect outside the store.
 	Holds(epoch int64) bool
+	// ClaimName claims a name for this atom. It reports whether it has the name, and
+	// the epoch of the lease. The atom has the name as long as Holds(epoch), or
+	// until ReleaseName.
+	ClaimName(ctx context.Context, name string) (epoch int64, claimed bool, err error)
+	// ReleaseName releases a name, so that another member can claim it at once.
+	ReleaseName(ctx context.Context, name string) error
 	// Fresh reports whether this start of the atom has accepted an execution.
 	// Any other may have a journal, or have run.
 	Fresh(seq int64) bool

@@ -14,6 +14,7 @@ const (
 	Connecting = "connecting" // it has not reached its source yet
 	Up         = "up"
 	Down       = "down"
+	Standby    = "standby" // another member of the group listens
 )
 
 // SubscriptionStatus is the state of a subscription, for operators.
@@ -31,8 +32,9 @@ type SubscriptionStatus struct {
 	Counts map[Result]int64 // delivered messages since the atom started
 }
 
-// IsUp reports whether the subscription reaches its source.
-func (s SubscriptionStatus) IsUp() bool { return s.State == Up }
+// IsUp reports whether the subscription reaches its source, or leaves it to
+// another member of the group.
+func (s SubscriptionStatus) IsUp() bool { return s.State == Up || s.State == Standby }
 
 // health is the state of a subscription. It outlives the runs of the
 // subscription, so that its counts only grow.

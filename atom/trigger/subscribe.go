@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -23,6 +24,8 @@ type Subscribed interface {
 	// Listen delivers the messages of the subscription until ctx ends or the
 	// connection fails.
 	Listen(ctx context.Context, host *connectors.Host) error
+	// Exclusive reports whether one member of a group listens at a time.
+	Exclusive() bool
 	// Receive accepts messages in one commit and sets their results. It
 	// leaves those alone that are already marked as Redelivered.
 	Receive(ctx context.Context, ds []*Delivery)
@@ -30,10 +33,18 @@ type Subscribed interface {
 	Cursor(ctx context.Context, stream string) ([]byte, error)
 }
 
+// Leases are the claims of a group of atoms, see store.Leases.
+type Leases interface {
+	ClaimName(ctx context.Context, name string) (epoch int64, claimed bool, err error)
+	ReleaseName(ctx context.Context, name string) error
+	Holds(epoch int64) bool
+}
+
 // Subscriptions runs the subscriptions of deployed processes. A deployment ends the subscriptions of the previous version and waits for
 // them, so that no two run for one process.
 type Subscriptions struct {
 	wanted func() []Subscribed
+	leases Leases
 	log    *slog.Logger
 	wake   chan struct{}
 
@@ -51,8 +62,8 @@ type subscription struct {
 
 // NewSubscriptions returns subscriptions of the processes that wanted returns:
 // those that are deployed and not paused. It starts nothing before Run.
-func NewSubscriptions(wanted func() []Subscribed, log *slog.Logger) *Subscriptions {
-	return &Subscriptions{wanted: wanted, log: log, wake: make(chan struct{}, 1), active: map[string]*subscription{}, known: map[string]*health{}}
+func NewSubscriptions(wanted func() []Subscribed, leases Leases, log *slog.Logger) *Subscriptions {
+	return &Subscriptions{wanted: wanted, leases: leases, log: log, wake: make(chan struct{}, 1), active: map[string]*subscription{}, known: map[string]*health{}}
 }
 
 // Wake makes Run start and stop subscriptions after a deployment or a pause.
@@ -137,7 +148,11 @@ func (s *Subscriptions) keepListening(ctx context.Context, x *subscription) {
 	def := x.process.Definition()
 	for delay := minDelay; ctx.Err() == nil; delay = min(2*delay, maxDelay) {
 		start := time.Now()
-		err := s.listen(ctx, x)
+		err := s.listenAlone(ctx, x)
+		if errors.Is(err, errStandby) {
+			delay = minDelay // x waits for its turn at once
+			continue
+		}
 		if ctx.Err() != nil {
 			return
 		}

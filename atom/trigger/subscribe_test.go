@@ -16,8 +16,11 @@ import (
 // source is a process whose source is down until it is repaired, and then has
 // no messages.
 type source struct {
-	mu   sync.Mutex
-	down error
+	exclusive bool
+
+	mu        sync.Mutex
+	down      error
+	listening int // now
 }
 
 func (s *source) set(down error) {
@@ -32,6 +35,8 @@ func (s *source) Definition() *processes.Process {
 
 func (s *source) Accept(context.Context, *Message) (string, error) { return "", nil }
 
+func (s *source) Exclusive() bool { return s.exclusive }
+
 func (s *source) Receive(context.Context, []*Delivery) {}
 
 func (s *source) Cursor(context.Context, string) ([]byte, error) { return nil, nil }
@@ -44,15 +49,38 @@ func (s *source) Listen(ctx context.Context, host *connectors.Host) error {
 		return down
 	}
 	host.Up()
+	s.count(1)
 	<-ctx.Done()
+	s.count(-1)
 	return nil
 }
+
+func (s *source) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listening += n
+}
+
+func (s *source) listens() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listening
+}
+
+// alone are the leases of an atom without a group.
+type alone struct{}
+
+func (alone) ClaimName(context.Context, string) (int64, bool, error) { return 0, true, nil }
+
+func (alone) ReleaseName(context.Context, string) error { return nil }
+
+func (alone) Holds(int64) bool { return true }
 
 // A repaired subscription shows no error, even before its first message.
 func TestRepairedSubscriptionShowsNoError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &source{down: errors.New("no such folder")}
-		s := NewSubscriptions(func() []Subscribed { return []Subscribed{src} }, slog.New(slog.DiscardHandler))
+		s := NewSubscriptions(func() []Subscribed { return []Subscribed{src} }, alone{}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); s.Run(ctx) }()
@@ -99,7 +127,7 @@ func (l *lingering) Listen(ctx context.Context, host *connectors.Host) error {
 func TestRestartRunsOneListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &lingering{}
-		s := NewSubscriptions(func() []Subscribed { return []Subscribed{src} }, slog.New(slog.DiscardHandler))
+		s := NewSubscriptions(func() []Subscribed { return []Subscribed{src} }, alone{}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); s.Run(ctx) }()

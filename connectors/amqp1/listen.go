@@ -40,6 +40,7 @@ func subscription() *connectors.Subscription {
 		},
 		Check:      func(v any) []string { return v.(*listenWith).check() },
 		AtMostOnce: func(v any) bool { w := v.(*listenWith); return w.From.Kind == kindTopic && w.Subscription == "" },
+		Exclusive:  func(v any) bool { w := v.(*listenWith); return w.From.Kind == kindTopic && w.Subscription == "" },
 		Props: "The process reads `address`, `headers` (the application properties), `priority`, `durable`, `deliveries`, and the properties that the message has: `message_id`, `correlation_id`, `to`, " +
 			"`reply_to`, `subject`, `content_type`, `content_encoding`, `group` and `created`, as `props`.",
 		Replies: true,

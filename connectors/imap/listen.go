@@ -44,7 +44,8 @@ func subscription() *connectors.Subscription {
 			spec.String("archive", func(s *subscribe) *string { return &s.Archive }, "Folder to move accepted messages to. It is created if it is missing. When a subscription starts, all messages up to its position are moved."),
 			spec.Bool("seen", func(s *subscribe) *bool { return &s.Seen }, "Mark accepted messages as read."),
 		},
-		NewWith: func() any { return &subscribe{} },
+		NewWith:   func() any { return &subscribe{} },
+		Exclusive: func(any) bool { return true },
 		Check: func(with any) []string {
 			if s := with.(*subscribe); s.Archive != "" && s.Seen {
 				return []string{"archive and seen exclude each other"}

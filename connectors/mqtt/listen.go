@@ -38,6 +38,7 @@ func subscription() *connectors.Subscription {
 		},
 		Check:      func(v any) []string { return v.(*listenWith).check() },
 		AtMostOnce: func(v any) bool { return v.(*listenWith).QoS == 0 },
+		Exclusive:  func(v any) bool { return v.(*listenWith).Share == "" },
 		Props: "The process reads `topic`, `qos`, `retain`, `duplicate`, `headers` (the user properties), and the properties that the message has: `content_type`, `response_topic`, " +
 			"`correlation_id`, `message_id` and `expires_in` (seconds), as `props`.",
 		Replies: true,

@@ -32,6 +32,7 @@ func subscription() *connectors.Subscription {
 		},
 		Check:      func(v any) []string { return v.(*listen).check() },
 		AtMostOnce: func(v any) bool { return v.(*listen).Core },
+		Exclusive:  func(v any) bool { w := v.(*listen); return w.Core && w.Consumer == "" },
 		Props:      "The process reads the `subject` and the `headers` of the message as `props`, with `core: false` also its `stream` and `sequence`. Names of headers are written as in `Content-Type`.",
 		Replies:    true,
 	}

@@ -66,9 +66,10 @@ func subscription() *connectors.Subscription {
 			spec.String("notify", func(l *listen) *string { return &l.Notify }, "Channel of PostgreSQL, as in `notify orders_changed`. The payload is the document: JSON if it is valid JSON, otherwise text.").Eg("orders_changed"),
 			spec.Duration("every", func(l *listen) *time.Duration { return &l.Every }, "How often to look for rows.").OrAs(0, "1s for a table and 5s for a query").Min(10 * time.Millisecond),
 		},
-		NewWith: func() any { return &listen{} },
-		Check:   func(v any) []string { return v.(*listen).check() },
-		Props:   "The process reads, for a notification, its `channel` and `gap` as `props`. The other messages have none.",
+		NewWith:   func() any { return &listen{} },
+		Check:     func(v any) []string { return v.(*listen).check() },
+		Exclusive: func(v any) bool { return v.(*listen).Table == "" }, // atoms share the rows of a queue table
+		Props:     "The process reads, for a notification, its `channel` and `gap` as `props`. The other messages have none.",
 	}
 }
 

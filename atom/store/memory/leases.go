@@ -29,6 +29,16 @@ func (s *Store) Holds(epoch int64) bool {
 	return s.runs() && epoch == s.epoch
 }
 
+// ClaimName implements store.Leases. There is no other member.
+func (s *Store) ClaimName(context.Context, string) (epoch int64, claimed bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch, s.runs(), nil
+}
+
+// ReleaseName implements store.Leases.
+func (s *Store) ReleaseName(context.Context, string) error { return nil }
+
 // Fresh implements store.Leases.
 func (s *Store) Fresh(seq int64) bool {
 	s.mu.Lock()

@@ -72,6 +72,8 @@ CREATE TABLE atom_mark(hash bytea PRIMARY KEY, until bigint NOT NULL);
 CREATE INDEX atom_mark_until ON atom_mark(until);
 CREATE TABLE atom_write(seq bigint, path text, system text NOT NULL, record text NOT NULL, until bigint NOT NULL, PRIMARY KEY(seq, path));
 CREATE INDEX atom_write_until ON atom_write(until);
+`, `
+CREATE TABLE atom_claim(name text PRIMARY KEY, epoch bigint NOT NULL);
 `}}
 
 // Stored codes of states and statuses. Codes below firstEnded are live states.

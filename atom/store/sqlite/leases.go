@@ -22,5 +22,13 @@ func (s *Store) Join(ctx context.Context, adopted func(map[string]int64), _ func
 // Holds implements store.Leases.
 func (s *Store) Holds(int64) bool { return true }
 
+// ClaimName implements store.Leases. The folder has one owner, who has all names.
+func (s *Store) ClaimName(context.Context, string) (epoch int64, claimed bool, err error) {
+	return 0, true, nil
+}
+
+// ReleaseName implements store.Leases.
+func (s *Store) ReleaseName(context.Context, string) error { return nil }
+
 // Fresh implements store.Leases.
 func (s *Store) Fresh(seq int64) bool { return seq >= s.joined.Load() }

@@ -39,6 +39,7 @@ func ConformGroup(t *testing.T, open func(t *testing.T) Group) {
 		{"a lane across members", laneAcrossMembers},
 		{"a lane entered by several members at once", laneEnteredAtOnce},
 		{"clean leave", cleanLeave},
+		{"a name held by one member", nameHeldByOne},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
 	}
@@ -323,4 +324,50 @@ func cleanLeave(t *testing.T, g Group) {
 	first.stop()
 	other.until("the takeover", func() bool { return other.adopted["p"] == 1 })
 	other.equal("ready", seqs(other.ready("p", 0, 10)), []int64{seq})
+}
+
+// nameHeldByOne checks that one member at a time has a name, and who has it after that
+// member releases it, is stopped, or leaves.
+func nameHeldByOne(t *testing.T, g Group) {
+	first, other := join(t, g), join(t, g)
+	claim := func(m *member, name string, want bool) (epoch int64) {
+		t.Helper()
+		epoch, got, err := m.ClaimName(t.Context(), name)
+		if err != nil || got != want || got && !m.Holds(epoch) {
+			t.Fatalf("claim %s: got %v (%v), want %v, held", name, got, err, want)
+		}
+		return epoch
+	}
+	epoch := claim(first, "inbox", true)
+	if again := claim(first, "inbox", true); again != epoch {
+		t.Errorf("got the epoch %d for the same claim, want %d", again, epoch)
+	}
+	claim(other, "inbox", false)
+	claim(other, "outbox", true)
+	if err := first.ReleaseName(t.Context(), "outbox"); err != nil { // it is not its own
+		t.Fatal(err)
+	}
+	claim(first, "outbox", false)
+	if err := other.ReleaseName(t.Context(), "outbox"); err != nil {
+		t.Fatal(err)
+	}
+	claim(first, "outbox", true)
+
+	g.Stop(first.Store)
+	if err := g.Expire(first.Store, other.Store); err != nil {
+		t.Fatal(err)
+	}
+	claim(other, "inbox", true)
+	g.Continue(first.Store)
+	first.until("the loss of its lease", func() bool { return first.lost > 0 && !first.Holds(epoch) })
+	again := func(name string) func() bool {
+		return func() bool {
+			_, got, err := first.ClaimName(t.Context(), name)
+			return err == nil && got
+		}
+	}
+	first.until("its new lease", again("another"))
+	claim(first, "inbox", false)
+	other.stop()
+	first.until("the claim after the other member has left", again("inbox"))
 }
