@@ -53,6 +53,9 @@ type Source struct {
 	// Doc returns the document that Send was given for a message. It is nil if
 	// that is the message's document itself.
 	Doc func(m *connectors.Message) string
+	// Anonymous says that the messages have no identity, so that those in flight
+	// are accepted again after a kill.
+	Anonymous bool
 	// Ordered says that the messages arrive in the order in which they were sent.
 	Ordered bool
 }

@@ -19,31 +19,42 @@ import (
 )
 
 func TestConforms(t *testing.T) {
-	in, out, sender, sent := name(t)+"/in", name(t)+"/out", newPlain(t), 0
-	connection := settingsWith(t, nil)
-	first := connectortest.NewRuntime() // from now on the broker stores the messages
-	stop := listen(t, connect(t, connection), first, connectortest.Settings{"topic": in})
-	connectortest.Await(t, first, "up", up)
-	stop()
-	connectortest.Conform(t, connectortest.Subject{
-		Connector: Connector("1.2.3"),
-		Settings:  connection,
-		Away:      settingsWith(t, connectortest.Settings{"url": "mqtt://" + connectortest.AwayAddress(t)}),
-		Silent:    settingsWith(t, connectortest.Settings{"url": "mqtt://" + connectortest.SilentAddress(t)}),
-		Secrets:   []string{servers.MosquittoPassword},
-		Calls: []connectortest.Call{
-			{Operation: "publish", With: connectortest.Settings{"topic": out}, Body: `{"n":1}`},
-			{Operation: "request", With: connectortest.Settings{"topic": responder(t)}, Body: `{"n":1}`},
-		},
-		Source: &connectortest.Source{
-			With:    connectortest.Settings{"topic": in},
-			Ordered: true,
-			Send: func(t *testing.T, doc string) {
-				sent++
-				sender.send(t, in, fmt.Sprint(sent), doc)
-			},
-		},
-	})
+	for _, version := range []string{version5, version311} {
+		t.Run(version, func(t *testing.T) {
+			in, out, sender, sent := name(t)+"/in", name(t)+"/out", newPlain(t), 0
+			v := connectortest.Settings{"version": version}
+			connection := settingsWith(t, v)
+			first := connectortest.NewRuntime() // from now on the broker stores the messages
+			stop := listen(t, connect(t, connection), first, connectortest.Settings{"topic": in})
+			connectortest.Await(t, first, "up", up)
+			stop()
+			calls := []connectortest.Call{
+				{Operation: "publish", With: connectortest.Settings{"topic": out}, Body: `{"n":1}`},
+				{Operation: "request", With: connectortest.Settings{"topic": responder(t)}, Body: `{"n":1}`},
+			}
+			connector := Connector("1.2.3")
+			if version == version311 {
+				connector.Operations, calls = connector.Operations[:1], calls[:1] // without request
+			}
+			connectortest.Conform(t, connectortest.Subject{
+				Connector: connector,
+				Settings:  connection,
+				Away:      settingsWith(t, connectortest.Settings{"version": version, "url": "mqtt://" + connectortest.AwayAddress(t)}),
+				Silent:    settingsWith(t, connectortest.Settings{"version": version, "url": "mqtt://" + connectortest.SilentAddress(t)}),
+				Secrets:   []string{servers.MosquittoPassword},
+				Calls:     calls,
+				Source: &connectortest.Source{
+					With:      connectortest.Settings{"topic": in},
+					Ordered:   true,
+					Anonymous: version == version311,
+					Send: func(t *testing.T, doc string) {
+						sent++
+						sender.send(t, in, fmt.Sprint(sent), doc)
+					},
+				},
+			})
+		})
+	}
 }
 
 // responder starts a client that is not ours and answers the requests of a topic

@@ -37,7 +37,7 @@ var reasons = map[byte]string{
 	packets.DisconnectQoSNotSupported:                   "it does not support the quality of service",
 	packets.ConnackBadUsernameOrPassword:                "bad user or password",
 	packets.ConnackInvalidClientID:                      "the client_id is not valid",
-	packets.ConnackUnsupportedProtocolVersion:           "it does not support MQTT 5",
+	packets.ConnackUnsupportedProtocolVersion:           "it does not support MQTT 5; set `version: 3.1.1`",
 	packets.ConnackServerUnavailable:                    "it is not available",
 	packets.ConnackBanned:                               "the client is banned",
 }
@@ -73,10 +73,10 @@ func codeOf(code byte) (failure string, retryable bool) {
 // attempt is worth while.
 func loginFailure(ack *paho.Connack, err error) *fault.Failure {
 	if ack == nil || ack.ReasonCode < refusals {
-		return connectors.Retry(fault.CodeConnect, "cannot connect: no answer of a broker of MQTT 5: "+err.Error(), 0, err)
+		return connectors.Retry(fault.CodeConnect, "cannot connect: no answer of a broker of MQTT 5; if it knows only MQTT 3.1.1, set `version: 3.1.1`: "+err.Error(), 0, err)
 	}
 	text := ""
-	if ack.Properties != nil {
+	if ack.ReasonCode != packets.ConnackUnsupportedProtocolVersion && ack.Properties != nil {
 		text = ack.Properties.ReasonString
 	}
 	if code, _ := codeOf(ack.ReasonCode); code == codeAuth {

@@ -191,7 +191,7 @@ func TestWill(t *testing.T) {
 	if m := p.next(t); string(m.Payload) != `"after"` {
 		t.Errorf("after the connection was closed: got %s, want no will", m.Payload)
 	}
-	if err := lost.calls.Do(t.Context(), func(l *link) error { l.client.TerminateConnectionForTest(); return nil }); err != nil {
+	if err := lost.calls.Do(t.Context(), func(l *link) error { l.client.(*five).TerminateConnectionForTest(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if m := p.next(t); string(m.Payload) != "gone" || m.Topic != topic+"/will" {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
-	"github.com/eclipse/paho.golang/paho/session/state"
 
 	"valence/connectors"
 	"valence/internal/fault"
@@ -17,8 +16,7 @@ import (
 
 // link is one connection to the broker. It is not used again after it is lost.
 type link struct {
-	client    *paho.Client
-	state     memory
+	client
 	present   bool   // the broker has kept the session of an earlier link
 	maxPacket int64  // bytes that the broker accepts; 0: any number
 	inbox     *inbox // of a subscription; otherwise nil
@@ -30,20 +28,19 @@ type link struct {
 	cause  error         // why; set before gone is closed
 }
 
-// memory is the state of a session. The client collects acknowledgements and
-// loses those that it has not sent when the link is closed, so that link.ack
-// sends them at once.
-type memory struct{ *state.State }
-
-// Ack implements session.SessionManager.
-func (memory) Ack(*packets.Publish) error { return nil }
-
-// ack acknowledges a message, in the order of the messages.
-func (l *link) ack(m *paho.Publish) {
-	if m.QoS > 0 {
-		_ = l.state.State.Ack(m.Packet()) // the link is lost, and the message comes again
-		_ = l.client.Ack(m)               // removes it from the list of the client
-	}
+// client is the client of one version of the protocol. Messages have the form of
+// version 5.
+type client interface {
+	Publish(ctx context.Context, m *paho.Publish) (*paho.PublishResponse, error)
+	Subscribe(ctx context.Context, s *paho.Subscribe) (*paho.Suback, error)
+	// ack acknowledges a message, in the order of the messages. If the link is
+	// lost, the message comes again.
+	ack(m *paho.Publish)
+	// settle returns after the broker has handled the acknowledgements.
+	settle(ctx context.Context, o paho.SubscribeOptions) error
+	disconnect() error
+	// drop frees the resources of a lost link.
+	drop()
 }
 
 // watched is a network connection that says when it was closed.
@@ -62,22 +59,12 @@ func (w *watched) Close() error {
 // noTimeout is used because the context of each use bounds its time.
 const noTimeout = 24 * time.Hour
 
-func newLink(conn net.Conn, in *inbox) *link {
+// newLink returns a link on a connection that is not logged in.
+func newLink(conn net.Conn, in *inbox) (*link, net.Conn) {
 	w := &watched{Conn: conn, closed: make(chan struct{})}
-	l := &link{inbox: in, state: memory{state.NewInMemory()}, closed: w.closed, gone: make(chan struct{})}
+	l := &link{inbox: in, closed: w.closed, gone: make(chan struct{})}
 	l.replies.turn, l.replies.waiting = make(chan struct{}, 1), map[string]chan *paho.Publish{}
-	l.client = paho.NewClient(paho.ClientConfig{
-		Conn: packets.NewThreadSafeConn(w), Session: l.state, PacketTimeout: noTimeout, EnableManualAcknowledgment: true,
-		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
-			l.receive(p.Packet)
-			return true, nil
-		}},
-		OnClientError: l.end,
-		OnServerDisconnect: func(d *paho.Disconnect) {
-			l.end(&disconnected{d.ReasonCode, d.Properties.ReasonString})
-		},
-	})
-	return l
+	return l, w
 }
 
 // receive handles a message of the broker. Nothing else is received meanwhile.
@@ -108,7 +95,7 @@ func (l *link) end(cause error) {
 	l.ended.Do(func() {
 		l.cause = cause
 		close(l.gone)
-		_ = l.state.Close() // it is in memory
+		l.drop()
 	})
 }
 
@@ -129,7 +116,7 @@ func (l *link) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if l.alive() {
-		_, _ = connectors.Within(ctx, func() (any, error) { return nil, l.client.Disconnect(&paho.Disconnect{}) }, func(any) {})
+		_, _ = connectors.Within(ctx, func() (any, error) { return nil, l.disconnect() }, func(any) {})
 	}
 	l.end(errClosed)
 }

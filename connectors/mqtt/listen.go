@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -26,7 +27,7 @@ type listenWith struct {
 func subscription() *connectors.Subscription {
 	return &connectors.Subscription{
 		Doc: "Subscribes to a topic, and acknowledges each message when it is on disk. The broker keeps the messages for this client while the atom is away. At most 16 messages are " +
-			"in flight: after a crash they come again, and those with a user property `message-id`, which this connector sends, are recognized within 24 hours. A message that the process " +
+			"in flight: after a crash they come again, and those with a user property `message-id`, which this connector sends, are recognized within 24 hours. Messages of MQTT 3.1.1 have no user properties: all in flight come again, as many as the broker allows. A message that the process " +
 			"refuses, or whose content does not match its content type, is kept as a failed execution. Messages are accepted in the order of the broker. A `reply` goes to the response topic.",
 		Sample:  "subscribe: { connection: broker, topic: devices/+/state }\n",
 		NewWith: func() any { return &listenWith{} },
@@ -34,7 +35,7 @@ func subscription() *connectors.Subscription {
 			spec.String("topic", func(w *listenWith) *string { return &w.Topic }, "Topic, which may contain the wildcards `+` and `#`.").Eg("devices/+/state").Required(),
 			spec.Int("qos", func(w *listenWith) *int { return &w.QoS }, "Highest quality of service: 0 at most once, 1 at least once, 2 once between the broker and this client. Messages that are published with a lower one keep it.").Or(1).Min(0).Max(2),
 			spec.String("share", func(w *listenWith) *string { return &w.Share }, "Group in which subscribers share the messages, such as several atoms."),
-			spec.Duration("session_expiry", func(w *listenWith) *time.Duration { return &w.Expiry }, "How long the broker keeps messages while the atom is away, in whole seconds.").Or(7 * 24 * time.Hour).Min(time.Second).Max(100 * 365 * 24 * time.Hour),
+			spec.Duration("session_expiry", func(w *listenWith) *time.Duration { return &w.Expiry }, "How long the broker keeps messages while the atom is away, in whole seconds. With MQTT 3.1.1 the broker decides.").Or(7 * 24 * time.Hour).Min(time.Second).Max(100 * 365 * 24 * time.Hour),
 		},
 		Check:      func(v any) []string { return v.(*listenWith).check() },
 		AtMostOnce: func(v any) bool { return v.(*listenWith).QoS == 0 },
@@ -80,7 +81,11 @@ var _ connectors.Listener = (*connection)(nil)
 // with a session at the broker.
 func (c *connection) Listen(ctx context.Context, v any, host *connectors.Host) error {
 	w := v.(*listenWith)
-	sum := sha256.Sum256([]byte(w.filter()))
+	identity := w.filter()
+	if c.Version == version311 { // the quality of service of its session is fixed
+		identity += fmt.Sprint(" ", w.QoS)
+	}
+	sum := sha256.Sum256([]byte(identity))
 	id := c.ClientID + "-" + hex.EncodeToString(sum[:4])
 	if !c.claim(id) {
 		return connectors.Failf(codeBadCall, false, nil, "another process subscribes to the topic %q with this connection; use a further connection with another client_id", w.Topic)
@@ -94,8 +99,10 @@ func (c *connection) Listen(ctx context.Context, v any, host *connectors.Host) e
 		if subscribed && !l.present {
 			host.Log.Warn("the broker has lost the session of the subscription; messages may be missing", "topic", w.Topic)
 		}
-		if err := l.subscribe(ctx, w.options()); err != nil {
-			return err
+		if c.Version != version311 || !l.present { // a repeated subscription of 3.1.1 sends all retained messages again
+			if err := l.subscribe(ctx, w.options()); err != nil {
+				return err
+			}
 		}
 		subscribed = true
 		host.Up()
@@ -276,12 +283,11 @@ func (r *receiver) try(ctx context.Context, batch []*paho.Publish, attempt int) 
 	return len(messages), err
 }
 
-// settle waits until the broker has handled the acknowledgements: it answers
-// packets in their order.
+// settle waits until the broker has handled the acknowledgements.
 func (r *receiver) settle() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	if err := r.link.subscribe(ctx, r.options()); err != nil {
+	if err := r.link.settle(ctx, r.options()); err != nil {
 		r.host.Log.Warn("cannot end the subscription properly; messages may come again", "topic", r.Topic, "error", err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package mqtt is the connector for brokers of MQTT 5.
+// Package mqtt is the connector for brokers of MQTT 5 and 3.1.1.
 //
 // A publish is done when the broker has acknowledged the message. A subscription
 // has a session of its own at the broker, which stores messages while the atom is
@@ -30,6 +30,7 @@ const (
 type settings struct {
 	URL, User, Password     string
 	ClientID, ResponseTopic string
+	Version                 string
 	Will                    *will
 	TLS                     tlsconfig.Settings
 }
@@ -45,11 +46,12 @@ type will struct {
 func Connector(string) *connectors.Connector {
 	return &connectors.Connector{
 		Name: "mqtt",
-		Doc: "Publishes messages to a broker of MQTT 5, sends requests and receives messages. Brokers that know only MQTT 3.1.1 are not supported. User properties carry the context: " +
+		Doc: "Publishes messages to a broker of MQTT 5 or 3.1.1, sends requests (MQTT 5 only) and receives messages. User properties carry the context: " +
 			"`message-id` the idempotency key, by which a subscription recognizes a repeat, and `traceparent`. The correlation data are the correlation id, and the content type is that of the document.",
 		Settings:     settingsFields,
 		NewSettings:  func() any { return &settings{} },
 		Operations:   []connectors.Operation{publishOperation, requestOperation},
+		Describe:     describe,
 		Subscription: subscription(),
 		Check:        func(v any) []string { return v.(*settings).check() },
 		Open: func(v any, policy *access.Policy) (connectors.Connection, error) {
@@ -65,6 +67,7 @@ var settingsFields = []spec.Field{
 	spec.String("password", func(s *settings) *string { return &s.Password }, "Password.").Secret(),
 	spec.String("client_id", func(s *settings) *string { return &s.ClientID },
 		"Name of this client at the broker. Each atom needs another one, because the broker disconnects a client when another one uses its name. Subscriptions append a suffix that depends on their topic.").Eg("orders-${env.HOST}").Required(),
+	spec.Enum("version", func(s *settings) *string { return &s.Version }, "Version of MQTT.", version5, version311).Or(version5),
 	spec.String("response_topic", func(s *settings) *string { return &s.ResponseTopic },
 		"Topic on which `request` receives replies. By default it is `replies/` and the `client_id`."),
 	spec.Optional("will", func(s *settings) **will { return &s.Will }, "Message that the broker publishes when it loses a connection of this client.",

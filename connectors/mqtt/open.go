@@ -118,15 +118,20 @@ func (c *connection) greet(ctx context.Context, conn net.Conn, hello *paho.Conne
 	if !hello.CleanStart { // the broker may send messages at once
 		in = newInbox()
 	}
-	l := newLink(conn, in)
-	ack, err := l.client.Connect(ctx, &request)
-	if err != nil {
-		l.end(err)
-		return nil, loginFailure(ack, err)
+	l, conn := newLink(conn, in)
+	if c.Version == version311 {
+		t, err := loginThree(ctx, conn, l, &request)
+		if err != nil {
+			return nil, err
+		}
+		l.client = t
+		return l, nil
 	}
-	l.present = ack.SessionPresent
-	if ack.Properties != nil && ack.Properties.MaximumPacketSize != nil {
-		l.maxPacket = int64(*ack.Properties.MaximumPacketSize)
+	f := newFive(conn, l)
+	l.client = f
+	if err := f.login(ctx, &request); err != nil {
+		l.end(err)
+		return nil, err
 	}
 	return l, nil
 }

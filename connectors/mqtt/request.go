@@ -31,6 +31,9 @@ var requestOperation = connectors.Define(connectors.Operation{
 	Check:  func(v any) []string { return checkTopic("topic", v.(*requestWith).Topic) },
 	Sample: "- call: broker.request\n  with: { topic: prices/quote }\n  timeout: 5s\n",
 }, func(ctx context.Context, c *connection, w *requestWith, call *connectors.Call) (*connectors.Result, error) {
+	if c.Version == version311 {
+		return nil, connectors.Failf(codeBadCall, false, nil, "request needs MQTT 5, and the connection has `version: "+version311+"`")
+	}
 	m, err := outgoing(w.Topic, 1, call, w.Headers)
 	if err != nil {
 		return nil, err

@@ -1,5 +1,7 @@
 package spec
 
+import "encoding/json"
+
 // JSON is a JSON Schema (draft-07), for package encoding/json.
 type JSON = map[string]any
 
@@ -64,16 +66,26 @@ func nullable(s JSON) JSON {
 	return JSON{"anyOf": []any{s, JSON{"type": "null"}}, "description": s["description"]}
 }
 
+// enumValues returns the allowed values, as numbers, too, if YAML reads them so.
+func enumValues(list []string) (all []any) {
+	for _, v := range list {
+		if all = append(all, v); IsNumber(v) {
+			all = append(all, json.Number(v))
+		}
+	}
+	return all
+}
+
 func valueSchema(info *Info, dynamic bool) JSON {
 	text := JSON{"type": "string"}
 	scalar := JSON{"type": []string{"string", "number", "boolean"}}
 	switch info.Kind {
 	case KindString, KindEnum:
 		if info.Enum != nil && dynamic {
-			return JSON{"anyOf": []any{JSON{"enum": info.Enum}, JSON{"type": "string", "pattern": patternDynamic}}}
+			return JSON{"anyOf": []any{JSON{"enum": enumValues(info.Enum)}, JSON{"type": "string", "pattern": patternDynamic}}}
 		}
 		if info.Enum != nil {
-			return JSON{"enum": info.Enum}
+			return JSON{"enum": enumValues(info.Enum)}
 		}
 		return text
 	case KindInt:

@@ -204,3 +204,21 @@ func BenchmarkBind(b *testing.B) {
 		}
 	}
 }
+
+// A value of an enumeration that looks like a number needs no quotes in YAML.
+func TestEnumOfNumbers(t *testing.T) {
+	type versioned struct{ Version string }
+	fields := []Field{Enum("version", func(v *versioned) *string { return &v.Version }, "Version.", "5", "3.1.1")}
+	for text, want := range map[string]string{"5": "5", "3.1.1": "3.1.1", `"5"`: "5", "4": "", "5.0": ""} {
+		var n yaml.Node
+		if err := yaml.Unmarshal([]byte("version: "+text), &n); err != nil {
+			t.Fatal(err)
+		}
+		var v versioned
+		d := &Decoder{Report: func(*fault.Problem) {}}
+		d.Mapping(n.Content[0], &Keys{What: "it", Fields: fields, Target: &v})
+		if v.Version != want || (d.Fails() == 0) != (want != "") {
+			t.Errorf("version: %s: got %q and %d problems, want %q", text, v.Version, d.Fails(), want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -216,8 +217,8 @@ func readText(d *Decoder, info *Info, n node) (string, bool) {
 }
 
 func readEnum(d *Decoder, info *Info, n node) (string, bool) {
-	s, ok := n.text(), n.shape() == TextShape
-	if !ok {
+	s, shape := n.text(), n.shape()
+	if shape != TextShape && (shape != NumberShape || !slices.Contains(info.Enum, s)) { // `version: 5` is a number
 		d.wrongType(n, info)
 		return "", false
 	}

@@ -59,6 +59,7 @@ var modules = map[string][]string{
 	"github.com/cockroachdb/apd/v3":                            {"internal/expression/exact"},
 	"github.com/coder/websocket":                               {"atom/dataplane"},
 	"github.com/eclipse/paho.golang":                           {"connectors/mqtt"},
+	"github.com/eclipse/paho.mqtt.golang":                      {"connectors/mqtt"},
 	"github.com/expr-lang/expr":                                {"internal/expression"},
 	"github.com/failsafe-go/failsafe-go":                       {"atom/connection"},
 	"github.com/golang-jwt/jwt/v5":                             {"internal/authn"},
