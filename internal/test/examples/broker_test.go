@@ -40,9 +40,13 @@ var brokers = map[string]*shared{
 		return a.URL(), a.Close, nil
 	}},
 	"postgres": {reader: "postgres://127.0.0.1/warehouse", start: func() (string, func() error, error) {
-		schema, err := os.ReadFile(folder + "/orders-to-postgres/schema.sql")
-		if err != nil {
-			return "", nil, err
+		var schema []byte // of all examples
+		for _, name := range []string{"orders-to-postgres", "postgres-changes"} {
+			tables, err := os.ReadFile(folder + "/" + name + "/schema.sql")
+			if err != nil {
+				return "", nil, err
+			}
+			schema = append(schema, tables...)
 		}
 		p, err := servers.NewPostgres()
 		if err != nil {

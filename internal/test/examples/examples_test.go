@@ -53,6 +53,7 @@ func TestExamples(t *testing.T) {
 			systems := startSystems(t, e)
 			own := systems.Addresses["folder"]
 			a := run(t, dir, e.Env(systems.Addresses)...)
+			a.until("all subscriptions listen", func() string { return a.notListening(t.Context()) })
 			for i := range e.Requests {
 				switch r := &e.Requests[i]; {
 				case r.Drop != "":

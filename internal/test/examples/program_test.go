@@ -155,25 +155,49 @@ func (a *atom) token() string {
 	return strings.TrimSpace(string(token))
 }
 
-// executions counts the executions by process and status.
-func (a *atom) executions(ctx context.Context) (map[string]map[string]int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.admin+"/api/v1/executions?limit=500", nil)
+// ask reads an answer of the admin API.
+func (a *atom) ask(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.admin+"/api/v1"+path, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+a.token())
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("admin API: %s", resp.Status)
+		return fmt.Errorf("admin API: %s", resp.Status)
 	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// notListening returns a subscription that does not listen, or "".
+func (a *atom) notListening(ctx context.Context) string {
+	var list struct {
+		Processes []struct {
+			Name      string
+			Subscribe *struct{ State, Error string }
+		}
+	}
+	if err := a.ask(ctx, "/processes", &list); err != nil {
+		return err.Error()
+	}
+	for _, p := range list.Processes {
+		if s := p.Subscribe; s != nil && s.State != "up" {
+			return p.Name + " is " + s.State + " " + s.Error
+		}
+	}
+	return ""
+}
+
+// executions counts the executions by process and status.
+func (a *atom) executions(ctx context.Context) (map[string]map[string]int, error) {
 	var list struct {
 		Executions []struct{ Process, Status string }
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+	if err := a.ask(ctx, "/executions?limit=500", &list); err != nil {
 		return nil, err
 	}
 	counted := map[string]map[string]int{}
