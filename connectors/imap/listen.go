@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -123,8 +124,9 @@ func (r *reader) pass(ctx context.Context) error {
 		return failed(ctx, what, err)
 	}
 	// A range up to the last message contains it even if it is older.
-	uids = slices.DeleteFunc(uids, func(u imap.UID) bool { return u <= r.last })
-	for len(uids) > 0 && ctx.Err() == nil {
+	slices.Sort(uids)
+	rest := func() []imap.UID { return uids[sort.Search(len(uids), func(i int) bool { return uids[i] > r.last }):] }
+	for uids = rest(); len(uids) > 0 && ctx.Err() == nil; uids = rest() {
 		r.host.Lag(int64(len(uids)))
 		batch, err := r.batch(uids[:min(len(uids), batchMessages)])
 		if err != nil {
@@ -133,7 +135,6 @@ func (r *reader) pass(ctx context.Context) error {
 		if err := r.deliver(ctx, batch); err != nil {
 			return err
 		}
-		uids = slices.DeleteFunc(uids, func(u imap.UID) bool { return u <= r.last })
 	}
 	r.host.Lag(0)
 	return nil

@@ -174,6 +174,31 @@ func (d *Dovecot) log() string {
 	return string(text)
 }
 
+// Fill makes the inbox of a user who has none, with n messages.
+func (d *Dovecot) Fill(name string, n int, message func(i int) string) error {
+	inbox := filepath.Join(d.dir, "mail", name)
+	if _, err := os.Stat(inbox); err == nil {
+		return fmt.Errorf("fill the inbox of %s: there is one", name)
+	}
+	owner, err := os.Stat(filepath.Dir(inbox))
+	if err != nil {
+		return err
+	}
+	who := owner.Sys().(*syscall.Stat_t)
+	for _, dir := range []string{inbox, inbox + "/cur", inbox + "/new", inbox + "/tmp"} {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, int(who.Uid), int(who.Gid))); err != nil {
+			return err
+		}
+	}
+	for i := range n {
+		file := fmt.Sprintf("%s/cur/%d.M%dP1.host:2,", inbox, 1767225600+i, i)
+		if err := errors.Join(os.WriteFile(file, []byte(message(i)), 0o600), os.Chown(file, int(who.Uid), int(who.Gid))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Append adds a message to the inbox of MailUser.
 func (d *Dovecot) Append(message []byte) error {
 	c, err := imapclient.DialInsecure(net.JoinHostPort("127.0.0.1", strconv.Itoa(d.Port)), nil)
