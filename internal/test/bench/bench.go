@@ -51,6 +51,11 @@ var workloads = []workload{
 	{"sequence", (*bench).sequenced},
 	{"lsp", (*bench).typing},
 	{"author", (*bench).authorTools},
+	{"amqp", (*bench).rabbit},
+	{"nats", (*bench).stream},
+	{"kafka", (*bench).kafka},
+	{"table", (*bench).table},
+	{"each", (*bench).each},
 }
 
 // Run measures the configured workloads and writes the table. Rows of other
@@ -163,6 +168,9 @@ func post(ctx context.Context, client *http.Client, url string, body []byte) ([]
 	}
 	return answer, err
 }
+
+// joined joins the error of a deferred function.
+func joined(err error, f func() error) error { return errors.Join(err, f()) }
 
 func median(list []float64) float64 {
 	if len(list) == 0 {

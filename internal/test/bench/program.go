@@ -199,7 +199,7 @@ func (b *bench) site(ctx context.Context) (sink, atom *program, discard func() e
 }
 
 // startAtom starts an atom and returns without waiting for it.
-func (b *bench) startAtom(ctx context.Context, project, data, sink string) (*program, error) {
+func (b *bench) startAtom(ctx context.Context, project, data, sink string, env ...string) (*program, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ func (b *bench) startAtom(ctx context.Context, project, data, sink string) (*pro
 	}
 	p, err := b.launch(ctx, "valence", address, data,
 		[]string{b.valence, "run", project, "--listen", address, "--admin", admin, "--data", data, "--log-level", "warn"},
-		[]string{"SINK_URL=" + sink})
+		append(env, "SINK_URL="+sink))
 	if err != nil {
 		return nil, err
 	}
