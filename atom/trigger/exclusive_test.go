@@ -71,28 +71,40 @@ func TestOneMemberListens(t *testing.T) {
 			sources[i], all[i], stops[i] = src, s, func() { cancel(); <-ended }
 			synctest.Wait()
 		}
-		check := func(when string, states [3]string) {
+		// listening returns the only one of the members that listens.
+		listening := func(when string, members ...int) (which int) {
 			t.Helper()
 			synctest.Wait()
-			for i, want := range states {
+			which = -1
+			for _, i := range members {
 				status, _ := all[i].Status("orders")
-				if listens := sources[i].listens() == 1; status.State != want || listens != (want == Up) {
-					t.Errorf("%s: member %d is %q and listens: %v, want %q", when, i, status.State, listens, want)
+				listens := sources[i].listens() == 1
+				if want := map[bool]string{true: Up, false: Standby}[listens]; status.State != want || listens && which >= 0 {
+					t.Errorf("%s: member %d is %q and listens: %v, with member %d", when, i, status.State, listens, which)
+				}
+				if listens {
+					which = i
 				}
 			}
+			if which < 0 {
+				t.Fatalf("%s: no member listens", when)
+			}
+			return which
 		}
-		check("at first", [3]string{Up, Standby, Standby})
+		if got := listening("at first", 0, 1, 2); got != 0 {
+			t.Errorf("at first: member %d listens, want 0", got)
+		}
 		g.expire(1)
 		<-time.After(claimEvery + checkEvery)
-		check("after the lease of member 0 has ended", [3]string{Standby, Up, Standby})
-		stops[1]()
+		second := listening("after the lease of member 0 has ended", 0, 1, 2)
+		stops[second]()
 		<-time.After(claimEvery)
-		synctest.Wait()
-		if sources[1].listens() != 0 || sources[2].listens() != 1 {
-			t.Errorf("after a stop: got %d and %d listeners, want 0 and 1", sources[1].listens(), sources[2].listens())
+		third := 3 - second
+		if got := listening("after a stop", 0, third); got != third || sources[second].listens() != 0 {
+			t.Errorf("after a stop: member %d listens, want %d", got, third)
 		}
 		stops[0]()
-		stops[2]()
+		stops[third]()
 	})
 }
 
