@@ -22,7 +22,6 @@ import (
 // refuses a message.
 type three struct {
 	client mqtt.Client
-	conn   net.Conn
 	link   *link
 
 	mu       sync.Mutex
@@ -36,7 +35,7 @@ const protocolThree = 4
 
 // loginThree returns a client that is logged in.
 func loginThree(ctx context.Context, conn net.Conn, l *link, hello *paho.Connect) (*three, error) {
-	t := &three{conn: conn, link: l, received: map[*paho.Publish]mqtt.Message{}}
+	t := &three{link: l, received: map[*paho.Publish]mqtt.Message{}}
 	o := mqtt.NewClientOptions().AddBroker("tcp://broker").SetClientID(hello.ClientID).SetUsername(hello.Username).SetPassword(string(hello.Password)).
 		SetProtocolVersion(protocolThree).SetCleanSession(hello.CleanStart).SetKeepAlive(keepAlive * time.Second).SetPingTimeout(keepAlive * time.Second).
 		SetAutoReconnect(false).SetConnectRetry(false).SetAutoAckDisabled(true).SetOrderMatters(true).
