@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"valence/atom"
 	"valence/atom/store"
 	"valence/internal/document"
+	"valence/internal/mask"
 	"valence/processes"
 	"valence/processes/testrun"
 )
@@ -30,7 +32,7 @@ type Version struct {
 	process *processes.Process
 	engine  testrun.Engine
 	env     map[string]string
-	reads   map[string]bool // request, response, props and state, if its files name them
+	reads   map[string]bool // request, response, props and readHeaders, if its files name them
 	missing string          // why no execution can be replayed; ""
 }
 
@@ -39,7 +41,7 @@ type Version struct {
 func New(files []processes.File, process *processes.Process, engine testrun.Engine, env map[string]string) *Version {
 	v := &Version{process: process, engine: engine, env: env, reads: map[string]bool{}}
 	for _, f := range files {
-		for _, name := range []string{"request", "response", "props"} {
+		for _, name := range []string{"request", "response", "props", readHeaders} {
 			if regexp.MustCompile(`\b` + name + `\b`).Match(f.Content) {
 				v.reads[name] = true
 			}
@@ -58,6 +60,9 @@ func New(files []processes.File, process *processes.Process, engine testrun.Engi
 	})
 	return v
 }
+
+// readHeaders matches an expression that reads the headers of an answer.
+const readHeaders = `response\b[^}]*\bheaders`
 
 // unable is the reason why an execution cannot be replayed.
 type unable string
@@ -102,6 +107,9 @@ func (v *Version) scenario(then *atom.ExecutionView, answers *answers) (*testrun
 		s.Props, _ = document.Decode(document.Parse(string(then.Props))).(*document.Object)
 	}
 	s.Request = requestOf(then.Request)
+	if name := answers.maskedHeader(); name != "" && v.reads[readHeaders] {
+		return nil, unable("the header " + name + " of an answer is a credential, which its record does not show, and the project reads headers")
+	}
 	return s, answers.unable()
 }
 
@@ -174,6 +182,19 @@ func newAnswers(then *atom.ExecutionView) *answers {
 		}
 	}
 	return a
+}
+
+// maskedHeader returns the name of a header whose value the record does not show
+// in full, or "".
+func (a *answers) maskedHeader() string {
+	for _, r := range a.list {
+		for _, name := range slices.Sorted(maps.Keys(r.step.Headers)) {
+			if slices.ContainsFunc(r.step.Headers[name], func(v string) bool { return strings.Contains(v, mask.Text) }) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // unable returns why the answers are not complete.

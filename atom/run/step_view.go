@@ -8,6 +8,7 @@ import (
 
 	"valence/atom/store"
 	"valence/internal/document"
+	"valence/internal/mask"
 )
 
 // StepView is a step that ran, as operators see it.
@@ -26,7 +27,7 @@ type StepView struct {
 	Outcome   string        `json:"outcome"` // ok, failed, skipped, stopped, waiting
 	Attempts  int           `json:"attempts,omitempty"`
 	Status    int           `json:"status,omitempty"`  // of the other system
-	Headers   http.Header   `json:"headers,omitempty"` // of its answer
+	Headers   http.Header   `json:"headers,omitempty"` // of its answer, with credentials masked
 	Log       string        `json:"log,omitempty"`
 	Error     *ErrorView    `json:"error,omitempty"`
 	Document  *DocumentView `json:"document,omitempty"`
@@ -113,7 +114,7 @@ func (v *StepView) addEntry(e store.Entry) {
 		case fail != nil:
 			v.Outcome, v.Error, v.Status = "failed", NewErrorView(fail), fail.Status
 		default:
-			v.Status, v.Headers, v.Document = r.Status, r.Headers, NewDocumentView(r.Doc)
+			v.Status, v.Headers, v.Document = r.Status, mask.Headers(r.Headers), NewDocumentView(r.Doc)
 			if !v.traced {
 				v.Outcome, v.Error = "ok", nil
 			}
