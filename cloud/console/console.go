@@ -32,6 +32,8 @@ type console struct {
 	assets assets
 	origin *http.CrossOriginProtection
 	fleets fleets
+
+	drawings drawings
 }
 
 // Limits of request bodies.
@@ -45,7 +47,7 @@ func New(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &console{Options: o, pages: parsePages(), assets: readAssets(), origin: http.NewCrossOriginProtection()}
+	c := &console{Options: o, pages: parsePages(), assets: readAssets(), origin: http.NewCrossOriginProtection(), drawings: drawings{slot: make(chan struct{}, 1)}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /static/{hash}/{file}", c.static)
 	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
@@ -120,6 +122,8 @@ func (c *console) routes() []route {
 
 		{get, "/deploy", "deployment.create", c.askDeploy},
 		{post, "/deploy", "deployment.create", c.deploy},
+		{get, "/packages/{id}/process", "package.download", c.process},
+		{get, "/packages/{id}/drawing", "package.download", c.drawing},
 		{get, "/deployments/{id}", "deployment.read", c.deployment},
 		{get, "/deployments/{id}/undeploy", "deployment.delete", c.askUndeploy},
 		{post, "/deployments/{id}/undeploy", "deployment.delete", c.undeploy},
@@ -157,7 +161,7 @@ type visit struct {
 // may reports whether to offer an action.
 func (v *visit) may(a cloud.Action) bool { return v.p.May(a) }
 
-// answer is a page or a redirect.
+// answer is a page, an image or a redirect.
 type answer struct {
 	to, done string // path of a redirect, and the key in done of the message shown there
 
@@ -165,6 +169,7 @@ type answer struct {
 	title  string
 	data   any
 	every  time.Duration // refresh interval; 0: never
+	image  []byte        // an SVG document instead of a page; nil: none
 	status int
 }
 

@@ -17,6 +17,7 @@ type deploymentData struct {
 	Results     []resultRow
 	Pages       pages
 	Listening   listenCount
+	Processes   []string // the first ones, by name
 }
 
 // resultRow is the result of a deployment on one atom.
@@ -47,6 +48,9 @@ func (c *console) deployment(v *visit) (*answer, error) {
 		return nil, err
 	}
 	if d.Environment, err = c.Service.Environments.Get(v.Context(), v.p, x.EnvironmentID); err != nil {
+		return nil, err
+	}
+	if d.Processes, err = c.processes(v, &d.Package); err != nil {
 		return nil, err
 	}
 	f, err := c.fleet(v)

@@ -257,6 +257,10 @@ func (c *console) show(w http.ResponseWriter, v *visit, a *answer) {
 		http.Redirect(w, v.Request, to, http.StatusSeeOther)
 		return
 	}
+	if a.image != nil {
+		showImage(w, v, a.image)
+		return
+	}
 	// Rounded to the minute, so that pages that differ only in the clock are
 	// equal.
 	s := &shell{Title: a.title, Path: v.URL.RequestURI(), Version: c.Version, P: v.p, CSRF: v.csrf, Every: a.every.Milliseconds(),
@@ -272,16 +276,35 @@ func (c *console) show(w http.ResponseWriter, v *visit, a *answer) {
 	if !ok {
 		return
 	}
-	if v.Method != http.MethodPost && status == http.StatusOK {
-		sum := sha256.Sum256(b)
-		tag := `"` + hex.EncodeToString(sum[:12]) + `"`
-		w.Header().Set("ETag", tag)
-		if v.Header.Get("If-None-Match") == tag {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
+	if v.Method != http.MethodPost && status == http.StatusOK && unchanged(w, v, b) {
+		return
 	}
 	write(w, status, b)
+}
+
+// unchanged answers 304 if the browser has the content already.
+func unchanged(w http.ResponseWriter, v *visit, b []byte) bool {
+	sum := sha256.Sum256(b)
+	tag := `"` + hex.EncodeToString(sum[:12]) + `"`
+	w.Header().Set("ETag", tag)
+	if v.Header.Get("If-None-Match") != tag {
+		return false
+	}
+	w.WriteHeader(http.StatusNotModified)
+	return true
+}
+
+// showImage writes an SVG document. Its style sheet is part of it, and nothing
+// else is allowed if it is opened as a page.
+func showImage(w http.ResponseWriter, v *visit, svg []byte) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox")
+	h.Set("Cache-Control", "private, no-cache")
+	if unchanged(w, v, svg) {
+		return
+	}
+	h.Set("Content-Type", assetTypes[".svg"])
+	_, _ = w.Write(svg) // an error means that the client has gone
 }
 
 func write(w http.ResponseWriter, status int, b []byte) {

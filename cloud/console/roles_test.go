@@ -49,6 +49,8 @@ var endpoints = map[string]endpoint{
 	"POST /listeners":                 {"/listeners", url.Values{"environment": {"{prod}"}, "process": {"relay"}, "action": {"pause"}}, cloud.Operator},
 	"GET /deploy":                     {"/deploy?environment={empty}&package={package}", nil, cloud.Deployer},
 	"POST /deploy":                    {"/deploy", url.Values{"environment": {"{empty}"}, "package": {"{package}"}}, cloud.Deployer},
+	"GET /packages/{id}/process":      {"/packages/{package}/process?name=relay", nil, cloud.Deployer},
+	"GET /packages/{id}/drawing":      {"/packages/{package}/drawing?name=relay", nil, cloud.Deployer},
 	"GET /deployments/{id}":           {"/deployments/{deployment}", nil, cloud.Viewer},
 	"GET /deployments/{id}/undeploy":  {"/deployments/{deployment}/undeploy", nil, cloud.Deployer},
 	"POST /deployments/{id}/undeploy": {"/deployments/{deployment}/undeploy", url.Values{"typed": {"shop"}}, cloud.Deployer},

@@ -80,7 +80,7 @@ func (d *consoleUser) signIn(token string) {
 func (d *consoleUser) harmless() {
 	d.t.Helper()
 	d.is("a script has run", "undefined", `typeof window.pwned`)
-	d.is("elements of somebody else", "0", `String(document.querySelectorAll("body script, img, iframe, object").length)`)
+	d.is("elements of somebody else", "0", `String(document.querySelectorAll("body script, img:not(#drawing img), iframe, object").length)`)
 }
 
 // TestConsoleInABrowser uses the console of a real control plane with a real
@@ -102,10 +102,11 @@ func TestConsoleInABrowser(t *testing.T) {
 	atom, id := d.joins()
 	d.sets()
 	d.deploys(id)
+	drawn := d.draws()
 	d.executes(id)
 	d.listens(atom, id)
 	d.harmless()
-	d.fits(id)
+	d.fits(id, drawn)
 	d.refreshes()
 	d.outage()
 	d.attacked(id)
@@ -175,6 +176,26 @@ func (d *consoleUser) deploys(id string) {
 	d.harmless()
 }
 
+// draws looks at the drawing of a process in a light and in a dark page, and
+// returns the path of its page.
+func (d *consoleUser) draws() string {
+	d.t.Helper()
+	d.do("look at a process", chromedp.Click(`#processes a[href*="name=orders"]`, chromedp.NodeVisible), chromedp.WaitVisible("#drawing img"))
+	d.until("the drawing does not load", `document.querySelector("#drawing img").complete && document.querySelector("#drawing img").naturalWidth > 300`)
+	d.is("the drawing as text", "true", `String(document.getElementById("mermaid").textContent.includes("flowchart"))`)
+	for scheme, light := range map[string]string{"light": "true", "dark": "false"} {
+		d.is("whether the drawing is light in a "+scheme+" page", light, `(async () => {
+			const img = document.querySelector("#drawing img"), canvas = document.createElement("canvas"), context = canvas.getContext("2d");
+			img.style.colorScheme = "`+scheme+`";
+			await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+			context.drawImage(img, 0, 0);
+			return String(context.getImageData(4, 4, 1, 1).data[0] > 200);
+		})()`)
+	}
+	d.harmless()
+	return d.evaluate(`location.pathname + location.search`)
+}
+
 // execute fills in the form that executes a process.
 func (d *consoleUser) execute(id, process, name, value string) {
 	d.t.Helper()
@@ -218,11 +239,11 @@ func (d *consoleUser) listens(a *atom, id string) {
 
 // fits checks that every page works on a phone, with a keyboard, and with a
 // screen reader: nothing is wider than the window, and every control has a name.
-func (d *consoleUser) fits(id string) {
+func (d *consoleUser) fits(id, drawn string) {
 	d.t.Helper()
-	for width, scrolls := range map[int64]string{390: "nav, .unseen", 1280: "nav, .unseen, .scroll"} {
+	for width, scrolls := range map[int64]string{390: "nav, .unseen, .drawing", 1280: "nav, .unseen, .drawing, .scroll"} {
 		d.do("change the window", chromedp.EmulateViewport(width, 844))
-		for _, path := range []string{"/", "/environments", "/environments/prod", "/listeners", "/executions", "/execute", "/execute?atom=" + id, "/join", "/tokens", "/audit", "/accounts", "/atoms/" + id, "/atoms/" + id + "/revoke"} {
+		for _, path := range []string{"/", "/environments", "/environments/prod", "/listeners", "/executions", "/execute", "/execute?atom=" + id, "/join", "/tokens", "/audit", "/accounts", "/atoms/" + id, "/atoms/" + id + "/revoke", drawn} {
 			d.open(path)
 			d.is(fmt.Sprintf("elements wider than %d on %s", width, path), "", `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest("`+scrolls+`")).map(e => e.outerHTML.slice(0, 80)).slice(0, 3).join("\n")`)
 			d.is("what has no name on "+path, "", `[...document.querySelectorAll("input:not([type=hidden]), select, textarea")].filter(e => !e.labels.length && !e.ariaLabel).concat([...document.querySelectorAll("button:not([hidden]), a")].filter(e => !e.textContent.trim() && !e.ariaLabel)).map(e => e.outerHTML).join("\n")`)
