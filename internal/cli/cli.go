@@ -32,6 +32,7 @@ type grammar struct {
 	Run        run.Command               `cmd:"" help:"Start an atom on a project."`
 	Demo       demo.Command              `cmd:"" help:"Show what valence does, on this machine and without configuration."`
 	New        project.NewCommand        `cmd:"" help:"Create a project."`
+	Import     project.ImportCommand     `cmd:"" help:"Write a project from the configuration of another system."`
 	Lint       project.LintCommand       `cmd:"" help:"Report all problems of a project."`
 	Explain    project.ExplainCommand    `cmd:"" help:"Explain a process: what is durable, what can repeat, how long callers wait."`
 	Test       tests.Command             `cmd:"" help:"Run the tests of a project."`
@@ -117,7 +118,7 @@ func parseAndRun(parser *kong.Kong, s *terminal.Streams, args []string) error {
 
 // planned are commands that do not exist yet. No similar name is suggested for
 // them.
-var planned = []string{"group", "import", "migrate"}
+var planned = []string{"group", "migrate"}
 
 // unknownCommand returns the error of a word that stands for a command below
 // another one and is none; nil if the words name commands.

@@ -2,7 +2,6 @@ package project
 
 import (
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -67,12 +66,8 @@ func (c *NewCommand) Run(s *terminal.Streams) error {
 	if c.As != "connection" && c.From == "" {
 		return clierror.Usage("valence new DIR --from FILE --as "+c.As, "--as needs --from")
 	}
-	entries, err := os.ReadDir(c.Dir)
-	switch {
-	case err == nil && len(entries) > 0:
-		return clierror.Usage("name a folder that does not exist", "%s is not empty", c.Dir)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return clierror.Usage("name another folder", "%v", err)
+	if err := emptyFolder(c.Dir); err != nil {
+		return err
 	}
 	if c.From != "" {
 		return c.scaffold(s)
@@ -84,7 +79,7 @@ func (c *NewCommand) Run(s *terminal.Streams) error {
 	if c.Template != "default" {
 		next = "valence test\n\nREADME.md says how to run it."
 	}
-	_, err = fmt.Fprintf(s.Out, "Created a project in %s: %s.\n\n    cd %s\n    %s\n", c.Dir, about[c.Template], terminal.RelativePath(c.Dir), next)
+	_, err := fmt.Fprintf(s.Out, "Created a project in %s: %s.\n\n    cd %s\n    %s\n", c.Dir, about[c.Template], terminal.RelativePath(c.Dir), next)
 	return err
 }
 
@@ -97,17 +92,17 @@ func (c *NewCommand) write() error {
 	if err := os.CopyFS(c.Dir, template); err != nil {
 		return err
 	}
-	return c.writeCommon()
+	return writeCommon(c.Dir)
 }
 
 // writeCommon writes the files that every project has.
-func (c *NewCommand) writeCommon() error {
+func writeCommon(dir string) error {
 	ignored, err := newProject.ReadFile("new/gitignore")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(c.Dir, ".gitignore"), ignored, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, ".gitignore"), ignored, 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.Dir, "schema.json"), language.Schema(Catalog()), 0o644)
+	return os.WriteFile(filepath.Join(dir, "schema.json"), language.Schema(Catalog()), 0o644)
 }

@@ -38,7 +38,7 @@ func (c *NewCommand) scaffold(s *terminal.Streams) error {
 			return clierror.Failed("name a folder in a writable place", "%v", err)
 		}
 	}
-	if err := c.writeCommon(); err != nil {
+	if err := writeCommon(c.Dir); err != nil {
 		return clierror.Failed("name a folder in a writable place", "%v", err)
 	}
 	var b strings.Builder
