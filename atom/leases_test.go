@@ -66,3 +66,48 @@ func TestLostLeaseEndsRunsSilently(t *testing.T) {
 		t.Errorf("got calls %v, want the finished call once and the interrupted one twice with one key", calls)
 	}
 }
+
+// A call that waits for a slot of its connection while the lease ends is not
+// made.
+func TestLeaseIsCheckedAfterTheWaitForASlot(t *testing.T) {
+	sys := newSystem()
+	sys.entered, sys.block = make(chan string, 10), make(chan struct{})
+	kept := storetest.NewStore()
+	r := startAll(t, sys, kept, twoCalls+"---\nconnection: sys\nconnector: fake\nconcurrency: 1\n")
+	first := r.accept("two", `{"id":1}`)
+	<-sys.entered // the first execution occupies the slot
+	second := r.accept("two", `{"id":2}`)
+	until(t, "both run", func() bool {
+		load, err := r.atom.Load(context.Background(), "two")
+		return err == nil && load.Running == 2
+	})
+	kept.Lapse()
+	sys.mu.Lock()
+	close(sys.block)
+	sys.block, sys.entered = nil, nil
+	sys.mu.Unlock()
+	until(t, "no execution runs", func() bool {
+		load, err := r.atom.Load(context.Background(), "two")
+		return err == nil && load.Running == 0
+	})
+	if got, want := sys.paths(), []string{"get /orders/1"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("without a lease: got calls %v, want %v", got, want)
+	}
+	kept.Expire() // it is noticed
+	kept.Rejoin()
+	for _, id := range []string{first.Execution, second.Execution} {
+		if v := r.ended(id); v.Status != "completed" {
+			t.Errorf("with a new lease: got %+v %+v, want status completed", v, v.Error)
+		}
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); <-time.After(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s does not become true", what)
+		}
+	}
+}

@@ -112,9 +112,6 @@ func (x callRun) do() (*connectors.Result, error) {
 func (x callRun) try(conn *connection.Connection, n int) (*connectors.Result, error) {
 	policy := x.retryPolicy()
 	for ; ; n++ {
-		if x.durable && !x.engine.Store.Holds(x.epoch) {
-			return nil, steps.Interrupted
-		}
 		r, fail, counts := x.attempt(conn, n)
 		if fail == nil {
 			return r, nil
@@ -286,7 +283,25 @@ func (x callRun) attempt(conn *connection.Connection, n int) (_ *connectors.Resu
 		}
 		op = &replaced
 	}
+	if x.durable && x.epoch != 0 {
+		op = x.leased(op)
+	}
 	return conn.Call(x.f.Context(), op, x.c.With, call, x.c.Timeout)
+}
+
+// leased returns an operation that checks the lease of the run right before it
+// calls the other system, after the waits for a slot and for the rate. Without
+// the lease it ends the run: another member may run the execution.
+func (x callRun) leased(op *connectors.Operation) *connectors.Operation {
+	checked := *op
+	checked.Run = func(ctx context.Context, c connectors.Connection, with any, call *connectors.Call) (*connectors.Result, error) {
+		if !x.engine.Store.Holds(x.epoch) {
+			x.run.interrupt()
+			return nil, context.Cause(x.f.Context())
+		}
+		return op.Run(ctx, c, with, call)
+	}
+	return &checked
 }
 
 // connectionGone suspends a durable execution whose connection is not deployed

@@ -48,10 +48,17 @@ func (s *Store) Fresh(seq int64) bool {
 
 // Expire ends the lease, as if another member had taken all executions over.
 func (s *Store) Expire() {
+	s.Lapse()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.epoch = -s.epoch
 	s.lost()
+}
+
+// Lapse ends the lease before anything has noticed it.
+func (s *Store) Lapse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch = -max(s.epoch, -s.epoch)
 }
 
 // Rejoin starts a new lease, and the atom adopts all executions.
