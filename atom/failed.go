@@ -231,6 +231,9 @@ func (s *failures) rerun(ctx context.Context, x *store.Execution, id string, r R
 		next.Lane = &lane // its position, if it still has it
 	}
 	next.Seq, next.Due, next.Meta = s.store.Reserve(), s.engine.Clock.Now(), m.Append(nil)
+	if next.Seq == 0 {
+		return nil, store.ErrUnavailable
+	}
 	return next, nil
 }
 

@@ -214,6 +214,9 @@ func (g *Engine) coalesce(f *steps.Frame, p *processes.Process, in *Message, m *
 		return err
 	}
 	m.Seq, m.Due = g.Store.Reserve(), g.Clock.Now().Add(c.Window)
+	if m.Seq == 0 {
+		return store.ErrUnavailable
+	}
 	note, err := json.Marshal(&ResolutionView{How: ResolvedSuperseded, Execution: g.IDs.ExecutionID(m.Seq, m.Received), At: m.Received})
 	if err != nil {
 		return err

@@ -31,7 +31,9 @@ func (g *Engine) Request(ctx context.Context, d Deployed, in *Message) (*Reply, 
 		return nil, err
 	}
 	e := g.prepare(d, in)
-	e.seq = g.Store.Reserve()
+	if e.seq = g.Store.Reserve(); e.seq == 0 {
+		return nil, store.ErrUnavailable
+	}
 	e.started = g.Clock.Wall()
 	f := steps.NewFrame(ctx, e, p, in.Doc, in.Props, in.Received)
 	if err := g.loadState(ctx, f, p); err != nil {

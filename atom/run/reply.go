@@ -202,6 +202,9 @@ func (g *Engine) Repeat(ctx context.Context, d Deployed, in *Message) (*Reply, e
 		return nil, err
 	}
 	seq := g.Store.Reserve()
+	if seq == 0 {
+		return nil, store.ErrUnavailable
+	}
 	taken, err := g.Store.Claim(ctx, p.Name, key, seq)
 	if err != nil {
 		return nil, err

@@ -216,7 +216,8 @@ type Claimed struct {
 
 // Reservations claims dedupe keys for executions that run in memory.
 type Reservations interface {
-	// Reserve returns a sequence number that is never assigned again.
+	// Reserve returns a sequence number that is never assigned again. It returns
+	// 0 if none is left until the store works again, and does not wait.
 	Reserve() int64
 	// Claim claims a key for an execution that is about to start. It returns nil
 	// if the key was free, and otherwise who has it. A crash of the atom frees

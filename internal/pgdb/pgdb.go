@@ -180,6 +180,17 @@ func Retryable(err error) bool {
 	return false
 }
 
+// Invalid reports whether a statement failed because of its values, so that it
+// never succeeds: a data exception, a violated constraint, or a limit.
+func Invalid(err error) bool {
+	for _, class := range []string{"22", "23", "54"} {
+		if strings.HasPrefix(Code(err), class) {
+			return true
+		}
+	}
+	return false
+}
+
 // Sanitize replaces bytes that PostgreSQL rejects in text: zeros and invalid
 // UTF-8.
 func Sanitize(s string) string {

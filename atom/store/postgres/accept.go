@@ -56,7 +56,9 @@ func (t *transaction) accept(m *store.Message, place *store.Lane) (r store.Recei
 	}
 	own := *m
 	if own.Seq == 0 {
-		own.Seq = t.number()
+		if own.Seq, refused = t.number(); refused != nil {
+			return r, refused, nil
+		}
 	} else if !t.s.numbers.holds(own.Seq) {
 		return r, unavailable(store.ErrFenced), nil
 	}

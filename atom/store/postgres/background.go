@@ -173,7 +173,9 @@ func (s *Store) purgeOnce(ctx context.Context) error {
 	now := s.clock.now().UnixNano()
 	for _, sql := range purges {
 		for {
-			tag, err := s.pool.Exec(ctx, sql, now, purgeRows)
+			limit, cancel := context.WithTimeout(ctx, statementTime)
+			tag, err := s.pool.Exec(limit, sql, now, purgeRows)
+			cancel()
 			if err != nil {
 				return err
 			}
@@ -188,23 +190,30 @@ func (s *Store) purgeOnce(ctx context.Context) error {
 // purgeDocuments deletes documents that are kept for a shorter time than their
 // execution.
 func (s *Store) purgeDocuments(ctx context.Context, now int64) error {
-	type bare struct {
-		seq   int64
-		trace []byte
+	for {
+		n, err := s.purgeSomeDocuments(ctx, now)
+		if err != nil || n < purgeRows {
+			return err
+		}
 	}
-	var all []bare
-	var b bare
-	err := s.each(ctx, []any{&b.seq, &b.trace}, func() error { all = append(all, bare{b.seq, s.o.BareTrace(b.trace)}); return nil },
-		"SELECT seq, trace FROM atom_execution WHERE documents_until < $1 LIMIT $2", now, purgeRows)
-	if err != nil || len(all) == 0 {
-		return err
-	}
+}
+
+func (s *Store) purgeSomeDocuments(ctx context.Context, now int64) (n int, err error) {
+	var seq int64
+	var trace []byte
 	batch := &pgdb.Batch{}
-	for _, b := range all {
-		batch.Queue("UPDATE atom_execution SET doc = NULL, data = NULL, trace = $2, documents_until = NULL WHERE seq = $1", b.seq, b.trace)
-		batch.Queue("DELETE FROM atom_journal WHERE seq = $1", b.seq)
+	err = s.each(ctx, []any{&seq, &trace}, func() error {
+		n++
+		batch.Queue("UPDATE atom_execution SET doc = NULL, data = NULL, trace = $2, drop_documents = true, documents_until = NULL WHERE seq = $1", seq, s.o.BareTrace(trace))
+		batch.Queue("DELETE FROM atom_journal WHERE seq = $1", seq)
+		return nil
+	}, "SELECT seq, trace FROM atom_execution WHERE documents_until < $1 ORDER BY documents_until LIMIT $2", now, purgeRows)
+	if err != nil || n == 0 {
+		return n, err
 	}
-	return s.pool.SendBatch(ctx, batch).Close()
+	limit, cancel := context.WithTimeout(ctx, statementTime)
+	defer cancel()
+	return n, s.pool.SendBatch(limit, batch).Close()
 }
 
 // leftNotice is the notification of a member that has left.
@@ -254,7 +263,7 @@ func (n *notices) run(ctx context.Context, s *Store) {
 		}
 		for some := n.take(); len(some) > 0; some = n.take() {
 			text, _ := json.Marshal(some) // text and numbers always encode
-			if _, err := s.pool.Exec(ctx, "SELECT pg_notify($1, $2)", s.channel(), string(text)); err != nil && ctx.Err() == nil {
+			if err := s.write(ctx, "SELECT pg_notify($1, $2)", s.channel(), string(text)); err != nil && ctx.Err() == nil {
 				s.log.Warn("cannot notify other members; they find the executions later", "error", err)
 			}
 		}
@@ -323,10 +332,17 @@ func (s *Store) receive(text string) {
 	}
 }
 
+// liveProcesses returns the processes with live executions. It reads one index
+// entry for each of them, whatever the backlog is.
+const liveProcesses = `WITH RECURSIVE live(process) AS (
+	(SELECT process FROM atom_execution WHERE state < 4 ORDER BY process LIMIT 1)
+	UNION ALL SELECT (SELECT x.process FROM atom_execution AS x WHERE x.state < 4 AND x.process > live.process ORDER BY x.process LIMIT 1) FROM live WHERE live.process IS NOT NULL)
+	SELECT process FROM live WHERE process IS NOT NULL`
+
 // sweep makes the queues read again, in case a notification was lost.
 func (s *Store) sweep(ctx context.Context) {
 	live, process := map[string]int64{}, ""
-	err := s.each(ctx, []any{&process}, func() error { live[process] = 0; return nil }, "SELECT DISTINCT process FROM atom_execution WHERE state < 4")
+	err := s.each(ctx, []any{&process}, func() error { live[process] = 0; return nil }, liveProcesses)
 	if err != nil {
 		return
 	}

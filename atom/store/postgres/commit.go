@@ -31,10 +31,18 @@ type locker interface{ seq() int64 }
 
 // request is an operation with its caller.
 type request struct {
-	op   operation
-	ctx  context.Context
-	done chan error
+	op    operation
+	state atomic.Int32
+	done  chan error
 }
+
+// States of a request. An operation whose caller gave up before its transaction
+// is never written; later the caller waits for the result.
+const (
+	queued int32 = iota
+	taken
+	abandoned
+)
 
 // committer commits the operations of all callers in as few transactions as
 // possible, one after the other, so that one flush serves many.
@@ -51,7 +59,7 @@ func (s *Store) do(ctx context.Context, op operation) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable(err)
 	}
-	r := &request{op, ctx, make(chan error, 1)}
+	r := &request{op: op, done: make(chan error, 1)}
 	select {
 	case s.requests <- r:
 	case <-s.committer.closed:
@@ -63,10 +71,19 @@ func (s *Store) do(ctx context.Context, op operation) error {
 	case err := <-r.done:
 		return err
 	case <-s.committer.closed:
-		return unavailable(errClosed)
+		return r.abandon(errClosed)
 	case <-ctx.Done():
-		return unavailable(ctx.Err())
+		return r.abandon(ctx.Err())
 	}
+}
+
+// abandon withdraws the operation for a reason, or waits for its result if it is
+// too late for that.
+func (r *request) abandon(why error) error {
+	if r.state.CompareAndSwap(queued, abandoned) {
+		return unavailable(why)
+	}
+	return <-r.done
 }
 
 // commitAll commits requests until ctx ends.
@@ -77,38 +94,55 @@ func (s *Store) commitAll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case first := <-s.requests:
-			s.commitBatch(append(s.waiting(batchLimit-1), first))
+			if batch := s.take(first); len(batch) > 0 {
+				s.commitBatch(batch)
+			}
 		}
 	}
 }
 
-// waiting returns requests whose callers still wait.
-func (s *Store) waiting(limit int) (batch []*request) {
-	for len(batch) < limit {
-		select {
-		case r := <-s.requests:
+// take returns a request and those that wait, as far as their callers do.
+func (s *Store) take(r *request) (batch []*request) {
+	for {
+		if r.state.CompareAndSwap(queued, taken) {
 			batch = append(batch, r)
+		}
+		if len(batch) == batchLimit {
+			return batch
+		}
+		select {
+		case r = <-s.requests:
 		default:
 			return batch
 		}
 	}
-	return batch
 }
 
-// commitBatch commits requests together, or one by one if one of them fails.
+// operationError is an error of one operation, or of a statement that it sent.
+type operationError struct{ error }
+
+func (e *operationError) Unwrap() error { return e.error }
+
+// commitBatch commits requests together. If an operation fails, the others are
+// committed without it.
 func (s *Store) commitBatch(batch []*request) {
 	err := s.commitOnce(batch)
 	for again := 0; err != nil && again < 3 && pgdb.Retryable(err); again++ {
 		err = s.commitOnce(batch)
 	}
-	if err != nil && len(batch) > 1 && pgdb.Code(err) != "" {
-		for _, r := range batch {
-			s.commitBatch([]*request{r})
-		}
+	own := errors.As(err, new(*operationError))
+	if own && len(batch) > 1 {
+		s.commitBatch(batch[:len(batch)/2])
+		s.commitBatch(batch[len(batch)/2:])
 		return
 	}
-	s.failure.Store(nil)
-	if err != nil && !errors.Is(err, errRefused) {
+	switch {
+	case err == nil:
+		s.failure.Store(nil)
+	case own && pgdb.Code(err) == "" || pgdb.Invalid(err):
+		s.failure.Store(nil) // the database works
+		s.log.Warn("cannot commit an operation", "operation", fmt.Sprintf("%T", batch[0].op), "error", err)
+	default:
 		s.failure.Store(&err)
 		err = unavailable(err)
 	}
@@ -116,10 +150,6 @@ func (s *Store) commitBatch(batch []*request) {
 		r.done <- err
 	}
 }
-
-// errRefused is wrapped by the error of an operation that the database is not to
-// blame for.
-var errRefused = errors.New("refused")
 
 // commitOnce runs one transaction. When it returns nil, everything is on disk
 // and announced.
@@ -136,10 +166,16 @@ func (s *Store) commitOnce(batch []*request) error {
 		return err
 	}
 	t := &transaction{ctx: ctx, tx: tx, s: s, epoch: epoch, batch: &pgdb.Batch{}, rows: map[int64]*row{}}
-	if err := t.run(batch); err != nil {
+	if err := t.begin(); err != nil {
 		rollback(tx)
 		if errors.Is(err, store.ErrFenced) {
 			s.lose(epoch)
+		}
+		return err
+	}
+	if err := t.run(batch); err != nil {
+		if rollback(tx) && ctx.Err() == nil {
+			return &operationError{err} // the connection works
 		}
 		return err
 	}
@@ -157,10 +193,11 @@ func (s *Store) commitOnce(batch []*request) error {
 	return nil
 }
 
-func rollback(tx pgdb.Tx) {
+// rollback reports whether the connection still works.
+func rollback(tx pgdb.Tx) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = tx.Rollback(ctx) // if it fails, the connection is closed
+	return tx.Rollback(ctx) == nil // if it fails, the connection is closed
 }
 
 // committed reports whether a transaction was committed whose end is not known,
@@ -264,11 +301,8 @@ type transaction struct {
 	stopped  map[int64]bool
 }
 
-// run checks the lease and performs the operations.
+// run performs the operations.
 func (t *transaction) run(batch []*request) error {
-	if err := t.begin(); err != nil {
-		return err
-	}
 	var seqs []int64
 	for _, r := range batch {
 		if l, ok := r.op.(locker); ok {
@@ -340,8 +374,16 @@ func (t *transaction) each(into []any, f func() error, sql string, args ...any) 
 	return pgdb.ForEachRow(rows, into, f)
 }
 
+// errNoNumbers is returned while the member cannot get a block of numbers.
+var errNoNumbers = errors.New("no sequence numbers are left until the database is reached again")
+
 // number returns a number for a message that is accepted.
-func (t *transaction) number() int64 { return t.s.numbers.take() }
+func (t *transaction) number() (int64, error) {
+	if seq := t.s.numbers.take(); seq != 0 {
+		return seq, nil
+	}
+	return 0, unavailable(errNoNumbers)
+}
 
 // wake announces an execution that is ready.
 func (t *transaction) wake(w store.Wakeup) { t.wakeups = append(t.wakeups, w) }

@@ -15,11 +15,16 @@ import (
 // of its epoch shared, a takeover exclusively.
 const lockClass = 1986356 // together with the epoch
 
+// takeoverTime bounds an attempt to take over, so that a connection that hangs
+// is replaced.
+const takeoverTime = 30 * time.Second
+
 // lease is the lease of this member.
 type lease struct {
 	epoch atomic.Int64              // 0: none
 	until atomic.Pointer[time.Time] // by which the member believes in it, monotonic
 
+	blocks  sync.Mutex  // held while blocks are inserted or adopted, until numbers knows them
 	paused  atomic.Bool // by a test: the member neither renews its lease nor adopts
 	mu      sync.Mutex  // guards the following, and orders announcements
 	adopted func(map[string]int64)
@@ -42,8 +47,33 @@ func (s *Store) Join(ctx context.Context, adopted func(map[string]int64), lost f
 
 // Holds implements store.Leases.
 func (s *Store) Holds(epoch int64) bool {
-	until := s.lease.until.Load()
-	return epoch != 0 && epoch == s.lease.current() && until != nil && time.Now().Before(*until)
+	return epoch != 0 && epoch == s.lease.current() && s.lease.lasts()
+}
+
+// lasts reports whether the member believes in its lease. The clock of the
+// machine counts as well: the monotonic one stops while a machine sleeps.
+func (l *lease) lasts() bool {
+	now, until := time.Now(), l.until.Load()
+	return until != nil && now.Before(*until) && now.Round(0).Before(until.Round(0))
+}
+
+// watchLease interrupts the runs of a lease when it ends, whatever the renewal
+// waits for, until ctx ends.
+func (s *Store) watchLease(ctx context.Context) {
+	for {
+		wait := renewEvery
+		if until := s.lease.until.Load(); s.lease.current() != 0 && until != nil {
+			wait = min(wait, max(time.Until(*until), time.Millisecond))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if epoch := s.lease.current(); epoch != 0 && !s.lease.paused.Load() && !s.lease.lasts() {
+			s.lose(epoch)
+		}
+	}
 }
 
 // register gets a lease with a new epoch, and blocks of numbers.
@@ -108,6 +138,8 @@ func (s *Store) adopt(ctx context.Context) {
 		if !s.joined() || s.lease.current() == 0 {
 			return nil
 		}
+		ctx, cancel := context.WithTimeout(ctx, takeoverTime)
+		defer cancel()
 		return s.takeOver(ctx)
 	})
 }
@@ -134,7 +166,7 @@ func (s *Store) every(ctx context.Context, kick chan struct{}, f func(context.Co
 // keepLease renews the lease. One that has run out is not renewed: its runs were
 // interrupted, and begin again with their journals under a new epoch.
 func (s *Store) keepLease(ctx context.Context) error {
-	if epoch := s.lease.current(); epoch != 0 && time.Now().After(*s.lease.until.Load()) {
+	if epoch := s.lease.current(); epoch != 0 && !s.lease.lasts() {
 		s.lose(epoch)
 	}
 	if s.lease.current() == 0 {
@@ -144,7 +176,7 @@ func (s *Store) keepLease(ctx context.Context) error {
 		s.log.Info("joined the group again", "epoch", s.lease.current())
 	}
 	if err := s.renewOnce(ctx); err != nil {
-		if until := s.lease.until.Load(); errors.Is(err, store.ErrFenced) || time.Now().After(*until) {
+		if errors.Is(err, store.ErrFenced) || !s.lease.lasts() {
 			s.lose(s.lease.current())
 		}
 		return err
@@ -173,6 +205,8 @@ func (s *Store) renewOnce(ctx context.Context) error {
 }
 
 func (s *Store) addBlock(ctx context.Context) error {
+	s.lease.blocks.Lock()
+	defer s.lease.blocks.Unlock()
 	epoch := s.lease.current()
 	var block int64
 	err := pgdb.Begin(ctx, s.writes, func(tx pgdb.Tx) (err error) {
@@ -216,7 +250,8 @@ func (s *Store) lose(epoch int64) {
 	}
 }
 
-// takeOver adopts the executions of members whose lease has ended.
+// takeOver adopts the executions of members whose lease has ended. After an
+// error it must be called again: a takeover may have been committed.
 func (s *Store) takeOver(ctx context.Context) error {
 	rows, err := s.writes.Query(ctx, "SELECT epoch FROM atom_member WHERE until < clock_timestamp() ORDER BY epoch")
 	if err != nil {
@@ -226,116 +261,119 @@ func (s *Store) takeOver(ctx context.Context) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	for _, e := range epochs {
-		if e == s.lease.current() {
-			continue
+	epoch := s.lease.current()
+	for _, ended := range epochs {
+		if ended != epoch {
+			err = errors.Join(err, s.moveBlocks(ctx, epoch, ended))
 		}
-		if err := s.adoptEpoch(ctx, e); err != nil {
-			return unavailable(err)
-		}
+	}
+	if err = errors.Join(err, s.adoptBlocks(ctx, epoch)); err != nil {
+		return unavailable(err)
 	}
 	return nil
 }
 
-// adoption is one takeover.
-type adoption struct {
-	s            *Store
-	epoch, ended int64 // of this member and of the other
-	blocks       []int64
-	live         map[string]int64
-}
-
-// adoptEpoch adopts the executions of one epoch, unless another member did.
-func (s *Store) adoptEpoch(ctx context.Context, ended int64) error {
-	a := &adoption{s: s, epoch: s.lease.current(), ended: ended, live: map[string]int64{}}
-	if err := a.endCommits(ctx); err != nil {
+// moveBlocks makes the member the holder of the blocks of an epoch that has
+// ended, unless another member was faster.
+func (s *Store) moveBlocks(ctx context.Context, epoch, ended int64) error {
+	if err := s.endCommits(ctx, ended); err != nil {
 		return err
 	}
-	done := false
+	moved := false
 	err := pgdb.Begin(ctx, s.writes, func(tx pgdb.Tx) (err error) {
-		done, err = a.commit(ctx, tx)
+		moved, err = moveBlocks(ctx, tx, epoch, ended)
 		return err
 	})
-	if err != nil || !done {
-		return err
+	if err == nil && moved {
+		s.log.Info("took over from a member", "epoch", ended)
 	}
-	s.log.Info("took over from a member", "epoch", ended, "blocks", len(a.blocks), "executions", a.live)
-	s.lease.mu.Lock()
-	defer s.lease.mu.Unlock()
-	if s.lease.current() != a.epoch {
-		return nil // another member has taken this one over meanwhile
-	}
-	s.numbers.adopt(a.blocks)
-	s.lease.adopted(a.live)
-	return nil
+	return err
 }
 
 // endCommits terminates the sessions that hold the lock of the epoch: the
 // member may have been stopped in the middle of a transaction.
-func (a *adoption) endCommits(ctx context.Context) error {
-	_, err := a.s.writes.Exec(ctx, `SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
-		WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.classid = $1 AND l.objid = $2 AND l.objsubid = 2 AND l.mode = 'ShareLock'`, lockClass, a.ended)
+func (s *Store) endCommits(ctx context.Context, ended int64) error {
+	_, err := s.writes.Exec(ctx, `SELECT pg_terminate_backend(l.pid) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+		WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.classid = $1 AND l.objid = $2 AND l.objsubid = 2 AND l.mode = 'ShareLock'`, lockClass, ended)
 	return err
 }
 
-func (a *adoption) commit(ctx context.Context, tx pgdb.Tx) (done bool, err error) {
-	if err := checkEpoch(ctx, tx, a.epoch); err != nil {
+func moveBlocks(ctx context.Context, tx pgdb.Tx, epoch, ended int64) (moved bool, err error) {
+	if err := checkEpoch(ctx, tx, epoch); err != nil {
 		return false, err
 	}
-	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", lockClass, int32(a.ended)); err != nil {
+	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", lockClass, int32(ended)); err != nil {
 		return false, err
 	}
-	tag, err := tx.Exec(ctx, "DELETE FROM atom_member WHERE epoch = $1 AND until < clock_timestamp()", a.ended)
+	tag, err := tx.Exec(ctx, "DELETE FROM atom_member WHERE epoch = $1 AND until < clock_timestamp()", ended)
 	if err != nil || tag.RowsAffected() == 0 {
 		return false, err // it was renewed, or another member was faster
 	}
 	var running []int64
-	if err := tx.QueryRow(ctx, "DELETE FROM atom_running WHERE epoch = $1 RETURNING seqs", a.ended).Scan(&running); err != nil && !errors.Is(err, pgdb.ErrNoRows) {
+	if err := tx.QueryRow(ctx, "DELETE FROM atom_running WHERE epoch = $1 RETURNING seqs", ended).Scan(&running); err != nil && !errors.Is(err, pgdb.ErrNoRows) {
 		return false, err
 	}
 	b := &pgdb.Batch{}
 	b.Queue("UPDATE atom_execution SET crashes = crashes + 1 WHERE seq = ANY($1) AND state < 4", running)
-	b.Queue("DELETE FROM atom_dedupe WHERE claim = $1", a.ended)
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return false, err
-	}
-	rows, err := tx.Query(ctx, "UPDATE atom_block SET holder = $1 WHERE holder = $2 RETURNING id", a.epoch, a.ended)
-	if err != nil {
-		return false, err
-	}
-	if a.blocks, err = pgdb.Column[int64](rows); err != nil {
-		return false, err
-	}
-	return true, a.count(ctx, tx)
+	b.Queue("DELETE FROM atom_dedupe WHERE claim = $1", ended)
+	b.Queue("UPDATE atom_block SET holder = $1 WHERE holder = $2", epoch, ended)
+	return true, tx.SendBatch(ctx, b).Close()
 }
 
-// count counts the live executions of the blocks, and drops empty blocks.
-func (a *adoption) count(ctx context.Context, tx pgdb.Tx) error {
-	var kept []int64
-	for _, block := range a.blocks {
-		rows, err := tx.Query(ctx, "SELECT process, count(*) FROM atom_execution WHERE seq >= $1 AND seq < $2 AND state < 4 GROUP BY process", block<<blockBits, (block+1)<<blockBits)
+// adoptBlocks adopts the executions of blocks that the member holds in the
+// database and does not know yet: of takeovers, also if the answer to their
+// commit was lost.
+func (s *Store) adoptBlocks(ctx context.Context, epoch int64) error {
+	s.lease.blocks.Lock()
+	defer s.lease.blocks.Unlock()
+	rows, err := s.writes.Query(ctx, "SELECT id FROM atom_block WHERE holder = $1 ORDER BY id", epoch)
+	if err != nil {
+		return err
+	}
+	blocks, err := pgdb.Column[int64](rows)
+	if blocks = s.numbers.unknown(blocks); err != nil || len(blocks) == 0 {
+		return err
+	}
+	live := map[string]int64{}
+	if blocks, err = s.countBlocks(ctx, blocks, live); err != nil {
+		return err
+	}
+	s.lease.mu.Lock()
+	defer s.lease.mu.Unlock()
+	if s.lease.current() != epoch || len(blocks) == 0 {
+		return nil // with another epoch, another member takes the blocks over
+	}
+	s.log.Info("adopted executions", "blocks", len(blocks), "executions", live)
+	s.numbers.adopt(blocks)
+	s.lease.adopted(live)
+	return nil
+}
+
+// countBlocks counts the live executions of blocks, and deletes blocks without
+// any. It returns the others.
+func (s *Store) countBlocks(ctx context.Context, blocks []int64, live map[string]int64) (kept []int64, err error) {
+	for _, block := range blocks {
+		rows, err := s.writes.Query(ctx, "SELECT process, count(*) FROM atom_execution WHERE seq >= $1 AND seq < $2 AND state < 4 GROUP BY process", block<<blockBits, (block+1)<<blockBits)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		process, n, empty := "", int64(0), true
-		if err := pgdb.ForEachRow(rows, []any{&process, &n}, func() error { a.live[process] += n; empty = false; return nil }); err != nil {
-			return err
+		if err := pgdb.ForEachRow(rows, []any{&process, &n}, func() error { live[process] += n; empty = false; return nil }); err != nil {
+			return nil, err
 		}
 		if !empty {
 			kept = append(kept, block)
 			continue
 		}
-		if _, err := tx.Exec(ctx, "DELETE FROM atom_block WHERE id = $1", block); err != nil {
-			return err
+		if _, err := s.writes.Exec(ctx, "DELETE FROM atom_block WHERE id = $1", block); err != nil {
+			return nil, err
 		}
 	}
-	a.blocks = kept
-	return nil
+	return kept, nil
 }
 
 // leave ends the lease, so that other members take over at once.
 func (s *Store) leave() {
-	s.numbers.close()
 	epoch := s.lease.current()
 	if epoch == 0 || s.lease.paused.Load() {
 		return

@@ -11,36 +11,54 @@ const blockBits = 20
 func blockOf(seq int64) int64 { return seq >> blockBits }
 
 // numbers assigns sequence numbers from blocks that the member holds, and knows
-// these blocks.
+// these blocks. Nothing in it waits.
 type numbers struct {
 	mu     sync.Mutex
-	more   *sync.Cond     // signals a new block, or the end
-	next   int64          // the number to assign
-	left   int64          // numbers left in its block
+	own    numberRange    // numbers left of the current block
 	spare  int64          // block to continue with; 0: none
+	former numberRange    // numbers left of an earlier lease, for executions in memory only
 	held   []int64        // blocks that the member holds, in order; it runs their executions
-	own    map[int64]bool // blocks of this lease: whatever is in them, this start has accepted
-	closed bool
+	fresh  map[int64]bool // blocks of this lease: whatever is in them, this start has accepted
 }
 
-// take returns a number that is never assigned again. It waits only if two
-// blocks were used while the database could not be reached.
+// numberRange is a range of numbers that are not assigned yet.
+type numberRange struct{ next, left int64 }
+
+func (r *numberRange) take() int64 {
+	if r.left == 0 {
+		return 0
+	}
+	r.left--
+	r.next++
+	return r.next - 1
+}
+
+// take returns a number that is never assigned again, in a block of the lease;
+// 0 if two blocks were used while the database could not be reached, or the
+// lease has ended.
 func (n *numbers) take() int64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for n.left == 0 && !n.closed {
-		if n.spare != 0 {
-			n.start()
-			break
-		}
-		n.more.Wait()
+	return n.takeOwn()
+}
+
+// reserve is take. Without a lease it returns a number of an earlier one, in
+// whose block no other member assigns numbers.
+func (n *numbers) reserve() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if seq := n.takeOwn(); seq != 0 {
+		return seq
 	}
-	if n.left == 0 {
-		return n.next // the store is closed: nothing is committed with it
+	return n.former.take()
+}
+
+// takeOwn is take. The caller holds n.mu.
+func (n *numbers) takeOwn() int64 {
+	if n.own.left == 0 && n.spare != 0 {
+		n.start()
 	}
-	n.left--
-	n.next++
-	return n.next - 1
+	return n.own.take()
 }
 
 // wantsBlock reports whether a spare block is missing.
@@ -55,9 +73,8 @@ func (n *numbers) add(block int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.spare = block
-	n.own[block] = true
+	n.fresh[block] = true
 	n.hold(block)
-	n.more.Broadcast()
 }
 
 // first starts to assign numbers from the spare block.
@@ -68,7 +85,7 @@ func (n *numbers) first() {
 }
 
 func (n *numbers) start() {
-	n.next, n.left, n.spare = n.spare<<blockBits, 1<<blockBits, 0
+	n.own, n.spare = numberRange{n.spare << blockBits, 1 << blockBits}, 0
 }
 
 // adopt adds blocks of another member.
@@ -90,7 +107,16 @@ func (n *numbers) hold(block int64) {
 func (n *numbers) drop() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.held, n.left, n.spare, n.own = nil, 0, 0, map[int64]bool{}
+	if n.own.left > n.former.left {
+		n.former = n.own
+	}
+	n.held, n.own, n.spare, n.fresh = nil, numberRange{}, 0, map[int64]bool{}
+}
+
+// unknown returns those of the blocks that the member does not know yet.
+func (n *numbers) unknown(blocks []int64) []int64 {
+	held := n.blocks()
+	return slices.DeleteFunc(blocks, func(b int64) bool { _, known := slices.BinarySearch(held, b); return known })
 }
 
 // blocks returns the blocks that the member holds, in order. The result is
@@ -107,19 +133,12 @@ func (n *numbers) holds(seq int64) bool {
 	return found
 }
 
-func (n *numbers) close() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.closed = true
-	n.more.Broadcast()
-}
-
 // Reserve implements store.Reservations.
-func (s *Store) Reserve() int64 { return s.numbers.take() }
+func (s *Store) Reserve() int64 { return s.numbers.reserve() }
 
 // Fresh implements store.Leases.
 func (s *Store) Fresh(seq int64) bool {
 	s.numbers.mu.Lock()
 	defer s.numbers.mu.Unlock()
-	return s.numbers.own[blockOf(seq)]
+	return s.numbers.fresh[blockOf(seq)]
 }

@@ -66,7 +66,7 @@ func (r *runningSet) run(ctx context.Context, s *Store) {
 		case <-r.kick:
 		}
 		// Losing the latest set costs a count, not an execution.
-		if _, err := s.writes.Exec(ctx, "UPDATE atom_running SET seqs = $2 WHERE epoch = $1", s.lease.current(), r.list()); err != nil && ctx.Err() == nil {
+		if err := s.write(ctx, "UPDATE atom_running SET seqs = $2 WHERE epoch = $1", s.lease.current(), r.list()); err != nil && ctx.Err() == nil {
 			s.log.Debug("cannot write the running executions", "error", err)
 		}
 		select {

@@ -95,12 +95,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{o: o, log: o.Log, server: server, clock: newClock()}
-	s.numbers.more = sync.NewCond(&s.numbers.mu)
 	s.announcer.more = sync.NewCond(&s.announcer.mu)
 	s.committer.requests, s.committer.closed = make(chan *request, 4*batchLimit), make(chan struct{})
 	s.recorder.queue = make(chan *store.Finished, maxRecords)
 	s.running.kick, s.changed.kick, s.changed.left = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
-	s.numbers.own = map[int64]bool{}
+	s.numbers.fresh = map[int64]bool{}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := s.migrate(ctx); err != nil {
@@ -158,6 +157,7 @@ func (s *Store) Run(ctx context.Context) error {
 	commits.Go(func() { s.commitAll(writing) })
 	parts.Go(func() { s.renew(ctx) })
 	parts.Go(func() { s.adopt(ctx) })
+	parts.Go(func() { s.watchLease(ctx) })
 	parts.Go(func() { s.record(ctx) })
 	parts.Go(func() { s.running.run(ctx, s) })
 	parts.Go(func() { s.changed.run(ctx, s) })
@@ -194,6 +194,15 @@ func unavailable(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
+
+// write runs a statement that no execution depends on. Its time is limited, so
+// that a connection that hangs is replaced.
+func (s *Store) write(ctx context.Context, sql string, args ...any) error {
+	limit, cancel := context.WithTimeout(ctx, renewEvery)
+	defer cancel()
+	_, err := s.writes.Exec(limit, sql, args...)
+	return err
 }
 
 // query calls each for every row, in a session whose statements end after
