@@ -41,7 +41,7 @@ func (s *Server) Explain(err error) error {
 	case "3D000":
 		return say("createdb "+database+", as a user with the privilege CREATEDB", "the server %s has no database %s", at, database)
 	case "28P01":
-		return say("set PGPASSWORD, or add a line to the file named by PGPASSFILE", "wrong password for the database user %s", user)
+		return say("set PGPASSWORD or PGPASSWORD_FILE, or add a line to the file named by PGPASSFILE", "wrong password for the database user %s", user)
 	case "28000":
 		if c.TLSConfig == nil || len(c.Fallbacks) > 0 {
 			return say("add ?sslmode=verify-full to the URL, or a line to pg_hba.conf", "the server %s rejects the user %s from this address without TLS", at, user)

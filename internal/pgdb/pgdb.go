@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -59,17 +61,21 @@ type Server struct {
 
 // Parse returns the server with an address as libpq accepts it:
 // postgres://user@host:port/database?sslmode=…. PGHOST, PGPASSWORD, PGPASSFILE
-// and so on supply the rest. An invalid address is an *Error.
-func Parse(url string, o Session) (*Server, error) {
-	config, err := pgxpool.ParseConfig(url)
+// and so on supply the rest, and PGPASSWORD_FILE names a file with the password.
+// An invalid address is an *Error.
+func Parse(address string, o Session) (*Server, error) {
+	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
 		return nil, &Error{Text: "invalid database address", Hint: "--store postgres://user@host:5432/database", err: err}
 	}
-	if !strings.Contains(url, "pool_max_conns") {
+	if !strings.Contains(address, "pool_max_conns") {
 		config.MaxConns = o.Connections
 	}
 	config.PingTimeout = ConnectTime / 2
 	c := config.ConnConfig
+	if err := readPassword(c, address); err != nil {
+		return nil, err
+	}
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > ConnectTime {
 		c.ConnectTimeout = ConnectTime
 	}
@@ -85,6 +91,35 @@ func Parse(url string, o Session) (*Server, error) {
 		}
 	}
 	return &Server{config}, nil
+}
+
+// passwordFile is the variable that names a file with the password, such as a
+// secret that a container mounts. libpq does not know it.
+const passwordFile = "PGPASSWORD_FILE"
+
+// readPassword reads the password from the file of PGPASSWORD_FILE, unless the
+// URL has one.
+func readPassword(c *pgx.ConnConfig, address string) error {
+	path := os.Getenv(passwordFile)
+	if path == "" {
+		return nil
+	}
+	if u, err := url.Parse(address); err == nil && u.User != nil {
+		if _, said := u.User.Password(); said {
+			return nil
+		}
+	}
+	if os.Getenv("PGPASSWORD") != "" {
+		return &Error{Text: "PGPASSWORD and " + passwordFile + " are both set", Hint: "set one of them"}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return &Error{Text: fmt.Sprintf("cannot read the password of the database: %v", err), Hint: "name a readable file in " + passwordFile, err: err}
+	}
+	if c.Password = strings.TrimRight(string(text), "\r\n"); c.Password == "" {
+		return &Error{Text: "the file " + path + " contains no password", Hint: "write the password of the database user into it"}
+	}
+	return nil
 }
 
 // errReadOnly is returned for a server that accepts no writes.

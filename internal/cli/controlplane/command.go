@@ -24,7 +24,7 @@ type Command struct {
 	Listen        string        `default:"127.0.0.1:9092" env:"VALENCE_CLOUD_LISTEN" help:"Address of the control plane: atoms, APIs, console and metrics."`
 	Data          string        `default:"cloud-data" env:"VALENCE_CLOUD_DATA" help:"Data folder: everything the control plane stores."`
 	AcceptLoss    bool          `name:"accept-loss" help:"Start although the data folder lacks some of what it held. What is lost is logged and recorded in losses.jsonl."`
-	Store         string        `env:"VALENCE_CLOUD_STORE" placeholder:"URL" help:"PostgreSQL database shared by several control planes, such as postgres://user@host/database; the password in PGPASSWORD or PGPASSFILE. Default: the data folder."`
+	Store         string        `env:"VALENCE_CLOUD_STORE" placeholder:"URL" help:"PostgreSQL database shared by several control planes, such as postgres://user@host/database; the password in PGPASSWORD, or in the file that PGPASSWORD_FILE or PGPASSFILE names. Default: the data folder."`
 	SecretsKey    string        `name:"secrets-key" env:"VALENCE_CLOUD_SECRETS_KEY" placeholder:"FILE" help:"File with the key of the secrets, the same for all control planes of a database. Default: secrets.key in the data folder."`
 	TLSCert       string        `name:"tls-cert" env:"VALENCE_CLOUD_TLS_CERT" placeholder:"FILE" help:"Certificate chain (PEM); reloaded when the file changes."`
 	TLSKey        string        `name:"tls-key" env:"VALENCE_CLOUD_TLS_KEY" placeholder:"FILE" help:"Private key for --tls-cert."`
