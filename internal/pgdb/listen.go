@@ -2,6 +2,7 @@ package pgdb
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -51,6 +52,28 @@ func (l *Listener) Next(ctx context.Context, until time.Time) (payload string, o
 	limit, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
 	return "", false, l.conn.Ping(limit)
+}
+
+// Check verifies that notifications of a channel arrive that another connection
+// sends. It returns ErrNoNotifications if they do not. Earlier ones are lost.
+func (l *Listener) Check(ctx context.Context, channel string, on *Pool) error {
+	hello := "hello " + rand.Text()
+	limit, cancel := context.WithTimeout(ctx, ConnectTime)
+	defer cancel()
+	if _, err := on.Exec(limit, "SELECT pg_notify($1, $2)", channel, hello); err != nil {
+		return err
+	}
+	for until := time.Now().Add(ConnectTime / 2); ; {
+		text, ok, err := l.Next(limit, until)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return ErrNoNotifications
+		case text == hello:
+			return nil
+		}
+	}
 }
 
 // Close closes the connection.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -273,29 +274,57 @@ func (n *notices) run(ctx context.Context, s *Store) {
 func (s *Store) channel() string { return "valence_group_" + s.group.id }
 
 // sweepEvery is how often a member reads its ready executions without a
-// notification.
-const sweepEvery = 15 * time.Second
+// notification, and sweepAlone how often if none arrive.
+const (
+	sweepEvery = 15 * time.Second
+	sweepAlone = 2 * time.Second
+	listenWait = time.Second // between attempts to listen
+	checkAgain = time.Minute // whether notifications arrive now
+)
 
 // listen receives the notifications of other members until ctx ends.
 func (s *Store) listen(ctx context.Context) {
+	named := false
 	for ctx.Err() == nil {
-		if err := s.listenOnce(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("cannot receive notifications of other members", "error", err)
-			s.sweep(ctx)
+		err := s.listenOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, pgdb.ErrNoNotifications):
+			if !named {
+				s.log.Warn("cannot receive notifications of other members; reading their work regularly instead", "error", err, "every", sweepAlone.String())
+			}
+			named = true
+			s.sweepFor(ctx, checkAgain)
+			continue
 		}
+		s.log.Warn("cannot receive notifications of other members", "error", err)
+		s.sweepFor(ctx, listenWait)
+	}
+}
+
+// sweepFor sweeps for a time.
+func (s *Store) sweepFor(ctx context.Context, d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		s.sweep(ctx)
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Second):
+			return
+		case <-time.After(min(d, sweepAlone)):
 		}
 	}
 }
 
+// listenOnce receives notifications until the connection fails.
 func (s *Store) listenOnce(ctx context.Context) error {
 	l, err := s.server.Listen(ctx, s.channel())
 	if err != nil {
 		return err
 	}
 	defer l.Close()
+	if err := l.Check(ctx, s.channel(), s.writes); err != nil {
+		return err
+	}
 	s.sweep(ctx)
 	for next := time.Now().Add(sweepEvery); ; {
 		text, ok, err := l.Next(ctx, next)
