@@ -52,10 +52,18 @@ func (req *request) readBody() ([]byte, *problem.Document) {
 		return nil, outOfMemory(err)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, &problem.Document{Status: http.StatusRequestTimeout, Code: "slow_body", Title: "Request body timeout",
-			Detail: "The body arrived too slowly."}
+		return nil, slowBodyProblem()
 	}
-	return nil, &problem.Document{Status: http.StatusBadRequest, Code: "broken_body", Title: "Incomplete request body",
+	return nil, brokenBodyProblem()
+}
+
+func slowBodyProblem() *problem.Document {
+	return &problem.Document{Status: http.StatusRequestTimeout, Code: "slow_body", Title: "Request body timeout",
+		Detail: "The body arrived too slowly."}
+}
+
+func brokenBodyProblem() *problem.Document {
+	return &problem.Document{Status: http.StatusBadRequest, Code: "broken_body", Title: "Incomplete request body",
 		Detail: "The body ended early, or its transfer encoding is broken."}
 }
 

@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"mime/multipart"
 	"unicode/utf8"
 
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/convert"
 	"valence/internal/document"
+	"valence/internal/fault"
 )
 
 // maxParts is the most parts of one body.
@@ -29,15 +32,21 @@ const partCopies = 4
 // list. Names and fields are text in the charset of their part, or else in the
 // given one, which a field called _charset_ replaces (section 4.6).
 func multipartToJSON(ctx context.Context, boundary string, body []byte, charset string) ([]byte, error) {
-	if boundary == "" {
-		return nil, &convert.SyntaxError{Msg: "the Content-Type has no boundary"}
-	}
 	share := budget.From(ctx)
 	if err := share.Reserve(partCopies * len(body)); err != nil {
 		return nil, err
 	}
 	defer share.Return(partCopies * len(body))
-	reader := multipart.NewReader(bytes.NewReader(body), boundary)
+	return partsToJSON(ctx, boundary, bytes.NewReader(body), charset, nil)
+}
+
+// partsToJSON is multipartToJSON for a body that is read from r. It reserves the
+// memory for each part that it does not store in share.
+func partsToJSON(ctx context.Context, boundary string, r io.Reader, charset string, share *budget.Share) ([]byte, error) {
+	if boundary == "" {
+		return nil, &convert.SyntaxError{Msg: "the Content-Type has no boundary"}
+	}
+	reader := multipart.NewReader(r, boundary)
 	var fields document.Object
 	for n := 0; ; n++ {
 		if ctx.Err() != nil {
@@ -57,7 +66,10 @@ func multipartToJSON(ctx context.Context, boundary string, body []byte, charset 
 		if err != nil || name == "" {
 			return nil, &convert.SyntaxError{Msg: "a part has no name, or one that is not text in the charset of the request"}
 		}
-		content, err := io.ReadAll(part)
+		content, err := readPart(ctx, part, share)
+		if known := (*fault.Failure)(nil); errors.As(err, &known) || budget.Exhausted(err) {
+			return nil, err
+		}
 		if err != nil {
 			return nil, &convert.SyntaxError{Msg: "the parts cannot be read: the end is missing"}
 		}
@@ -77,7 +89,36 @@ func multipartToJSON(ctx context.Context, boundary string, body []byte, charset 
 	return document.AppendJSON(nil, &fields), nil
 }
 
-func partValue(ctx context.Context, part *multipart.Part, content []byte, charset string) (any, error) {
+// maxField is the largest field of a body that is not read into memory.
+const maxField = 1 << 20
+
+// readPart reads the content of a part.
+func readPart(ctx context.Context, part *multipart.Part, share *budget.Share) (*blob.Content, error) {
+	var c *blob.Content
+	var err error
+	switch {
+	case share == nil:
+		var b []byte
+		b, err = io.ReadAll(part)
+		return &blob.Content{Bytes: b}, err
+	case part.FileName() == "":
+		var b []byte
+		b, err = io.ReadAll(io.LimitReader(part, maxField+1))
+		if err == nil && len(b) > maxField {
+			return nil, &fault.Failure{Code: fault.CodeTooLarge, Source: fault.FromAtom, Message: "a field that is not a file has more than 1 MiB"}
+		}
+		c = &blob.Content{Bytes: b}
+	default:
+		c, err = blob.Read(ctx, part, math.MaxInt64-1)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, share.Reserve(partCopies * len(c.Bytes))
+}
+
+func partValue(ctx context.Context, part *multipart.Part, received *blob.Content, charset string) (any, error) {
+	content := received.Bytes
 	media := part.Header.Get("Content-Type")
 	if part.FileName() == "" {
 		_, params, _ := mime.ParseMediaType(media) // without a valid type there is no charset
@@ -93,6 +134,9 @@ func partValue(ctx context.Context, part *multipart.Part, content []byte, charse
 		media = "application/octet-stream"
 	}
 	file.Set("type", media)
+	if received.Name != "" {
+		return received.Reference(filename, media), nil
+	}
 	if utf8.Valid(content) {
 		file.Set("raw", string(content))
 	} else {

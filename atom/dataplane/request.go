@@ -31,8 +31,10 @@ type request struct {
 	input    atom.Request
 	deadline deadline
 
-	memory    budget.Share // bytes of its bodies and their converted forms
-	status    int          // 0: nothing written yet
+	scoped    context.Context // see scope; nil: no scope
+	release   func()          // ends the scope
+	memory    budget.Share    // bytes of its bodies and their converted forms
+	status    int             // 0: nothing written yet
 	size      int
 	execution string
 }
@@ -122,7 +124,14 @@ func (req *request) readMessage(values []string) *problem.Document {
 	if refused != nil {
 		return refused
 	}
-	raw, refused := req.readBody()
+	stream := early && req.uploads()
+	var raw []byte
+	digest := ""
+	if stream {
+		in.Doc, digest, refused = req.receive(c)
+	} else {
+		raw, refused = req.readBody()
+	}
 	if refused != nil {
 		return refused
 	}
@@ -136,12 +145,14 @@ func (req *request) readMessage(values []string) *problem.Document {
 	if e.listen.Output != "" || time.Since(req.start) > bodyTimeout/2 {
 		req.setReadDeadline(time.Time{})
 	}
-	body, refused := req.decompress(raw)
-	if refused != nil {
-		return refused
-	}
-	if in.Doc, refused = e.parse(req.context(), c, body); refused != nil {
-		return refused
+	if !stream {
+		body, refused := req.decompress(raw)
+		if refused != nil {
+			return refused
+		}
+		if in.Doc, refused = e.parse(req.context(), c, body); refused != nil {
+			return refused
+		}
 	}
 	if !in.Doc.IsJSON() {
 		if err := req.memory.Reserve(len(in.Doc.Data())); err != nil {
@@ -149,8 +160,10 @@ func (req *request) readMessage(values []string) *problem.Document {
 		}
 	}
 	if e.listen.Output == "" || e.listen.Later() {
-		sum := sha256.Sum256(raw)
-		in.SHA256 = hex.EncodeToString(sum[:])
+		if in.SHA256 = digest; !stream {
+			sum := sha256.Sum256(raw)
+			in.SHA256 = hex.EncodeToString(sum[:])
+		}
 	}
 	if r.URL.RawQuery != "" {
 		query, err := url.ParseQuery(r.URL.RawQuery)
@@ -223,7 +236,7 @@ func (req *request) authenticate(body []byte) (who string, refused *problem.Docu
 // serveSync runs a request/reply process while the caller waits.
 func (req *request) serveSync() {
 	e := req.endpoint
-	ctx := context.Context(req.r.Context())
+	ctx := req.scope()
 	if t := e.listen.Timeout; t > 0 {
 		req.deadline.parent, req.deadline.at, req.deadline.memory = ctx, req.start.Add(t), &req.memory
 		ctx = &req.deadline
@@ -265,7 +278,12 @@ func (req *request) serveFireAndForget() {
 }
 
 // context returns the context of the request with its share of the memory.
-func (req *request) context() context.Context { return budget.With(req.r.Context(), &req.memory) }
+func (req *request) context() context.Context {
+	if req.scoped != nil {
+		return budget.With(req.scoped, &req.memory)
+	}
+	return budget.With(req.r.Context(), &req.memory)
+}
 
 // write sends a complete response.
 func (req *request) write(status int, media string, body []byte) {
@@ -309,6 +327,9 @@ func (req *request) setWriteDeadline(t time.Time) {
 // finish recovers from a panic, then counts and logs the request.
 func (req *request) finish() {
 	defer req.memory.Close()
+	if req.release != nil {
+		defer req.release()
+	}
 	if v := recover(); v != nil {
 		if v == http.ErrAbortHandler {
 			panic(v)

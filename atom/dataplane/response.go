@@ -27,7 +27,7 @@ func (req *request) writeReply(r *atom.Reply) {
 	if status == 0 {
 		status = http.StatusOK
 	}
-	body, media, err := convert.Render(req.r.Context(), r.Doc, req.endpoint.listen.Output, req.endpoint.deployed.Process.Namespaces)
+	body, media, err := convert.Render(req.scope(), r.Doc, req.endpoint.listen.Output, req.endpoint.deployed.Process.Namespaces)
 	if err != nil || status < 200 || status > 599 {
 		req.server.log.Error("cannot send reply", "process", req.endpoint.process, "execution", r.Execution, "status", status, "error", err)
 		p := problem.Internal()

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"valence/atom"
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/document"
 	"valence/internal/drain"
@@ -74,6 +75,7 @@ type Options struct {
 	Metrics *metrics.Metrics
 	TLS     *servercert.Certificate // nil: plain HTTP
 
+	Blobs  blob.Store   // stores large files in bodies; nil: they are held in memory
 	Memory *budget.Pool // limits the bodies of all requests; nil: no limit
 
 	// MaxConnections limits the open connections; further ones wait. 0: no limit.

@@ -97,7 +97,7 @@ const (
 	DefaultRetention = 30 * 24 * time.Hour
 	MaxDuration      = 10 * 365 * 24 * time.Hour
 	asRecords        = time.Duration(-1)
-	maxBodyLimit     = 1 << 30
+	maxBodyLimit     = 5 << 40
 )
 
 // descriptionField returns the description of a component or step.

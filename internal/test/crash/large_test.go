@@ -31,6 +31,26 @@ steps:
     with: { bucket: orders, key: "${request.params.name}" }
     body: ${doc.file}
 ---
+process: take
+retention: { documents: 0d }
+listen: { path: /take, input: multipart, auth: none, limits: { body: 2GiB } }
+steps:
+  - call: store.put
+    with: { bucket: orders, key: "${doc.file.filename}" }
+    body: ${doc.file}
+---
+process: give
+listen: { path: "/give/{name}", method: GET, output: binary, auth: none }
+steps:
+  - call: files.read
+    with: { path: "${request.params.name}" }
+  - reply: ${doc}
+---
+process: tell
+listen: { path: "/tell", input: multipart, output: json, auth: none, limits: { body: 2GiB } }
+steps:
+  - reply: { size: "${doc.file.size}", sum: "${sha256(doc.file)}", length: "${len(unbase64(doc.file.raw).raw) > 0}", encoding: "${doc.file.encoding}", field: "${doc.note}" }
+---
 connection: files
 connector: sftp
 host: HOST
@@ -169,6 +189,65 @@ func TestLargeFilesPassThroughWithLittleMemory(t *testing.T) {
 	if code := c.stop(); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, c.out.String())
 	}
+}
+
+// upload sends a file as multipart/form-data.
+func (c *carrier) upload(path, name string) (status int, body string) {
+	c.t.Helper()
+	f, err := os.Open(filepath.Join(c.sshd.Files, name))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer f.Close()
+	const head = "--b\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"%s\"\r\n\r\n"
+	r, err := http.Post("http://"+c.listen+path, "multipart/form-data; boundary=b", io.MultiReader(strings.NewReader(fmt.Sprintf(head, name)), f, strings.NewReader("\r\n--b--\r\n")))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+// TestUploadsAreStored sends large files to listeners, and downloads one.
+func TestUploadsAreStored(t *testing.T) {
+	c := newCarrier(t)
+	sum := c.put("large.bin", 64)
+	c.start()
+	idle := c.fact("VmRSS")
+	if status, body := c.upload("/take", "large.bin"); status != http.StatusOK || !strings.Contains(body, `"accepted"`) {
+		t.Fatalf("got %d %s, want a receipt", status, body)
+	}
+	c.arrives("large.bin", sum)
+	grown := c.fact("VmHWM") - idle
+	t.Logf("64 MiB passed: memory grew by %d KiB, from %d KiB", grown, idle)
+	if grown > 60<<10 {
+		t.Errorf("memory grew by %d KiB, want at most %d", grown, 60<<10)
+	}
+	sum = c.put("small.bin", 3)
+	want := `{"size":3145728,"sum":"` + sum + `","length":true,"encoding":"base64","field":"hello"}`
+	if status, body := c.upload("/tell", "small.bin"); status != http.StatusOK || body != want {
+		t.Errorf("got %d %s, want %s", status, body, want)
+	}
+	r, err := http.Get("http://" + c.listen + "/give/small.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	got := sha256.New()
+	if _, err := io.Copy(got, r.Body); err != nil || r.StatusCode != http.StatusOK || hex.EncodeToString(got.Sum(nil)) != sum {
+		t.Errorf("download: got %d %x, %v, want %s", r.StatusCode, got.Sum(nil), err, sum)
+	}
+	if status, body := c.upload("/tell", "large.bin"); status != http.StatusInternalServerError {
+		t.Errorf("beyond the memory of an expression: got %d %s, want 500", status, body)
+	}
+	c.until("no stored file is left", func() bool {
+		stored, unfinished := c.blobs()
+		return len(unfinished) == 0 && len(stored) == 1 // of the failed request
+	})
 }
 
 // fact returns a value of the process' status in KiB.

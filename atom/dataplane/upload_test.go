@@ -1,0 +1,96 @@
+package dataplane
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"valence/internal/blob"
+	"valence/internal/budget"
+	"valence/processes"
+)
+
+// blobs counts stored files.
+type blobs struct {
+	put, released int
+	full          bool
+}
+
+func (b *blobs) PutFile(_ context.Context, r io.Reader) (string, int64, error) {
+	sum := sha256.New()
+	n, err := io.Copy(sum, r)
+	switch {
+	case err != nil:
+		return "", 0, &blob.ReadError{Err: err}
+	case b.full:
+		return "", 0, blob.ErrFull
+	}
+	b.put++
+	return blob.NewName([16]byte{byte(b.put)}, [32]byte(sum.Sum(nil))), n, nil
+}
+
+func (b *blobs) OpenFile(string) (io.ReadCloser, int64, error) { return nil, 0, blob.ErrLost }
+func (b *blobs) ReleaseFiles(names []string)                   { b.released += len(names) }
+
+func filePart(name, content string) string {
+	return "--b\r\nContent-Disposition: form-data; name=" + name + "; filename=f\r\n\r\n" + content + "\r\n"
+}
+
+// TestLargeFilesInBodiesAreStored sends bodies of unknown length. Whatever the
+// answer is, stored files are released when the request ends.
+func TestLargeFilesInBodiesAreStored(t *testing.T) {
+	large := strings.Repeat("x", blob.Threshold+1)
+	field := "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n"
+	for _, c := range []struct {
+		name, path string
+		body       io.Reader
+		full       bool
+		memory     int64
+		status     int
+		put        int
+		want       string
+	}{
+		{name: "a small file", path: "/parts", body: strings.NewReader(filePart("a", "x") + "--b--\r\n"), status: 200, want: `"raw":"x"`},
+		{name: "two large files", path: "/parts", body: strings.NewReader(filePart("a", large) + filePart("a", large) + "--b--\r\n"), status: 200, put: 2, want: `"encoding":"valence-text-blob"`},
+		{name: "binary", path: "/bytes", body: strings.NewReader(large + "\xff"), status: 200, put: 1, want: `"encoding":"valence-blob"`},
+		{name: "small binary", path: "/bytes", body: strings.NewReader("x"), status: 200},
+		{name: "too large", path: "/parts", body: strings.NewReader(filePart("a", strings.Repeat("x", 5<<20)) + "--b--\r\n"), status: 413},
+		{name: "too large after the parts", path: "/parts", body: strings.NewReader(filePart("a", large) + "--b--\r\n" + strings.Repeat("x", 5<<20)), status: 413, put: 1},
+		{name: "no end", path: "/parts", body: strings.NewReader(filePart("a", large) + filePart("a", large)), status: 400, put: 1},
+		{name: "broken", path: "/parts", body: io.MultiReader(strings.NewReader(filePart("a", large)+"--b"), iotest.ErrReader(errors.New("reset"))), status: 400, put: 1, want: "broken_body"},
+		{name: "a large field", path: "/parts", body: strings.NewReader(field + large + "\r\n--b--\r\n"), status: 413, want: "a field that is not a file"},
+		{name: "the disk is full", path: "/parts", body: strings.NewReader(filePart("a", large) + "--b--\r\n"), full: true, status: 503},
+		{name: "no memory", path: "/parts", body: strings.NewReader(filePart("a", large[:1<<19]) + "--b--\r\n"), memory: 1 << 20, status: 413},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, b := &fake{}, &blobs{full: c.full}
+			limit := limited(processes.Limits{Body: 4 << 20})
+			s := serve(t, f, on("/parts", takesAs("multipart"), limit), on("/bytes", takesAs("binary"), limit))
+			s.options.Blobs = b
+			if c.memory > 0 {
+				s.options.Memory = budget.NewPool(c.memory)
+			}
+			r := httptest.NewRequest(http.MethodPost, c.path, c.body)
+			r.ContentLength = -1
+			r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			got := w.Body.String()
+			if w.Code == http.StatusOK {
+				got = f.arrived[0].Doc.Data()
+			}
+			if w.Code != c.status || !strings.Contains(got, c.want) {
+				t.Errorf("got %d %.200s, want %d with %s", w.Code, got, c.status, c.want)
+			}
+			if b.put != c.put || b.released != c.put {
+				t.Errorf("got %d files stored and %d released, want %d", b.put, b.released, c.put)
+			}
+		})
+	}
+}
