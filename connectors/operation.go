@@ -38,6 +38,9 @@ type Operation struct {
 	// Codes are the codes of failures that the other system chooses, such as those
 	// of faults. One that ends with a dot stands for all codes that begin with it.
 	Codes []string
+	// Body returns the keys of the object at a path of keys in the body, without
+	// the indexes of lists. It is nil if nothing is known about the body.
+	Body func(path []string) []BodyKey
 	// SendsBody says that the operation sends a document: the current one
 	// unless the call has `body:`.
 	SendsBody bool
@@ -64,6 +67,13 @@ type Operation struct {
 	Page func(with any, r *Result, position string) *fault.Failure
 	// Sample is a typical call in YAML, for the reference.
 	Sample string
+}
+
+// BodyKey is a key of an object in a body.
+type BodyKey struct {
+	Name     string
+	Type     string // for people
+	Required bool
 }
 
 // Streaming lists the keys of `with:` whose meaning depends on a loop.

@@ -1,6 +1,7 @@
 package soap
 
 import (
+	"valence/connectors"
 	"valence/internal/document"
 	"valence/internal/expression"
 	"valence/internal/fault"
@@ -29,6 +30,17 @@ func checkBody(d *wsdl.Definition, op *wsdl.Operation, body *expression.Shape) (
 		problems = append(problems, p)
 	}
 	return problems
+}
+
+// bodyKeys returns the keys of an object in the body of an operation.
+func bodyKeys(op *wsdl.Operation, path []string) (keys []connectors.BodyKey) {
+	if op.Input.Body == nil {
+		return nil
+	}
+	for _, m := range op.Input.Body.Members(path) {
+		keys = append(keys, connectors.BodyKey{Name: m.Name, Type: m.Type, Required: m.Required})
+	}
+	return keys
 }
 
 // checkHeaders checks the names of the header blocks of a call.

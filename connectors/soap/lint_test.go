@@ -179,3 +179,31 @@ func TestCodesOfFaults(t *testing.T) {
 		}
 	}
 }
+
+func TestKeysOfBodies(t *testing.T) {
+	op := operationOf(t, "CreateInvoice")
+	for _, test := range []struct {
+		path []string
+		want string
+	}{
+		{nil, "@priority:an integer @channel:text! customer:an object! number:text! currency:text! due:a date iban:text card:text line:a list! note:text!"},
+		{[]string{"line"}, "sku:text! qty:an integer! price:a number! gift:true or false"},
+		{[]string{"customer"}, "@type:text! name:text! member:a list"},
+		{[]string{"customer", "member"}, "@type:text! name:text! member:a list"},
+		{[]string{"card"}, "@expires:a gYearMonth! #text:text!"},
+		{[]string{"number"}, ""},
+		{[]string{"nothing", "below"}, ""},
+	} {
+		var got []string
+		for _, k := range op.Body(test.path) {
+			text := k.Name + ":" + k.Type
+			if k.Required {
+				text += "!"
+			}
+			got = append(got, text)
+		}
+		if text := strings.Join(got, " "); text != test.want {
+			t.Errorf("%v: got %s, want %s", test.path, text, test.want)
+		}
+	}
+}

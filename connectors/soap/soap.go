@@ -157,6 +157,7 @@ func define(d *wsdl.Definition, port *wsdl.Port, op *wsdl.Operation, codes []str
 	}
 	return connectors.Define(connectors.Operation{
 		Name: op.Name, Doc: doc, SendsBody: true, Codes: codes,
+		Body:      func(path []string) []connectors.BodyKey { return bodyKeys(op, path) },
 		CheckBody: func(body *expression.Shape) fault.Problems { return checkBody(d, op, body) },
 		Check:     func(with any) []string { return checkHeaders(op, with.(*callWith)) },
 		With:      []spec.Field{spec.Any("headers", func(w *callWith) *any { return &w.Headers }, "Header blocks of the envelope, by the names of the elements that the WSDL declares.")},

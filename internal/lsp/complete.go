@@ -82,7 +82,7 @@ func (c *completion) at(n *yamltree.Node) {
 	}
 	if shape.item != nil && !n.Item && n.Parent.Key != "" {
 		c.elements(shape, n)
-		if shape.fields == nil {
+		if shape.fields == nil && shape.sent == nil {
 			return
 		}
 	}
@@ -124,7 +124,11 @@ func (c *completion) keys(n *yamltree.Node, s *shape, after string) {
 		if nested && after != "" && !n.Flow {
 			end = ":"
 		}
-		c.add(key, key+end, kind, detail, doc)
+		text := key
+		if strings.HasPrefix(key, "@") { // YAML reserves it
+			text = `"` + key + `"`
+		}
+		c.add(key, text+end, kind, detail, doc)
 	}
 	if s.kinds && c.v.s.stepKind(parent) == "" {
 		for i := range c.v.s.catalog.Steps {
@@ -141,6 +145,13 @@ func (c *completion) keys(n *yamltree.Node, s *shape, after string) {
 		for _, name := range s.names() {
 			add(name, "", "", itemModule, false)
 		}
+	}
+	for _, k := range s.body() {
+		detail := k.Type
+		if k.Required {
+			detail += ", required"
+		}
+		add(k.Name, detail, "", itemProperty, false)
 	}
 }
 
@@ -222,8 +233,9 @@ func (c *completion) operations(n *yamltree.Node) {
 		if connector == nil {
 			continue
 		}
-		for i := range connector.Operations {
-			if op := &connector.Operations[i]; op.Paged || !paged {
+		operations := c.v.operations(name)
+		for i := range operations {
+			if op := &operations[i]; op.Paged || !paged {
 				c.add(name+"."+op.Name, name+"."+op.Name, itemFunction, connector.Name, op.Doc)
 			}
 		}

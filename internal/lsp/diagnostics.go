@@ -9,8 +9,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"valence/connectors"
 	"valence/internal/catalogue"
 	"valence/internal/fault"
+	"valence/processes"
 	"valence/processes/loader"
 )
 
@@ -57,6 +59,21 @@ func (s *Server) changed(path string) {
 	})
 }
 
+// describe stores the operations that files of a project describe. Those of a
+// connection with errors are kept.
+func (s *Server) describe(folder string, p *processes.Project) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, c := range p.Connections {
+		if c.Connector != nil && c.Connector.Describe != nil && len(c.Operations) > 0 {
+			if s.described[folder] == nil {
+				s.described[folder] = map[string][]connectors.Operation{}
+			}
+			s.described[folder][name] = c.Operations
+		}
+	}
+}
+
 // check loads a project and publishes its problems.
 func (s *Server) check(ctx context.Context, project string) {
 	docs, contents := s.workspace.snapshot()
@@ -65,13 +82,14 @@ func (s *Server) check(ctx context.Context, project string) {
 		s.log(ctx, "cannot read the project: "+err.Error())
 		return
 	}
-	_, problems, err := loader.LoadWithin(ctx, files, s.catalog, loader.Limits{})
+	loaded, problems, err := loader.LoadWithin(ctx, files, s.catalog, loader.Limits{})
 	if err != nil {
 		if !errors.Is(err, context.Canceled) {
 			s.log(ctx, "cannot check the project: "+err.Error())
 		}
 		return
 	}
+	s.describe(project, loaded)
 	texts := map[string]*text{}
 	for _, f := range files {
 		path := filepath.FromSlash(f.Name)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sourcegraph/jsonrpc2"
 
+	"valence/connectors"
 	"valence/processes"
 )
 
@@ -33,6 +34,9 @@ type Server struct {
 	mu     sync.Mutex
 	checks map[string]*check             // by project
 	calls  map[string]context.CancelFunc // requests by id
+	// described holds the operations that files of a project describe, by project
+	// and connection, since its latest check.
+	described map[string]map[string][]connectors.Operation
 	// initialized and stopped follow the life cycle of the protocol.
 	initialized, stopped bool
 
@@ -44,7 +48,7 @@ type Server struct {
 func New(catalog *processes.Catalog, version string) *Server {
 	return &Server{
 		catalog: catalog, version: version, workspace: newWorkspace(),
-		checks: map[string]*check{}, calls: map[string]context.CancelFunc{}, reported: map[string]map[string]bool{},
+		checks: map[string]*check{}, calls: map[string]context.CancelFunc{}, described: map[string]map[string][]connectors.Operation{}, reported: map[string]map[string]bool{},
 	}
 }
 

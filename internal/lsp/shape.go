@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"valence/connectors"
 	"valence/internal/lsp/yamltree"
 	"valence/internal/spec"
 	"valence/processes"
@@ -21,6 +22,30 @@ type shape struct {
 	kinds  bool                          // a step: the keys also select its kind
 	first  bool                          // a document without its first key
 	short  *spec.Info                    // of a scalar in place of a map; may be nil
+	sent   func() []connectors.BodyKey   // keys of a body; nil if they are not known
+}
+
+// body returns the keys of an object in a body.
+func (s *shape) body() []connectors.BodyKey {
+	if s.sent == nil {
+		return nil
+	}
+	return s.sent()
+}
+
+// bodyShape returns the shape of an object in the body of a call.
+func bodyShape(info *spec.Info, op *connectors.Operation, path []string) *shape {
+	return &shape{
+		info: info,
+		sent: func() []connectors.BodyKey { return op.Body(path) },
+		item: func(*yamltree.Node) *shape { return bodyShape(info, op, path) },
+		entry: func(key string) *shape {
+			if strings.HasPrefix(key, "$") {
+				return nil // a directive of the template
+			}
+			return bodyShape(info, op, append(slices.Clip(path), key))
+		},
+	}
 }
 
 // shapeOf returns the shape of a node, or nil if it is not declared. A node
@@ -151,6 +176,10 @@ func (v *view) value(info *spec.Info, n *yamltree.Node) *shape {
 		s.item = v.step
 	case spec.KindPaths:
 		s.entry = func(string) *shape { return &shape{item: v.step} }
+	case spec.KindTemplate:
+		if op := v.operation(n.Parent.Text("call")); info.Key == "body" && op != nil && op.Body != nil {
+			return bodyShape(info, op, nil)
+		}
 	case spec.KindRetry:
 		s.fields = language.RetryFields
 	case spec.KindWith:

@@ -70,12 +70,23 @@ func (v *view) connector(connection string) *connectors.Connector {
 // operation returns the operation that `connection.operation` names, or nil.
 func (v *view) operation(text string) *connectors.Operation {
 	connection, name := splitOperation(text)
-	c := v.connector(connection)
-	if c == nil {
-		return nil
-	}
-	op, _ := c.Operation(name)
+	op, _ := connectors.FindOperation(v.operations(connection), name)
 	return op
+}
+
+// operations returns the operations of a connection: those of its connector, or
+// those that files of the project described when it was checked last.
+func (v *view) operations(connection string) []connectors.Operation {
+	c := v.connector(connection)
+	switch {
+	case c == nil:
+		return nil
+	case c.Describe == nil:
+		return c.Operations
+	}
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	return v.s.described[v.project][connection]
 }
 
 // splitOperation splits `connection.operation`.

@@ -1,6 +1,7 @@
 package editor
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -174,6 +175,43 @@ func TestHover(t *testing.T) {
 			c.call("textDocument/hover", map[string]any{"textDocument": map[string]any{"uri": c.uri("p.yaml")}, "position": position}, &got)
 			if got.Contents == nil || !strings.Contains(got.Contents.Value, test.want) {
 				t.Errorf("got %+v, want %q", got.Contents, test.want)
+			}
+		})
+	}
+}
+
+// TestCompletionOfDescribedOperations completes the operations of a WSDL, and the
+// keys of the bodies by its schema.
+func TestCompletionOfDescribedOperations(t *testing.T) {
+	wsdl, err := os.ReadFile("../../../connectors/soap/testdata/erp.wsdl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	types, err := os.ReadFile("../../../connectors/soap/testdata/common/types.xsd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := os.ReadFile("../../../connectors/soap/testdata/common/base.xsd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = "connection: soapy\nconnector: soap\nwsdl: erp.wsdl\nidempotent: natural\n---\nprocess: p\nsteps:\n"
+	for _, test := range []struct{ name, text, want string }{
+		{"operation", head + "  - call: soapy.‸\n", "soapy.CreateInvoice"},
+		{"key", head + "  - call: soapy.CreateInvoice\n    body:\n      cur‸\n", "currency"},
+		{"attribute", head + "  - call: soapy.CreateInvoice\n    body:\n      a‸: 1\n", "@channel"},
+		{"nested key", head + "  - call: soapy.CreateInvoice\n    body:\n      line:\n        - sku: a\n          q‸\n", "qty"},
+		{"after $each", head + "  - call: soapy.CreateInvoice\n    body:\n      line:\n        $each: ${input.lines}\n        pr‸\n", "price"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := start(t, map[string]string{"erp.wsdl": string(wsdl), "common/types.xsd": string(types), "common/base.xsd": string(base)})
+			text, position := cut(t, test.text)
+			c.open("p.yaml", text)
+			c.diagnostics("p.yaml")
+			var got struct{ Items []lsp.CompletionItem }
+			c.call("textDocument/completion", map[string]any{"textDocument": map[string]any{"uri": c.uri("p.yaml")}, "position": position}, &got)
+			if !slices.ContainsFunc(got.Items, func(i lsp.CompletionItem) bool { return i.Label == test.want }) {
+				t.Errorf("got %v, want also %s", got.Items, test.want)
 			}
 		})
 	}
