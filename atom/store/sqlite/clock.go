@@ -28,10 +28,12 @@ type clock struct {
 }
 
 func newClock(wall func() time.Time) *clock {
+	began := time.Now()
 	if wall == nil {
-		wall = time.Now
+		// Two readings would leave the clock behind by the time between them.
+		return &clock{wall: time.Now, start: began.Round(0), began: began}
 	}
-	return &clock{wall: wall, start: wall().Round(0), began: time.Now()}
+	return &clock{wall: wall, start: wall().Round(0), began: began}
 }
 
 // now returns the time by which ages are computed, for purging.
