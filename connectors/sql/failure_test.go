@@ -289,6 +289,21 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// TestOpeningWhileOthersAreBusy finds, with the race detector, what reads the
+// state of a connection that another goroutine uses.
+func TestOpeningWhileOthersAreBusy(t *testing.T) {
+	c := connect(t, database(t, driverMySQL))
+	var busy sync.WaitGroup
+	for range 4 {
+		busy.Go(func() {
+			if _, err := c.db.ExecContext(t.Context(), "do sleep(0.1)"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	busy.Wait()
+}
+
 // TestDeadlockVictimIsRetryable checks the failure of the transaction that the
 // database ends.
 func TestDeadlockVictimIsRetryable(t *testing.T) {

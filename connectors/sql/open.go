@@ -42,7 +42,7 @@ type connection struct {
 	dialect     *dialect
 	where       string // describes the database in messages, without secrets
 	streams     streams
-	sockets     *sync.Map // net.Conn by driver.Conn, of drivers that ignore contexts
+	sockets     *sync.Map // *socket by driver.Conn, of drivers that ignore contexts
 }
 
 var _ connectors.Connection = (*connection)(nil)

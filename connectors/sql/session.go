@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"valence/internal/access"
@@ -49,8 +51,31 @@ func (c *sessionConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // dialing is a connection that is being opened.
 type dialing struct {
 	ctx    context.Context
-	socket net.Conn
+	socket *socket
 	stop   func() // ends the watch over ctx
+}
+
+// socket is a network connection that reports whether it was closed. Any
+// goroutine may ask, which a driver's own Validator does not allow.
+type socket struct {
+	net.Conn
+	closed atomic.Bool
+}
+
+// Close implements net.Conn.
+func (s *socket) Close() error {
+	s.closed.Store(true)
+	return s.Conn.Close()
+}
+
+// SyscallConn implements syscall.Conn: the MySQL driver checks with it whether an
+// idle connection is still open.
+func (s *socket) SyscallConn() (syscall.RawConn, error) {
+	c, ok := s.Conn.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a system socket", s.Conn)
+	}
+	return c.SyscallConn()
 }
 
 // dialingKey is the context's key of a *dialing.
@@ -62,7 +87,8 @@ func recorded(dial access.DialFunc) access.DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if d, ok := ctx.Value(dialingKey{}).(*dialing); ok && err == nil {
-			d.socket, d.stop = conn, cut(d.ctx, conn)
+			d.socket, d.stop = &socket{Conn: conn}, cut(d.ctx, conn)
+			return d.socket, nil
 		}
 		return conn, err
 	}
@@ -76,11 +102,11 @@ func (c *sessionConnector) dialed(ctx context.Context) (driver.Conn, error) {
 	if d.stop != nil {
 		d.stop()
 	}
-	if _, ok := conn.(driver.Validator); err != nil || d.socket == nil || c.sockets == nil || !ok {
+	if err != nil || d.socket == nil || c.sockets == nil {
 		return conn, err
 	}
-	c.sockets.Range(func(other, _ any) bool {
-		if v, ok := other.(driver.Validator); ok && !v.IsValid() { // closed
+	c.sockets.Range(func(other, s any) bool {
+		if s.(*socket).closed.Load() {
 			c.sockets.Delete(other)
 		}
 		return true
@@ -119,17 +145,17 @@ func (c *connection) cutting(ctx context.Context, conn *sql.Conn) func() {
 	if c.sockets == nil {
 		return func() {}
 	}
-	var socket net.Conn
+	var found net.Conn
 	_ = conn.Raw(func(driverConn any) error { // only a closed connection fails, which the next use reports
 		if s, ok := c.sockets.Load(driverConn); ok {
-			socket = s.(net.Conn)
+			found = s.(*socket)
 		}
 		return nil
 	})
-	if socket == nil {
+	if found == nil {
 		return func() {}
 	}
-	return cut(ctx, socket)
+	return cut(ctx, found)
 }
 
 // cut makes reads and writes of a socket fail once ctx has ended, until stop is
