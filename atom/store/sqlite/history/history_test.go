@@ -219,6 +219,59 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestTornDirectory tears the directory of a segment as a power cut may: its
+// trailer is there, its beginning is not.
+func TestTornDirectory(t *testing.T) {
+	for name, test := range map[string]struct {
+		damage string // in the first copy of this text, a block
+		want   int
+	}{
+		"the blocks are complete": {"", 50},
+		"a block is damaged":      {"summary 21", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			h := open(t, dir, history.Options{})
+			for i := range int64(5) {
+				add(t, h, day, span(i*10+1, i*10+10)...)
+			}
+			sealedAt := h.Bytes()
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "2026-03-01.30", "000001.seg")
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(b[sealedAt : sealedAt+100])
+			if test.damage != "" {
+				b[bytes.Index(b, []byte(test.damage))+3] ^= 1
+			}
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h = open(t, dir, history.Options{})
+			if err := h.Check(); (err == nil) != (test.want > 0) {
+				t.Fatalf("Check: got %v", err)
+			}
+			if test.want == 0 {
+				if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
+					t.Errorf("a damaged segment was changed, or %v", err)
+				}
+				return
+			}
+			if n := len(scan(t, h, math.MaxInt64, nil)); n != test.want {
+				t.Errorf("got %d executions, want %d", n, test.want)
+			}
+			has(t, h, 21, day, true)
+			if n, sealed, err := history.Verify(path); n != test.want || !sealed || err != nil {
+				t.Errorf("Verify: got %d, %v, %v, want %d records of a sealed segment", n, sealed, err, test.want)
+			}
+		})
+	}
+}
+
 func TestPurge(t *testing.T) {
 	dir := t.TempDir()
 	h := open(t, dir, history.Options{})

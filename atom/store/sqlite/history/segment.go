@@ -26,9 +26,10 @@ type segment struct {
 	open   bool    // being written: blocks is complete
 }
 
-// inspect determines the bounds of a segment. It reads the trailer of a sealed
+// inspect determines the bounds of a segment. It reads the directory of a sealed
 // segment. It reads an unsealed one block by block, cuts off its torn end, and
-// seals it.
+// seals it. A power cut can tear the directory and leave its trailer: then the
+// directory is written again, if all blocks are complete.
 func (s *segment) inspect(fsys disk.FS) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,13 +45,17 @@ func (s *segment) inspect(fsys disk.FS) error {
 	if err != nil {
 		return err
 	}
-	var t [trailerSize]byte
-	if st.Size() >= trailerSize {
-		if _, err := f.ReadAt(t[:], st.Size()-trailerSize); err != nil {
+	t, ok, err := readTrailer(f, st.Size())
+	if err != nil {
+		return err
+	}
+	if ok {
+		_, intact, err := t.readHeaders(f, st.Size())
+		if err != nil {
 			return err
 		}
-		if order.Uint32(t[:]) == directory && order.Uint32(t[36:]) == crc32.Checksum(t[:36], castagnoli) {
-			s.size, s.min, s.max = int64(order.Uint64(t[8:])), int64(order.Uint64(t[16:])), int64(order.Uint64(t[24:]))
+		if intact {
+			s.size, s.min, s.max = t.size, t.min, t.max
 			s.known, s.sealed = true, true
 			return nil
 		}
@@ -58,6 +63,9 @@ func (s *segment) inspect(fsys disk.FS) error {
 	blocks, good, err := walk(f, st.Size())
 	if err != nil {
 		return err
+	}
+	if ok && good != t.size {
+		return fmt.Errorf("directory of %s: damaged, and the block at %d of %d", s.path, good, t.size)
 	}
 	s.size, s.blocks = good, blocks
 	s.min, s.max = bounds(blocks)
@@ -69,6 +77,42 @@ func (s *segment) inspect(fsys disk.FS) error {
 	return nil
 }
 
+// trailer is the end of a directory.
+type trailer struct {
+	size     int64 // of the blocks
+	min, max int64 // of the sequence numbers
+	sum      uint32
+}
+
+// readTrailer reports whether a segment of a size has a trailer.
+func readTrailer(r io.ReaderAt, size int64) (t trailer, ok bool, err error) {
+	if size < trailerSize {
+		return t, false, nil
+	}
+	var b [trailerSize]byte
+	if _, err := r.ReadAt(b[:], size-trailerSize); err != nil {
+		return t, false, err
+	}
+	if order.Uint32(b[:]) != directory || order.Uint32(b[36:]) != crc32.Checksum(b[:36], castagnoli) {
+		return t, false, nil
+	}
+	return trailer{int64(order.Uint64(b[8:])), int64(order.Uint64(b[16:])), int64(order.Uint64(b[24:])), order.Uint32(b[4:])}, true, nil
+}
+
+// readHeaders returns the headers of the blocks in a segment of a size, and
+// whether they are undamaged.
+func (t *trailer) readHeaders(r io.ReaderAt, size int64) (heads []byte, intact bool, err error) {
+	n := size - trailerSize - t.size
+	if n < 0 || n > size {
+		return nil, false, nil
+	}
+	heads = make([]byte, n)
+	if _, err := r.ReadAt(heads, t.size); err != nil && n > 0 {
+		return nil, false, err
+	}
+	return heads, crc32.Checksum(heads, castagnoli) == t.sum, nil
+}
+
 // repair cuts the torn end off and writes the directory.
 func (s *segment) repair(fsys disk.FS, good int64) error {
 	f, err := fsys.Open(s.path)
@@ -76,6 +120,9 @@ func (s *segment) repair(fsys disk.FS, good int64) error {
 		return err
 	}
 	err = f.Truncate(good)
+	if err == nil {
+		err = f.Sync() // of the blocks: a directory must not outlive them
+	}
 	if err == nil {
 		_, err = f.Write(s.directory())
 	}
@@ -151,12 +198,15 @@ func (s *segment) load() ([]Block, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]byte, st.Size()-s.size)
-	if _, err := f.ReadAt(all, s.size); err != nil || len(all) < trailerSize {
-		return nil, errors.Join(fmt.Errorf("cannot read the directory of %s", s.path), err)
+	t, ok, err := readTrailer(f, st.Size())
+	if err != nil {
+		return nil, fmt.Errorf("directory of %s: %w", s.path, err)
 	}
-	heads, t := all[:len(all)-trailerSize], all[len(all)-trailerSize:]
-	if order.Uint32(t[4:]) != crc32.Checksum(heads, castagnoli) {
+	heads, intact, err := t.readHeaders(f, st.Size())
+	if err != nil {
+		return nil, fmt.Errorf("directory of %s: %w", s.path, err)
+	}
+	if !ok || !intact {
 		return nil, fmt.Errorf("directory of %s: damaged", s.path)
 	}
 	var blocks []Block
@@ -221,11 +271,16 @@ func (w *writer) append(records []*Record) error {
 	return nil
 }
 
-// seal writes the directory of the segment, and flushes it.
+// seal flushes the blocks of the segment, then writes the directory and flushes
+// it. Without the first flush, a directory could survive a power cut without its
+// blocks.
 func (w *writer) seal() error {
 	w.seg.mu.Lock()
 	defer w.seg.mu.Unlock()
 	w.seg.open = false
+	if err := w.f.Sync(); err != nil {
+		return errors.Join(err, w.f.Close())
+	}
 	if _, err := w.f.Write(w.seg.directory()); err != nil {
 		return errors.Join(err, w.f.Close())
 	}

@@ -3,7 +3,6 @@ package history
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 )
 
@@ -34,24 +33,18 @@ func Verify(path string) (records int, sealed bool, err error) {
 		}
 		records += len(list)
 	}
-	if st.Size()-good < trailerSize {
-		return records, false, nil
-	}
-	var t [trailerSize]byte
-	if _, err := f.ReadAt(t[:], st.Size()-trailerSize); err != nil {
+	t, ok, err := readTrailer(f, st.Size())
+	if err != nil || !ok {
 		return records, false, err
 	}
-	if order.Uint32(t[:]) != directory || order.Uint32(t[36:]) != crc32.Checksum(t[:36], castagnoli) {
-		return records, false, nil
+	if t.size != good {
+		return records, true, fmt.Errorf("the block at %d of %d is damaged", good, t.size)
 	}
-	if end := int64(order.Uint64(t[8:])); end != good {
-		return records, true, fmt.Errorf("the block at %d of %d is damaged", good, end)
-	}
-	heads := make([]byte, st.Size()-trailerSize-good)
-	if _, err := f.ReadAt(heads, good); err != nil {
+	_, intact, err := t.readHeaders(f, st.Size())
+	if err != nil {
 		return records, true, err
 	}
-	if order.Uint32(t[4:]) != crc32.Checksum(heads, castagnoli) {
+	if !intact {
 		return records, true, errors.New("the directory is damaged")
 	}
 	return records, true, nil
