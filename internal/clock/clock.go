@@ -28,7 +28,8 @@ func New(wall func() time.Time) *Clock {
 	if wall == nil {
 		wall = time.Now
 	}
-	return &Clock{wall: wall, start: wall().Round(0), began: time.Now()}
+	began := time.Now() // before wall, so that a pause between them does not leave the clock behind
+	return &Clock{wall: wall, start: wall().Round(0), began: began}
 }
 
 // Now returns the time that timers are set and compared by.
