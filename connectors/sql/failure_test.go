@@ -289,7 +289,7 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
-// TestOpeningWhileOthersAreBusy finds, with the race detector, what reads the
+// TestOpeningWhileOthersAreBusy finds, with the race detector, reads of the
 // state of a connection that another goroutine uses.
 func TestOpeningWhileOthersAreBusy(t *testing.T) {
 	c := connect(t, database(t, driverMySQL))

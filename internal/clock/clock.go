@@ -28,7 +28,7 @@ func New(wall func() time.Time) *Clock {
 	if wall == nil {
 		wall = time.Now
 	}
-	began := time.Now() // before wall, so that a pause between them does not leave the clock behind
+	began := time.Now() // before wall: a pause after wall would make the clock late
 	return &Clock{wall: wall, start: wall().Round(0), began: began}
 }
 

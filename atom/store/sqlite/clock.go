@@ -30,7 +30,7 @@ type clock struct {
 func newClock(wall func() time.Time) *clock {
 	began := time.Now()
 	if wall == nil {
-		// Two readings would leave the clock behind by the time between them.
+		// A pause between two readings would make the clock late.
 		return &clock{wall: time.Now, start: began.Round(0), began: began}
 	}
 	return &clock{wall: wall, start: wall().Round(0), began: began}
