@@ -41,7 +41,7 @@ func (req *request) receive(c contentType) (*document.Document, string, *problem
 	body := &upload{req: req, digest: sha256.New()}
 	doc, err := body.document(c)
 	if err == nil {
-		_, err = io.Copy(io.Discard, body) // what follows the last part
+		_, err = io.Copy(io.Discard, body) // the rest after the last part
 	}
 	if err != nil {
 		req.w.Header()["Connection"] = closing

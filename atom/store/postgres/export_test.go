@@ -81,7 +81,7 @@ func (s *Store) CommitTogether(failing map[string]error, hashes ...string) map[s
 // Queued returns the number of requests that wait for the committer.
 func (s *Store) Queued() int { return len(s.requests) }
 
-// PurgeNow deletes what has expired.
+// PurgeNow deletes expired documents and records.
 func (s *Store) PurgeNow(ctx context.Context) error { return s.purgeOnce(ctx) }
 
 // LiveProcesses is the query of the sweep.

@@ -341,7 +341,7 @@ func (s *Store) adoptBlocks(ctx context.Context, epoch int64) error {
 	s.lease.mu.Lock()
 	defer s.lease.mu.Unlock()
 	if s.lease.current() != epoch || len(blocks) == 0 {
-		return nil // with another epoch, another member takes the blocks over
+		return nil // with another epoch, another member adopts the blocks
 	}
 	s.log.Info("adopted executions", "blocks", len(blocks), "executions", live)
 	s.numbers.adopt(blocks)
