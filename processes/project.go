@@ -88,7 +88,7 @@ type ConnectionLimits struct {
 // over env and secret; Resolve evaluates them for package authn.
 type Auth struct {
 	Name     string
-	Scheme   string // none, api_key, basic, bearer, jwt, hmac or mtls
+	Scheme   string // none, api_key, basic, bearer, jwt, hmac, mtls or wss
 	Pos      fault.Pos
 	Settings *expression.Template
 }

@@ -110,6 +110,15 @@ type Suspension struct {
 // Suspender is implemented by the settings of steps that suspend.
 type Suspender interface{ Suspends() Suspension }
 
+// Decision is the value by which a step selects one of its lists.
+type Decision struct {
+	Value *expression.Expr
+	Cases []Path // compared with the value; nil if it is a condition
+}
+
+// Decider is implemented by the settings of steps that run one of their lists.
+type Decider interface{ Decides() Decision }
+
 // Repetition describes how often a step runs its lists.
 type Repetition struct {
 	Max        int  // maximum number of iterations; 0 means one per element

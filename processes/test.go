@@ -49,6 +49,7 @@ type Fixture struct {
 // TestRequest is the HTTP request of a listener.
 type TestRequest struct {
 	Method, Path, User     string
+	Operation              string // of a SOAP service
 	Params, Query, Headers []NamedText
 }
 

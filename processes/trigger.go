@@ -8,6 +8,7 @@ import (
 	"valence/internal/cron"
 	"valence/internal/expression"
 	"valence/internal/fault"
+	"valence/internal/soap"
 )
 
 // Listen is the trigger of an HTTP endpoint.
@@ -15,11 +16,12 @@ type Listen struct {
 	Pos            fault.Pos
 	Path           string // with {name} captures
 	Methods        []string
-	Input          string // none, json, xml, text, binary, form or multipart
-	Charset        string // of input that declares none; "" for UTF-8
-	Output         string // json, xml, text or binary; empty means fire-and-forget
-	Auth           string // name of an auth component, or "none"
-	Ack            *Ack   // nil means 200 and a receipt
+	Input          string        // none, json, xml, text, binary, form, multipart or soap
+	Service        *soap.Service // of the input soap; nil for other inputs
+	Charset        string        // of input that declares none; "" for UTF-8
+	Output         string        // json, xml, text, binary or soap; empty means fire-and-forget
+	Auth           string        // name of an auth component, or "none"
+	Ack            *Ack          // nil means 200 and a receipt
 	Timeout        time.Duration
 	TimeoutWritten bool   // the file sets the timeout
 	TimeoutAction  string // cancel or continue
@@ -51,6 +53,19 @@ func (l *Listen) Sync() bool {
 func (l *Listen) Later() bool {
 	return l.Output != "" && (l.Offers(ModeDeferred) || l.Offers(ModeCallback) || l.TimeoutAction == Continue)
 }
+
+// OneWay reports whether an operation of the service has no output, so that its
+// messages are accepted as those of a fire-and-forget listener.
+func (l *Listen) OneWay(operation string) bool {
+	if l.Service == nil {
+		return false
+	}
+	op := l.Service.Operation(operation)
+	return op != nil && op.OneWay
+}
+
+// HasOneWay reports whether OneWay is true for an operation. l may be nil.
+func (l *Listen) HasOneWay() bool { return l != nil && l.Service != nil && l.Service.HasOneWay() }
 
 // Callbacks configures the URLs to which replies may be posted.
 type Callbacks struct {

@@ -203,6 +203,10 @@ func (req *request) writeStoredReply(p *atom.Progress) {
 		h["Correlation-Id"] = []string{p.CorrelationID}
 	}
 	req.execution = p.Execution
+	if req.endpoint != nil && req.endpoint.listen.Service != nil {
+		req.writeStoredSOAP(r)
+		return
+	}
 	if r.Status < 200 || r.Status > 599 {
 		req.refuse(problem.Internal())
 		return

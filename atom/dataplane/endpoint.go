@@ -88,10 +88,11 @@ func (l *limiter) release() {
 func (s *Server) Deploy(deployed []*atom.DeployedProcess) {
 	s.deploy.Lock()
 	defer s.deploy.Unlock()
-	before := map[string]*limiter{}
+	before, auths := map[string]*limiter{}, map[string]authn.Authenticator{}
 	if t := s.routes.Load(); t != nil {
 		for _, e := range t.endpoints {
 			before[e.process] = e.limiter
+			auths[e.authName] = e.auth
 		}
 	}
 	var endpoints []*endpoint
@@ -104,6 +105,8 @@ func (s *Server) Deploy(deployed []*atom.DeployedProcess) {
 		if l := before[e.process]; l != nil && l.limits == e.listen.Limits {
 			e.limiter = l
 		}
+		authn.Inherit(e.auth, auths[e.authName])
+		auths[e.authName] = e.auth
 		certificates = certificates || e.scheme == "mtls"
 		endpoints = append(endpoints, e)
 	}

@@ -85,7 +85,10 @@ func (d *openAPIBuilder) addEndpoint(e *endpoint) {
 
 func (d *openAPIBuilder) operation(e *endpoint, names []string) doc {
 	l := e.listen
-	op := doc{"summary": e.process, "responses": d.responses(e)}
+	op := doc{"summary": e.process}
+	if l.Service == nil {
+		op["responses"] = d.responses(e)
+	}
 	if text := e.deployed.Process.Description; text != "" {
 		op["description"] = text
 	}
@@ -110,6 +113,10 @@ func (d *openAPIBuilder) operation(e *endpoint, names []string) doc {
 	}
 	if parameters != nil {
 		op["parameters"] = parameters
+	}
+	if l.Service != nil {
+		describeSOAP(e, op)
+		return op
 	}
 	if l.Input != "none" {
 		op["requestBody"] = doc{"required": l.Input == "json" || l.Input == "xml", "content": d.input(e)}
@@ -210,7 +217,7 @@ func (d *openAPIBuilder) executionOperation() doc {
 // security returns the security requirement of a listener, or nil if it has no
 // authentication.
 func (d *openAPIBuilder) security(e *endpoint) []any {
-	if e.authName == "" {
+	if e.authName == "" || e.scheme == "wss" { // OpenAPI cannot describe credentials in an envelope
 		return nil
 	}
 	name := openapi.ComponentKey(e.authName)

@@ -66,6 +66,8 @@ func mediaTypesOf(input string) []string {
 		return []string{"application/x-www-form-urlencoded"}
 	case "multipart":
 		return []string{"multipart/form-data"}
+	case "soap":
+		return []string{"text/xml", "application/soap+xml"}
 	}
 	return nil
 }
@@ -89,6 +91,9 @@ func (e *endpoint) checkType(h http.Header) (contentType, *problem.Document) {
 		}
 	default:
 		if list := mediaTypesOf(input); !c.is(list...) {
+			if input == "soap" {
+				return c, unsupported("Send the envelope with Content-Type: text/xml for SOAP 1.1, or application/soap+xml for SOAP 1.2. Attachments are not supported.")
+			}
 			return c, unsupported(fmt.Sprintf("Send the body with Content-Type: %s.", list[0]))
 		}
 	}

@@ -57,6 +57,10 @@ func (req *request) refuse(p *problem.Document) {
 	if req.message.CorrelationID != "" {
 		h["Correlation-Id"] = []string{req.message.CorrelationID}
 	}
+	if req.endpoint != nil && req.endpoint.listen.Service != nil {
+		req.refuseSOAP(p)
+		return
+	}
 	body, media := p.Encode(req.endpoint != nil && req.endpoint.speaksXML())
 	req.write(p.Status, media, body)
 }

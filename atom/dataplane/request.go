@@ -17,6 +17,7 @@ import (
 	"valence/atom"
 	"valence/internal/budget"
 	"valence/internal/problem"
+	"valence/internal/wsdl"
 )
 
 // request is one HTTP request being served. It is used by one goroutine.
@@ -30,6 +31,7 @@ type request struct {
 	message  atom.Message
 	input    atom.Request
 	deadline deadline
+	version  wsdl.Version // of SOAP; "" until it is known
 
 	scoped    context.Context // see scope; nil: no scope
 	release   func()          // ends the scope
@@ -71,6 +73,9 @@ func (req *request) serve() {
 		req.refuse(malformedPathProblem())
 		return
 	}
+	if req.serveDescription(p) {
+		return
+	}
 	e := p.endpoints[req.r.Method]
 	if e == nil {
 		req.w.Header()["Allow"] = []string{p.allow}
@@ -79,8 +84,7 @@ func (req *request) serve() {
 	}
 	req.endpoint = e
 	if status, retry := e.limiter.acquire(req.start); status != 0 {
-		req.refuse(&problem.Document{Status: status, Code: "limited", Title: "Too many requests", RetryAfter: max(retry, time.Second),
-			Detail: "Nothing was accepted. Send the request again later."})
+		req.refuse(overLimit(status, retry))
 		return
 	}
 	defer e.limiter.release()
@@ -92,13 +96,18 @@ func (req *request) serve() {
 	switch {
 	case refused != nil:
 		req.refuse(refused)
-	case e.listen.Output == "":
+	case e.listen.Output == "", e.listen.OneWay(req.input.Operation):
 		req.serveFireAndForget()
 	case a.deferred:
 		req.serveDeferred(a)
 	default:
 		req.serveSync()
 	}
+}
+
+func overLimit(status int, retry time.Duration) *problem.Document {
+	return &problem.Document{Status: status, Code: "limited", Title: "Too many requests", RetryAfter: max(retry, time.Second),
+		Detail: "Nothing was accepted. Send the request again later."}
 }
 
 func malformedPathProblem() *problem.Document {
@@ -112,7 +121,7 @@ func (req *request) readMessage(values []string) *problem.Document {
 	e, r := req.endpoint, req.r
 	in := &req.message
 	in.CorrelationID = correlation(r.Header)
-	early := e.auth == nil || !e.auth.NeedsBody()
+	early := (e.auth == nil || !e.auth.NeedsBody()) && e.scheme != "wss"
 	var who string
 	if early {
 		var refused *problem.Document
@@ -135,7 +144,7 @@ func (req *request) readMessage(values []string) *problem.Document {
 	if refused != nil {
 		return refused
 	}
-	if !early {
+	if !early && e.scheme != "wss" {
 		if who, refused = req.authenticate(raw); refused != nil {
 			return refused
 		}
@@ -150,7 +159,12 @@ func (req *request) readMessage(values []string) *problem.Document {
 		if refused != nil {
 			return refused
 		}
-		if in.Doc, refused = e.parse(req.context(), c, body); refused != nil {
+		if e.listen.Service != nil {
+			refused = req.readEnvelope(c, body, &who)
+		} else {
+			in.Doc, refused = e.parse(req.context(), c, body)
+		}
+		if refused != nil {
 			return refused
 		}
 	}
@@ -159,7 +173,7 @@ func (req *request) readMessage(values []string) *problem.Document {
 			return outOfMemory(err)
 		}
 	}
-	if e.listen.Output == "" || e.listen.Later() {
+	if e.listen.Output == "" || e.listen.Later() || e.listen.OneWay(req.input.Operation) {
 		if in.SHA256 = digest; !stream {
 			sum := sha256.Sum256(raw)
 			in.SHA256 = hex.EncodeToString(sum[:])

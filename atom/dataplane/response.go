@@ -9,6 +9,7 @@ import (
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/problem"
+	"valence/internal/soap"
 )
 
 // writeReply responds with the reply of a request/reply process.
@@ -19,7 +20,12 @@ func (req *request) writeReply(r *atom.Reply) {
 		h["X-Execution-Id"] = []string{r.Execution}
 		req.execution = r.Execution
 	}
+	isSOAP := req.endpoint.listen.Service != nil
 	if r.None || r.Doc == nil {
+		if isSOAP {
+			req.refuse(noReply(r.Execution))
+			return
+		}
 		req.write(http.StatusOK, "", nil)
 		return
 	}
@@ -33,6 +39,10 @@ func (req *request) writeReply(r *atom.Reply) {
 		p := problem.Internal()
 		p.Execution = r.Execution
 		req.refuse(p)
+		return
+	}
+	if isSOAP {
+		req.writeSOAP(status, setHeaders(h, r.Headers, soap.MediaType(req.version)), body)
 		return
 	}
 	req.write(status, setHeaders(h, r.Headers, media), body)
@@ -64,6 +74,10 @@ func (req *request) writeAcknowledgement(a *atom.Acknowledgement) {
 	}
 	if a.CorrelationID != "" {
 		h["Correlation-Id"] = []string{a.CorrelationID}
+	}
+	if req.endpoint.listen.Service != nil {
+		req.write(http.StatusAccepted, "", nil)
+		return
 	}
 	if a.Answer == nil {
 		req.write(http.StatusOK, "application/json", receipt(a))

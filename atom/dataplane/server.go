@@ -75,6 +75,9 @@ type Options struct {
 	Metrics *metrics.Metrics
 	TLS     *servercert.Certificate // nil: plain HTTP
 
+	// PublicURL is the base of the addresses in WSDLs; "" is the host of the request.
+	PublicURL string
+
 	Blobs  blob.Store   // stores large files in bodies; nil: they are held in memory
 	Memory *budget.Pool // limits the bodies of all requests; nil: no limit
 

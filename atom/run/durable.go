@@ -322,7 +322,7 @@ func (d durableRun) conclude(c *store.Change, f *steps.Frame, err error) queue.R
 		d.dropReply(c)
 	}
 	if fail == nil && d.meta.Deferred != nil && !d.replied {
-		d.warnings = append(d.warnings, noReply)
+		d.warnings = append(d.warnings, d.missingReply())
 	}
 	o := d.outcome(fail, d.plan.Process.Delivery.Retention.Documents > 0 || fail != nil && !d.rejects(fail))
 	c.Disposition = &o
@@ -372,7 +372,7 @@ func (d durableRun) dropReply(c *store.Change) {
 // refused: with the results of its calls, and without the effects of the end.
 func (d durableRun) dropEnd(c *store.Change) *store.Change {
 	d.dropReply(c)
-	d.warnings = slices.DeleteFunc(d.warnings, func(w string) bool { return w == noReply })
+	d.warnings = slices.DeleteFunc(d.warnings, func(w string) bool { return w == d.missingReply() })
 	done := slices.DeleteFunc(c.Entries, func(x store.Entry) bool { return x.Kind == KindHandoff || x.Kind == KindMark })
 	return &store.Change{Seq: c.Seq, Epoch: c.Epoch, Entries: done, Trim: c.Trim}
 }

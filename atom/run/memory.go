@@ -120,7 +120,7 @@ func (m memoryRun) run() (*Reply, error) {
 		fail = fault.AsFailure(err)
 	} else if reply == nil {
 		reply = &Reply{Execution: m.id(), None: true}
-		m.warnings = append(m.warnings, noReply)
+		m.warnings = append(m.warnings, m.missingReply())
 	}
 	if fail != nil && IsUnavailable(fail) {
 		m.logFailure(slog.LevelWarn, "request not accepted", "", fail)

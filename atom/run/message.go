@@ -23,6 +23,8 @@ type Request struct {
 	Header http.Header
 	Hidden []string // canonical names of headers with credentials: neither shown nor stored
 	User   string
+	// Operation is the operation of a SOAP service; "" for other listeners.
+	Operation string
 }
 
 // Message is one authenticated and parsed message, before the checks of its
@@ -96,6 +98,10 @@ func appendRequest(dst []byte, in *Message) []byte {
 	}
 	dst = append(dst, `,"correlation_id":`...)
 	dst = document.AppendString(dst, in.CorrelationID)
+	if r.Operation != "" {
+		dst = append(dst, `,"operation":`...)
+		dst = document.AppendString(dst, r.Operation)
+	}
 	return append(dst, '}')
 }
 

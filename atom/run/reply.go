@@ -29,6 +29,9 @@ func (e *execution) Reply(f *steps.Frame, r *steps.Reply, rest bool) error {
 		if err := e.refuse(f, "this reply"); err != nil {
 			return err
 		}
+		if err := e.encodeReply(f, out); err != nil {
+			return err
+		}
 	}
 	e.mu.Lock()
 	e.reply, e.replied = out, true

@@ -148,10 +148,11 @@ func (w *world) start(ctx context.Context) (started, error) {
 	case p.Subscribe != nil:
 		in.By = run.BySubscription
 	}
-	if p.Listen != nil && p.Listen.Sync() && !p.SuspendsCaller {
+	oneWay := p.Listen != nil && p.Listen.OneWay(in.Request.Operation)
+	if p.Listen != nil && p.Listen.Sync() && !p.SuspendsCaller && !oneWay {
 		return w.call(ctx, d, in)
 	}
-	if p.Listen != nil && p.Listen.Output != "" {
+	if p.Listen != nil && p.Listen.Output != "" && !oneWay {
 		in.Deferred = &run.DeferredReply{}
 	}
 	m, dropped, err := w.engine.Admit(ctx, d, in)
@@ -202,6 +203,7 @@ func (w *world) request(p *processes.Process) *run.Request {
 	if r == nil {
 		return out
 	}
+	out.Operation = r.Operation
 	if r.Method != "" {
 		out.Method = r.Method
 	}

@@ -44,7 +44,7 @@ func (s *Server) openWeb() (func(context.Context) error, error) {
 	w := s.o.Web
 	o := dataplane.Options{
 		Atom: s.atom, Blobs: s.store, Address: w.Address, Ready: s.ready, Log: s.log, Metrics: s.metrics,
-		Grace: s.o.Grace, Lag: w.ShutdownDelay, MaxConnections: w.MaxConnections, MaxConnectionsPerAddress: w.perAddress(),
+		PublicURL: w.PublicURL, Grace: s.o.Grace, Lag: w.ShutdownDelay, MaxConnections: w.MaxConnections, MaxConnectionsPerAddress: w.perAddress(),
 	}
 	o.Memory = budget.NewPool(cmp.Or(w.MaxRequestMemory, budget.Machine()/requestShare))
 	s.metrics.OnRequestMemory(o.Memory)

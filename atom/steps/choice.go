@@ -24,6 +24,8 @@ var _ = define[ifStep]("if", kind{
 	spec.Steps("else", func(s *ifStep) *processes.Block { return &s.Else }, "Steps to run if the condition is false."),
 }, nil)
 
+func (s *ifStep) Decides() processes.Decision { return processes.Decision{Value: s.Condition} }
+
 func (s *ifStep) Run(f *Frame) error {
 	yes, err := s.Condition.Bool(&f.env)
 	if err != nil {
@@ -50,6 +52,10 @@ var _ = define[switchStep]("switch", kind{
 	spec.Paths("cases", func(s *switchStep) *[]processes.Path { return &s.Cases }, "Steps to run, by value.").AnyNames().Required(),
 	spec.Steps("default", func(s *switchStep) *processes.Block { return &s.Default }, "Steps to run for any other value."),
 }, nil)
+
+func (s *switchStep) Decides() processes.Decision {
+	return processes.Decision{Value: s.Value, Cases: s.Cases}
+}
 
 func (s *switchStep) Run(f *Frame) error {
 	v, err := s.Value.Eval(&f.env)

@@ -99,6 +99,12 @@ func Schemes() []Scheme {
 			{Name: "subject", Doc: "Required common name or full distinguished name (RFC 2253); of a list, any is accepted. Without it, every client of the authorities is accepted.", List: true},
 		}, newMTLS},
 		{"none", "No authentication: anyone may call.", nil, func(*settings) Authenticator { return none{} }},
+		{"wss", "A UsernameToken in the WS-Security header of a SOAP envelope. For listeners with `input: soap` only.", []Setting{
+			{Name: "user", Doc: "The user name.", Required: true},
+			{Name: "password", Doc: "The password. " + rotates, List: true, Secret: true, Required: true},
+			{Name: "type", Doc: "How callers send the password: as `text`, or as a `digest` with a nonce and the time; text by default.", Enum: []string{"text", "digest"}},
+			{Name: "timestamp", Doc: "Maximum age of a digest and of a timestamp in the header; 5m by default. A digest is accepted once within it.", Duration: true},
+		}, newWSS},
 	}
 }
 
@@ -123,7 +129,7 @@ func New(scheme string, values map[string]any, policy *access.Policy) (Authentic
 		}
 		return a, nil
 	}
-	return nil, fmt.Errorf("unknown auth scheme %q: use none, api_key, basic, bearer, jwt, hmac or mtls", scheme)
+	return nil, fmt.Errorf("unknown auth scheme %q: use none, api_key, basic, bearer, jwt, hmac, mtls or wss", scheme)
 }
 
 type none struct{}

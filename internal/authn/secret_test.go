@@ -126,7 +126,7 @@ func TestSettings(t *testing.T) {
 		settings     m
 		want         string
 	}{
-		{"unknown scheme", "apikey", nil, `unknown auth scheme "apikey": use none, api_key, basic, bearer, jwt, hmac or mtls`},
+		{"unknown scheme", "apikey", nil, `unknown auth scheme "apikey": use none, api_key, basic, bearer, jwt, hmac, mtls or wss`},
 		{"unknown setting", "none", m{"key": "x"}, "auth scheme none: key: is not a setting of this scheme"},
 		{"all at once", "api_key", m{"heder": "X"}, "auth scheme api_key: header: set exactly one of header and query; heder: is not a setting of this scheme; key: is missing"},
 		{"both places", "api_key", m{"header": "X", "query": "x", "key": "k"}, "auth scheme api_key: header: set exactly one of header and query"},

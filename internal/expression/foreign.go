@@ -443,7 +443,7 @@ func (c *compiler) notExpression(n *Node, value, part string, at int, whole bool
 // of this form is probably a mistake.
 func (c *compiler) reads(root, keys string) bool {
 	fields, fixed := map[string][]string{
-		"request": {"method", "path", "params", "query", "headers", "user", "correlation_id"}, "response": {"status", "headers"},
+		"request": {"method", "path", "params", "query", "headers", "user", "correlation_id", "operation"}, "response": {"status", "headers"},
 		"error": {"code", "message", "status", "body", "step"}, "execution": {"id", "process", "started_at"},
 	}[root]
 	if fixed {

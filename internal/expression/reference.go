@@ -49,7 +49,7 @@ var scopeNames = []entry{
 	{"doc", "The current document as data.", `doc.customer.name`},
 	{"raw", "The current document as text or bytes, exactly as received.", `raw contains "Lovelace"`},
 	{"input", "The document that started the execution. It never changes.", `input.id`},
-	{"request", "The HTTP request: `method path params query headers user correlation_id`. Nil if there was none. Header names are case-insensitive, and a repeated header is a list.", `request.headers["X-Event-ID"]`},
+	{"request", "The HTTP request: `method path params query headers user correlation_id`, and with `input: soap` the `operation`. Nil if there was none. Header names are case-insensitive, and a repeated header is a list.", `request.headers["X-Event-ID"]`},
 	{"response", "`status headers` of the latest call. Nil before the first call.", `response.status`},
 	{"props", "The process properties of the message: from the trigger, an execution request or a calling process.", `props.region`},
 	{"vars", "The variables of `set:` and `into:`.", `vars.attempts + 1`},

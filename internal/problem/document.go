@@ -23,6 +23,7 @@ type Document struct {
 	Execution  string
 	Errors     []Violation
 	RetryAfter time.Duration // sent as Retry-After if positive
+	Rejected   bool          // the process chose the code and the detail
 }
 
 // Violation is one invalid value in the caller's document.

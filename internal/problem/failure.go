@@ -11,6 +11,9 @@ import (
 // the same key replaced.
 const codeSuperseded = "superseded"
 
+// rejected is the title of a problem that the process reports.
+const rejected = "Message rejected"
+
 // Timeout returns the document for a request that exceeded its time limit.
 func Timeout() *Document {
 	return &Document{Status: http.StatusGatewayTimeout, Code: "timeout", Title: "Request timed out", Detail: "The service did not respond within its time limit."}
@@ -52,7 +55,7 @@ func FromFailure(f *fault.Failure) *Document {
 	}
 	switch f.Source {
 	case fault.FromAuthor:
-		d := &Document{Status: f.Status, Code: safeCode(f.Code), Title: "Message rejected", Detail: f.Message}
+		d := &Document{Status: f.Status, Code: safeCode(f.Code), Title: rejected, Detail: f.Message, Rejected: true}
 		if d.Status < 400 || d.Status > 599 {
 			d.Status = http.StatusInternalServerError
 		}

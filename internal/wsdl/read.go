@@ -19,7 +19,7 @@ func Read(name string, files xsd.Files) (*Definition, fault.Problems) {
 	if len(d.Files) == 0 {
 		return d, r.Problems()
 	}
-	d.Schemas = r.Build()
+	d.Schemas, d.Imports = r.Build(), r.SchemaFiles()
 	for _, s := range r.services {
 		r.service(s)
 	}

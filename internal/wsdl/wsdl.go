@@ -30,6 +30,7 @@ const (
 // Definition is a WSDL with the files that it imports.
 type Definition struct {
 	Files   []*xsd.File // the WSDL first
+	Imports []*xsd.File // the schemas that they import or include
 	Ports   []*Port     // with a SOAP binding, in the order of the file
 	Schemas *xsd.Set
 }

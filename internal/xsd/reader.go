@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"path"
+	"slices"
 	"strings"
 
 	"valence/internal/convert"
@@ -38,6 +39,7 @@ type Reader struct {
 	set      *Set
 	all      []*Type
 	problems fault.Problems
+	read     []*File // schemas, each once
 
 	derivations map[*Type]*derivation
 	derived     []*Type // keys of derivations, in order
@@ -73,6 +75,9 @@ func (r *Reader) Problem(f *File, e *convert.Element, msg, hint string) {
 		r.problems = append(r.problems, &fault.Problem{Pos: f.Pos(e), Code: Code, Msg: msg, Hint: hint})
 	}
 }
+
+// SchemaFiles returns the files of schemas that have been read.
+func (r *Reader) SchemaFiles() []*File { return r.read }
 
 // Problems returns the problems so far.
 func (r *Reader) Problems() fault.Problems { return r.problems }
@@ -132,6 +137,9 @@ func (r *Reader) AddFile(name, target string) {
 	if f.Root.Name != (xml.Name{Space: Namespace, Local: "schema"}) {
 		r.Problem(f, f.Root, "this is no XML Schema: its root element is <"+spec.Clip(f.Root.Name.Local)+">", "name a file with a root element <schema>")
 		return
+	}
+	if !slices.ContainsFunc(r.read, func(other *File) bool { return other.Name == name }) {
+		r.read = append(r.read, f)
 	}
 	r.add(f, f.Root, target)
 }

@@ -30,6 +30,9 @@ func (c *checker) sequencedCaller(p *processes.Process) {
 		then = "202"
 	}
 	hint := "set `reply_modes: [deferred]`, so that callers do not wait on a connection"
+	if listen.Service != nil {
+		hint = "make the operation one without an output, so that its caller does not wait"
+	}
 	if !s.Skip {
 		hint += "; set `on_failure: skip`, so that a failed execution does not block the callers of its key"
 	}
@@ -81,9 +84,12 @@ func (c *checker) suspendingStep(p *processes.Process, s *processes.Step) {
 	if p.Listen.TimeoutAction == processes.Continue {
 		then = "202"
 	}
+	hint := "reply before this step: steps after a `reply:` run in the background"
+	if p.Listen.Service == nil {
+		hint = "set `reply_modes: [deferred]`, so that callers do not wait on a connection; or " + hint
+	}
 	c.warn(s.Pos, processes.CodeCallerWaits,
-		"the caller waits with an open connection for "+what+"; after "+spec.FormatDuration(p.Listen.Timeout)+" it gets "+then,
-		"set `reply_modes: [deferred]`, so that callers do not wait on a connection; or reply before this step: steps after a `reply:` run in the background")
+		"the caller waits with an open connection for "+what+"; after "+spec.FormatDuration(p.Listen.Timeout)+" it gets "+then, hint)
 }
 
 // suspension is the key of a search by suspensionIn.

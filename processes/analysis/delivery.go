@@ -43,7 +43,7 @@ func (c *checker) delivery(bounds *Bounds) {
 // durableFromStart reports whether calls before any reply are made again after a
 // crash.
 func durableFromStart(p *processes.Process) bool {
-	return p.Pattern == processes.FireAndForget || p.Pattern == processes.Called || p.SuspendsCaller
+	return p.Pattern == processes.FireAndForget || p.Pattern == processes.Called || p.SuspendsCaller || p.Listen.HasOneWay()
 }
 
 // repeatables lists the calls of steps that have an effect twice if repeated.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"valence/internal/fault"
+	"valence/internal/soap"
 	"valence/internal/spec"
 	"valence/processes"
 )
@@ -12,7 +13,19 @@ import (
 // Replies returns the problems of the reply flow of one process: unreachable
 // steps, paths without a reply, and replies that are misplaced or have no caller.
 func Replies(project *processes.Project, p *processes.Process) fault.Problems {
-	f := &replyFlow{kinds: project.Kinds, proc: p, output: p.Listen != nil && p.Listen.Output != "", missing: map[fault.Pos]bool{}}
+	if p.Listen != nil && p.Listen.Input == "soap" {
+		if p.Listen.Service == nil {
+			return nil // its problems are reported, and its operations are not known
+		}
+		return operations(project, p)
+	}
+	return follow(project, p, nil, p.Listen != nil && p.Listen.Output != "")
+}
+
+// follow returns the problems of the paths that an operation can take; with nil,
+// those of all paths.
+func follow(project *processes.Project, p *processes.Process, op *soap.Operation, output bool) fault.Problems {
+	f := &replyFlow{kinds: project.Kinds, proc: p, operation: op, output: output, missing: map[fault.Pos]bool{}}
 	for _, t := range f.block(p.Steps, []*decision{{}}, surroundings{last: true}) {
 		f.missingReply(t, fault.Pos{}, "reaches the end of the steps")
 	}
@@ -22,11 +35,14 @@ func Replies(project *processes.Project, p *processes.Process) fault.Problems {
 // replyFlow follows every path through a process. A path is represented by its
 // latest decision.
 type replyFlow struct {
-	kinds    map[string]*processes.StepKind
-	proc     *processes.Process
-	output   bool // the listener has output
-	missing  map[fault.Pos]bool
-	problems fault.Problems
+	kinds  map[string]*processes.StepKind
+	proc   *processes.Process
+	output bool // the caller expects a reply
+	// operation is the operation of a SOAP service whose paths are followed; nil
+	// without one, and to follow the paths of all operations.
+	operation *soap.Operation
+	missing   map[fault.Pos]bool
+	problems  fault.Problems
 }
 
 // decision is one decision of a path, such as the branch of an `if`.
@@ -82,6 +98,10 @@ func (f *replyFlow) missingReply(d *decision, at fault.Pos, how string) {
 	if len(decisions) > 0 {
 		path = "the path on which " + strings.Join(decisions, ", then ")
 	}
+	if f.operation != nil {
+		f.problem(at, processes.CodeMissingReply, "the caller of "+f.operation.Name+" gets no reply: "+path+" "+how, "add a `reply:` to this path, or a `throw:`: the operation has an output")
+		return
+	}
 	f.problem(at, processes.CodeMissingReply, "the caller gets no reply: "+path+" "+how, "add a `reply:` to this path, or remove `output:` from the listener to acknowledge at once")
 }
 
@@ -97,12 +117,16 @@ func (f *replyFlow) block(b processes.Block, in []*decision, w surroundings) []*
 		at := w
 		at.last = w.last && i == len(b)-1
 		at.replied = w.replied || background
+		runs, decided := f.when(s)
+		if decided && !runs {
+			continue
+		}
 		if f.kinds[s.Kind].Flow == processes.Reply {
 			if f.reply(s, at); at.forbidden != "" {
 				continue // already reported; it does not count as a reply
 			}
 			background = true
-			if s.When == nil {
+			if decided {
 				open = nil
 			}
 			continue
@@ -125,6 +149,8 @@ func (f *replyFlow) reply(s *processes.Step, w surroundings) {
 		f.problem(s.Pos, processes.CodeReplyPlace, "`reply` is not allowed in `"+w.forbidden+"`", "reply after the `"+w.forbidden+"`, using its result")
 	case w.try && !w.last:
 		f.problem(s.Pos, processes.CodeReplyPlace, "a `reply` in a `try` must be the last step", "move it to the end of the `try`, or after it")
+	case f.operation != nil && !f.output:
+		f.problem(s.Pos, processes.CodeReplyNowhere, "no caller waits for this reply: the operation "+f.operation.Name+" has no output", "remove it, or run it only for operations with an output: `when: ${request.operation != \""+f.operation.Name+"\"}`")
 	case f.proc.Listen != nil && !f.output:
 		f.problem(s.Pos, processes.CodeReplyNowhere, "no caller waits for this reply: the listener has no `output:`", "remove it, or add `output: json` to `listen:`")
 	case f.proc.Subscribe != nil && f.proc.Subscribe.CannotReply():
@@ -138,10 +164,11 @@ func (f *replyFlow) reply(s *processes.Step, w surroundings) {
 // step follows the paths in through one step.
 func (f *replyFlow) step(s *processes.Step, in []*decision, w surroundings) []*decision {
 	out, ended := f.executed(s, in, w)
-	if s.When != nil && ended {
+	_, decided := f.when(s)
+	if !decided && ended {
 		return merge(out, decide(in, "`when:`", s.Pos, "is false"))
 	}
-	if s.When != nil {
+	if !decided {
 		return in
 	}
 	return out
@@ -202,7 +229,16 @@ func (f *replyFlow) choice(s *processes.Step, kind *processes.StepKind, in []*de
 	}
 	var out []*decision
 	ended, exhaustive := false, false
-	for _, l := range s.Lists {
+	lists, decided := f.chosen(s, fallback)
+	switch {
+	case !decided:
+		lists = s.Lists
+	case len(lists) == 0:
+		return in, false
+	default:
+		exhaustive = true
+	}
+	for _, l := range lists {
 		exhaustive = exhaustive || l.Key == fallback
 		entry := decide(in, "`"+s.Kind+"`", s.Pos, chosen(l, fallback))
 		after := f.block(l.Steps, entry, w)

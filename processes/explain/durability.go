@@ -33,7 +33,9 @@ func (e *explainer) boundary() {
 		e.x.Boundary = "At the reply at " + e.earlyReplies() + ": it is sent when the remaining steps are on disk, and those run later."
 	case processes.RequestReply:
 		e.x.Boundary = "None: the caller waits while the steps run."
-		if e.handoffs() > 0 {
+		if p.Listen.HasOneWay() {
+			e.x.Boundary = "For operations without an output, at acceptance: the caller gets 202 when the message is on disk. For the others none: the caller waits while the steps run."
+		} else if e.handoffs() > 0 {
 			e.x.Boundary = "Only at hand-offs: the caller waits while the steps run, but not for what is handed off."
 		}
 	default:
@@ -89,6 +91,9 @@ func (e *explainer) durable() {
 		add("the reply and the results of the steps before it, before the reply is sent")
 		add("after the reply, the result of each finished call, before the next step starts")
 	case pattern == processes.RequestReply:
+		if e.process.Listen.HasOneWay() {
+			add("for operations without an output, the message and the result of each finished call")
+		}
 		add("no step: an execution that is interrupted by a crash is not resumed, and its caller gets no reply")
 		add("the record of the execution, written in batches; a crash may lose the last second")
 	default:

@@ -27,7 +27,7 @@ func synchronous(p *processes.Process) bool {
 
 // usesWorkers reports whether some executions of a process run on its workers.
 func usesWorkers(p *processes.Process) bool {
-	return p.Pattern != processes.RequestReply || !synchronous(p) || p.Listen.Later()
+	return p.Pattern != processes.RequestReply || !synchronous(p) || p.Listen.Later() || p.Listen.HasOneWay()
 }
 
 func (e *explainer) pools() {

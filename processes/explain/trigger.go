@@ -59,7 +59,11 @@ func (e *explainer) checks() {
 			add("authentication: 401 if it fails")
 		}
 		if l.Input != "none" {
-			add("body: %s of at most %s; 400, 413 or 415 otherwise", l.Input, spec.FormatSize(l.Limits.Body))
+			if l.Service != nil {
+				add("body: a SOAP envelope of at most %s whose content matches the schema of its operation; a fault otherwise", spec.FormatSize(l.Limits.Body))
+			} else {
+				add("body: %s of at most %s; 400, 413 or 415 otherwise", l.Input, spec.FormatSize(l.Limits.Body))
+			}
 		}
 	}
 	if d.Profile != nil {

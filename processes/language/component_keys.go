@@ -79,7 +79,7 @@ type Auth struct{ Scheme, Description string }
 // AuthFields declares the keys of an auth.
 var AuthFields = []spec.Field{
 	spec.String("auth", func(a *Auth) *string { return new(string) }, "Name of the auth.").Eg("order").Required(),
-	spec.Enum("scheme", func(a *Auth) *string { return &a.Scheme }, "Authentication scheme.", "none", "api_key", "basic", "bearer", "jwt", "hmac", "mtls").Eg("api_key").Required(),
+	spec.Enum("scheme", func(a *Auth) *string { return &a.Scheme }, "Authentication scheme.", "none", "api_key", "basic", "bearer", "jwt", "hmac", "mtls", "wss").Eg("api_key").Required(),
 	descriptionField(func(a *Auth) *string { return &a.Description }),
 }
 

@@ -136,6 +136,7 @@ var schemeSamples = map[string]string{
 	"bearer":  "auth: internal\nscheme: bearer\ntoken: ${secret.INTERNAL_TOKEN}\n",
 	"hmac":    "auth: shop-webhook\nscheme: hmac\npreset: standard-webhooks\nsecret: ${secret.SHOP_HOOK}\n",
 	"jwt":     "auth: staff\nscheme: jwt\njwks: https://login.example/keys.json\nissuer: https://login.example\naudience: orders\n",
+	"wss":     "auth: erp\nscheme: wss\nuser: erp\npassword: ${secret.ERP_PASSWORD}\ntype: digest\n",
 	"mtls":    "auth: bank\nscheme: mtls\nca: ${secret.BANK_CA}\nsubject: bank.example\n",
 }
 

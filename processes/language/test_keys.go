@@ -26,6 +26,7 @@ type TestSetup struct {
 // TestRequest holds the settings of `request:`.
 type TestRequest struct {
 	Method, Path, User     string
+	Operation              string
 	Params, Query, Headers []spec.KV
 }
 
@@ -39,6 +40,7 @@ func setupFields[T any](ptr func(*T) *TestSetup) []spec.Field {
 			spec.StringMap("query", func(r *TestRequest) *[]spec.KV { return &r.Query }, "Query parameters."),
 			spec.StringMap("headers", func(r *TestRequest) *[]spec.KV { return &r.Headers }, "Headers."),
 			spec.String("user", func(r *TestRequest) *string { return &r.User }, "The authenticated caller."),
+			spec.String("operation", func(r *TestRequest) *string { return &r.Operation }, "Operation of a listener with `input: soap`. Required if its service has several, unless `input:` is a file with an envelope."),
 		),
 		spec.Any("props", func(t *T) *any { return &ptr(t).Props }, "Properties that the process reads as `props`.").Type("map"),
 		spec.Any("state", func(t *T) *any { return &ptr(t).State }, "Properties of the process' state before the run.").Type("map"),

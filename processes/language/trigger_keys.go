@@ -46,9 +46,19 @@ var SubscribeFields = []spec.Field{
 type Listen struct {
 	processes.Listen
 	Operation, Object string
+	Described         *Service
 	Method            []string
 	ReplyModes        []string
 	Callbacks         *Callbacks
+}
+
+// Service holds the settings of `service:`.
+type Service struct{ WSDL, Name, Port string }
+
+var serviceFields = []spec.Field{
+	spec.String("wsdl", func(s *Service) *string { return &s.WSDL }, "WSDL 1.1 in the project, relative to this file. It may import files of the project.").Eg("orders.wsdl").Required(),
+	spec.String("service", func(s *Service) *string { return &s.Name }, "Service of the WSDL. Required if it has several."),
+	spec.String("port", func(s *Service) *string { return &s.Port }, "Port of the service. Defaults to all ports with SOAP over HTTP, which may differ in the version of SOAP."),
 }
 
 var listenFields = []spec.Field{
@@ -57,10 +67,11 @@ var listenFields = []spec.Field{
 	spec.String("object", func(l *Listen) *string { return &l.Object }, "Second part of the default path. Not allowed with `path`.").OrAs("", "name of the process"),
 	spec.Strings("method", func(l *Listen) *[]string { return &l.Method }, "HTTP methods to accept.").
 		Enum("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE").Or([]string{"POST"}),
-	spec.Enum("input", func(l *Listen) *string { return &l.Input }, "Format of the request body.", "none", "json", "xml", "text", "binary", "form", "multipart").
-		Later("soap").OrAs("", "`json`; `none` for GET, HEAD and DELETE"),
+	spec.Enum("input", func(l *Listen) *string { return &l.Input }, "Format of the request body.", "none", "json", "xml", "text", "binary", "form", "multipart", "soap").
+		OrAs("", "`json`; `none` for GET, HEAD and DELETE"),
 	spec.String("charset", func(l *Listen) *string { return &l.Charset }, "Charset of requests that declare none, such as `windows-1252`. A byte order mark, the charset of the Content-Type and an XML declaration take precedence.").Or("utf-8"),
-	spec.Enum("output", func(l *Listen) *string { return &l.Output }, "Format of the reply. With it the listener is request/reply, without it fire-and-forget.", "json", "xml", "text", "binary"),
+	spec.Enum("output", func(l *Listen) *string { return &l.Output }, "Format of the reply. With it the listener is request/reply, without it fire-and-forget. With `input: soap` the WSDL decides, for each operation.", "json", "xml", "text", "binary"),
+	spec.Optional("service", func(l *Listen) **Service { return &l.Described }, "The SOAP service. Required for `input: soap`.", serviceFields...),
 	spec.Ref("auth", func(l *Listen) *string { return &l.Auth }, "auth", "How callers authenticate: an `auth:` component, or `none` to accept all callers. Required.").Besides("none"),
 	spec.Optional("ack", func(l *Listen) **processes.Ack { return &l.Ack }, "Fire-and-forget: response to send instead of the receipt.",
 		spec.Int("status", func(a *processes.Ack) *int { return &a.Status }, "HTTP status.").Or(200).Min(200).Max(299),

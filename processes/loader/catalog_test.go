@@ -302,3 +302,9 @@ func (s *tRepeat) Repeats() processes.Repetition { return processes.Repetition{M
 func (s *tBranch) Repeats() processes.Repetition {
 	return processes.Repetition{Sequential: s.Sequential}
 }
+
+func (s *tIf) Decides() processes.Decision { return processes.Decision{Value: s.If} }
+
+func (s *tSwitch) Decides() processes.Decision {
+	return processes.Decision{Value: s.Value, Cases: s.Cases}
+}

@@ -14,7 +14,7 @@ func (b *processBuilder) order(decl *language.Process, d *spec.Decoder) {
 		coalesce.Shared = decl.Coalesce.Scope == language.ScopeProcess
 		b.proc.Delivery.Coalesce = &coalesce
 	}
-	if decl.Coalesce != nil && decl.Listen != nil && decl.Listen.Output != "" {
+	if decl.Coalesce != nil && b.proc.Listen != nil && b.proc.Listen.Output != "" {
 		d.Problem(valueAt(b.comp.root, "coalesce"), processes.CodeNoEffect, "`coalesce:` is not allowed with `output:`: callers of older messages would get no reply", "remove one of them")
 	}
 	if decl.Sequence == nil {
@@ -24,5 +24,5 @@ func (b *processBuilder) order(decl *language.Process, d *spec.Decoder) {
 	s.Skip = decl.Sequence.OnFailure == "skip"
 	b.proc.Delivery.Sequence = &s
 	// An execution can wait for its key only if it is durable.
-	b.proc.SuspendsCaller = decl.Listen != nil && decl.Listen.Output != ""
+	b.proc.SuspendsCaller = b.proc.Listen != nil && b.proc.Listen.Output != ""
 }

@@ -67,10 +67,10 @@ func (b *processBuilder) fill(decl *language.Process, d *spec.Decoder) {
 		dedupe.Shared = decl.Dedupe.Scope == language.ScopeProcess
 		p.Delivery.Dedupe = &dedupe
 	}
-	b.order(decl, d)
 	if decl.Listen != nil {
 		b.listen(decl.Listen, d)
 	}
+	b.order(decl, d)
 	if decl.Schedule != nil {
 		b.schedule(decl.Schedule, d)
 	}
@@ -142,6 +142,7 @@ func (b *processBuilder) listen(decl *language.Listen, d *spec.Decoder) {
 	}
 	b.listenPath(&l, decl, n, d)
 	b.listenInput(&l, n, d)
+	b.service(&l, decl.Described, n, d)
 	if valueAt(n, "auth") == nil {
 		d.Problem(n, processes.CodeMissingAuth, "the listener has no `auth:`", "declare who may call it in an `auth:` component, such as `auth: partners` with `scheme: api_key`, and write `auth: partners` here")
 	}

@@ -93,7 +93,7 @@ func allowed(d *spec.Decoder, at *yaml.Node) {
 // start at once. It requires SuspendsCaller to be set.
 func (l *loader) startedAtOnce(b *processBuilder) {
 	listen := b.proc.Listen
-	if b.requestExpiry == (fault.Pos{}) || listen == nil || listen.Output == "" || listen.Later() || b.proc.SuspendsCaller {
+	if b.requestExpiry == (fault.Pos{}) || listen == nil || listen.Output == "" || listen.Later() || listen.HasOneWay() || b.proc.SuspendsCaller {
 		return
 	}
 	l.problems = append(l.problems, &fault.Problem{Pos: b.requestExpiry, Code: processes.CodeNoEffect,

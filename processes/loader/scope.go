@@ -35,7 +35,7 @@ var special = []string{"doc", "raw", "input", "request", "response", "props", "v
 
 // parts lists the fields of some names.
 var parts = map[string][]string{
-	"request":   {"method", "path", "params", "query", "headers", "user", "correlation_id"},
+	"request":   {"method", "path", "params", "query", "headers", "user", "correlation_id", "operation"},
 	"response":  {"status", "headers"},
 	"execution": {"id", "process", "started_at"},
 	"error":     {"code", "message", "status", "body", "detail", "step", "retryable", "cause"},

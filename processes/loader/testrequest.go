@@ -27,8 +27,9 @@ func (b *testBuilder) request(n *yaml.Node, r *language.TestRequest) *processes.
 	default:
 		b.requestMethod(valueAt(at, "method"), t.proc.Listen)
 		b.requestCaptures(at, r, t.proc.Listen.Path)
+		b.requestOperation(valueAt(at, "operation"), t.proc.Listen)
 	}
-	return &processes.TestRequest{Method: r.Method, Path: r.Path, User: r.User, Params: named(r.Params), Query: named(r.Query), Headers: named(r.Headers)}
+	return &processes.TestRequest{Method: r.Method, Path: r.Path, User: r.User, Operation: r.Operation, Params: named(r.Params), Query: named(r.Query), Headers: named(r.Headers)}
 }
 
 func (b *testBuilder) requestMethod(at *yaml.Node, l *processes.Listen) {
@@ -37,6 +38,18 @@ func (b *testBuilder) requestMethod(at *yaml.Node, l *processes.Listen) {
 	}
 	p := b.d.Problem(at, spec.CodeWrongValue, "the process `"+b.target.proc.Name+"` does not accept the method `"+cut(at.Value)+"`", "use one of: "+strings.Join(l.Methods, ", "))
 	p.Correct(at.Value, l.Methods[0])
+}
+
+// requestOperation checks the operation of a SOAP request.
+func (b *testBuilder) requestOperation(at *yaml.Node, l *processes.Listen) {
+	switch {
+	case at == nil:
+	case l.Service == nil:
+		b.d.Problem(at, processes.CodeNoEffect, "`operation:` has no effect: the listener of the process `"+b.target.proc.Name+"` is no SOAP service", "remove it")
+	case l.Service.Operation(at.Value) == nil:
+		known := l.Service.OperationNames()
+		b.d.Problem(at, processes.CodeUnknownOperation, "the service has no operation `"+cut(at.Value)+"`", spec.Suggestion(at.Value, known)).Correct(at.Value, spec.Nearest(at.Value, known))
+	}
 }
 
 // requestCaptures checks the path of a request, or the captures that it sets in

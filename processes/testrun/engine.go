@@ -55,6 +55,7 @@ type Request struct {
 	Params             []processes.NamedText
 	Query              url.Values
 	Header             http.Header
+	Operation          string // of a SOAP service; "" for other listeners
 }
 
 // Signal ends a wait.

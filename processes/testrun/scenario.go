@@ -12,8 +12,14 @@ import (
 
 // scenario returns the run as the engine needs it.
 func (r *Run) scenario(p *processes.Process) (*Scenario, error) {
+	operation := ""
 	s := &Scenario{Process: p.Name, Input: document.Empty, Env: r.Env, Secrets: r.Secrets, Answer: newMocks(r.Mocks).answer}
-	if r.Input != nil {
+	if p.Listen != nil && p.Listen.Service != nil {
+		var err error
+		if s.Input, operation, err = r.soapInput(p.Listen.Service); err != nil {
+			return nil, err
+		}
+	} else if r.Input != nil {
 		var err error
 		if s.Input, err = fixtureDocument(r.Input, received(p)); err != nil {
 			return nil, err
@@ -25,6 +31,13 @@ func (r *Run) scenario(p *processes.Process) (*Scenario, error) {
 	}
 	if r.Request != nil {
 		s.Request = request(r.Request, p.Listen)
+	}
+	if operation != "" {
+		s.Props = withDefault(s.Props, "soap", p.Listen.Service.About(p.Listen.Service.Version(), "", nil))
+		if s.Request == nil {
+			s.Request = &Request{}
+		}
+		s.Request.Operation = operation
 	}
 	for _, sig := range r.Signals {
 		doc := document.Empty
@@ -60,7 +73,7 @@ func object(text []byte) *document.Object {
 }
 
 // withDefault returns o with a member that it may lack.
-func withDefault(o *document.Object, name, value string) *document.Object {
+func withDefault(o *document.Object, name string, value any) *document.Object {
 	if o == nil {
 		o = &document.Object{}
 	}
