@@ -18,8 +18,8 @@ var newProject embed.FS
 // NewCommand creates a project.
 type NewCommand struct {
 	Dir      string `arg:"" files:"" help:"Folder to create. It must be empty or not exist."`
-	Template string `enum:"default,fire-and-forget,request-reply,thin-event,nightly,file-drop,queue" default:"default" help:"What the project does: ${enum}."`
-	From     string `placeholder:"FILE" help:"An OpenAPI 3 document, as YAML or JSON, from which the project is made in place of a template."`
+	Template string `enum:"default,fire-and-forget,request-reply,thin-event,nightly,file-drop,queue,soap" default:"default" help:"What the project does: ${enum}."`
+	From     string `placeholder:"FILE" help:"An OpenAPI 3 document, as YAML or JSON, or a WSDL, from which the project is made in place of a template."`
 	As       string `enum:"connection,listener" default:"connection" help:"With --from: connection makes a process for each operation that calls it, listener one that offers it."`
 }
 
@@ -38,6 +38,7 @@ Templates:
     nightly          copy what has changed, page by page, with a watermark
     file-drop        read the files of a folder
     queue            work off a queue of an AMQP broker such as RabbitMQ
+    soap             a SOAP service in front of a REST system
 
 Examples:
 
@@ -47,6 +48,7 @@ Examples:
     valence new prices --template request-reply
     valence new pets --from openapi.yaml
     valence new pets --from openapi.yaml --as listener
+    valence new erp --from erp.wsdl
 `
 }
 
@@ -59,6 +61,7 @@ var about = map[string]string{
 	"nightly":         "nightly.yaml copies changed orders each night",
 	"file-drop":       "import.yaml sends the rows of CSV files to a shop",
 	"queue":           "orders.yaml works off a queue",
+	"soap":            "orders.yaml serves the operations of orders.wsdl",
 }
 
 // Run creates the project.
