@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"valence/atom/steps"
+	"valence/internal/document"
 	"valence/internal/metrics"
 	"valence/processes"
 )
@@ -112,6 +113,9 @@ func operationOf(s *processes.Step) string {
 	}
 	return o.Connection + "." + o.Operation.Name
 }
+
+// Redacted returns a document without the values that the plan does not store.
+func (p *Plan) Redacted(d *document.Document) *document.Document { return redacted(d, p.redact()) }
 
 // redact returns the paths whose values are not stored.
 func (p *Plan) redact() []string {

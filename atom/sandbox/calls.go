@@ -26,6 +26,9 @@ func (w *world) Call(ctx context.Context, a *run.Attempt) (*connectors.Result, e
 		return w.callOnDisk(ctx, a, call)
 	}
 	w.record.called(a, call)
+	if w.live != nil {
+		return w.live.call(ctx, w, a, call)
+	}
 	answer := w.scenario.Answer(call)
 	return w.respond(ctx, a, call, &answer)
 }

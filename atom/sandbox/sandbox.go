@@ -57,11 +57,17 @@ type world struct {
 	agenda   agenda
 	record   recorder
 	crash    crash
+	live     *live // nil: the scenario answers the calls
 }
 
 // Run implements testrun.Engine.
 func (s *Sandbox) Run(ctx context.Context, sc *testrun.Scenario) (*testrun.Outcome, error) {
-	w := &world{Sandbox: s, scenario: sc, began: sc.Start}
+	return s.run(ctx, &world{scenario: sc})
+}
+
+func (s *Sandbox) run(ctx context.Context, w *world) (*testrun.Outcome, error) {
+	sc := w.scenario
+	w.Sandbox, w.began = s, sc.Start
 	if w.began.IsZero() {
 		w.began = Start
 	}
@@ -86,7 +92,7 @@ func (w *world) open(ctx context.Context, s store.Store) {
 	s.OnAccepted(w.agenda.accepted)
 	s.OnReady(w.agenda.ready)
 	w.engine = run.New(run.Options{
-		Store: s, Deployments: newDeployed(w), IDs: run.NewIDs(make([]byte, 32)), Clock: w.clock,
+		Store: s, Deployments: newDeployed(w), IDs: run.NewIDs(w.idKey()), Clock: w.clock,
 		Log: slog.New(slog.DiscardHandler), Masks: &mask.Set{}, Work: ctx,
 		PublicURL: func() string { return "https://atom.test" }, WakeSchedules: func() {},
 		Calls: w, Traced: w.traced,

@@ -89,7 +89,7 @@ func runScenario(ctx context.Context, engine Engine, target *processes.Process, 
 			err = fmt.Errorf("the runtime panicked: %v", p)
 		}
 	}()
-	s, err := r.scenario(target)
+	s, err := r.Scenario(target)
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,8 @@ import (
 	"valence/processes"
 )
 
-// scenario returns the run as the engine needs it.
-func (r *Run) scenario(p *processes.Process) (*Scenario, error) {
+// Scenario returns the run as the engine needs it.
+func (r *Run) Scenario(p *processes.Process) (*Scenario, error) {
 	operation := ""
 	s := &Scenario{Process: p.Name, Input: document.Empty, Env: r.Env, Secrets: r.Secrets, Answer: newMocks(r.Mocks).answer}
 	if p.Listen != nil && p.Listen.Service != nil {

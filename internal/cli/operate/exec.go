@@ -5,30 +5,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"valence/atom/store"
 	"valence/internal/cli/client"
+	"valence/internal/cli/message"
 	"valence/internal/cli/terminal"
 	"valence/internal/clierror"
-	"valence/internal/convert"
 )
 
 // ExecCommand runs one process.
 type ExecCommand struct {
 	client.AtomFlags
-	Process     string        `arg:"" help:"Name of the process."`
-	Document    string        `short:"d" placeholder:"@FILE|-|TEXT" help:"Input: a file, standard input, or the text itself. Default: none."`
-	MediaType   string        `placeholder:"TYPE" help:"Media type of the input. Default: by the file extension, otherwise application/json."`
-	Prop        []string      `placeholder:"NAME=VALUE" sep:"none" help:"Process property. VALUE is JSON if it is valid JSON, otherwise text. May be repeated."`
-	Method      string        `placeholder:"METHOD" help:"HTTP method of the request. Default: the first one of the listener."`
-	Param       []string      `placeholder:"NAME=VALUE" sep:"none" help:"Path parameter of the request, such as id of the path /orders/{id}. May be repeated."`
-	Query       []string      `placeholder:"NAME=VALUE" sep:"none" help:"Query parameter of the request. May be repeated."`
-	Header      []string      `placeholder:"'NAME: VALUE'" sep:"none" help:"Header of the request. May be repeated."`
+	Process string `arg:"" help:"Name of the process."`
+	message.Flags
 	Wait        bool          `help:"Wait for the end of the execution and show it. The exit code is 1 if it failed."`
 	WaitTime    time.Duration `name:"wait-time" default:"5m" help:"Longest wait with --wait and --local."`
 	Local       bool          `help:"Run the process in this command, without an atom, on a temporary store."`
@@ -58,7 +50,7 @@ type execRequest struct {
 	Props     map[string]json.RawMessage `json:"props,omitempty"`
 	Document  json.RawMessage            `json:"document,omitempty"`
 	MediaType string                     `json:"media_type,omitempty"`
-	Request   *httpRequest               `json:"request,omitempty"`
+	Request   *message.Request           `json:"request,omitempty"`
 }
 
 // Run runs a process.
@@ -100,55 +92,23 @@ func (c *ExecCommand) execute(s *terminal.Streams, api *client.Atom, req *execRe
 
 // request returns the body of the execution request that the flags describe.
 func (c *ExecCommand) request(stdin io.Reader) (*execRequest, error) {
-	req := &execRequest{MediaType: c.MediaType}
-	if err := c.addProps(req); err != nil {
+	props, err := c.Props()
+	if err != nil {
 		return nil, err
 	}
-	if err := c.addRequest(req); err != nil {
+	r, err := c.Flags.Request()
+	if err != nil {
 		return nil, err
 	}
-	text, ok, err := terminal.ReadDocument(c.Document, stdin)
-	if err != nil || !ok {
+	req := &execRequest{Props: props, Request: r}
+	text, media, ok, err := c.Read(stdin)
+	if req.MediaType = media; err != nil || !ok {
 		return req, err
 	}
-	if file, ok := strings.CutPrefix(c.Document, "@"); ok && req.MediaType == "" {
-		req.MediaType = terminal.MediaType(file)
-	}
-	kind, _, err := mime.ParseMediaType(req.MediaType)
-	if req.MediaType != "" && err != nil {
-		return nil, clierror.Usage("--media-type application/xml", "invalid media type %q", req.MediaType)
-	}
-	if req.MediaType != "" && kind != "application/json" && !strings.HasSuffix(kind, "+json") {
+	if req.Document = text; media != "" {
 		req.Document, err = json.Marshal(string(text))
-		return req, err
 	}
-	if err := convert.CheckJSON(text); err != nil {
-		return nil, clierror.Usage("--media-type text/plain, for a document that is not JSON", "the document is not valid JSON: %v", err)
-	}
-	req.MediaType, req.Document = "", text
-	return req, nil
-}
-
-func (c *ExecCommand) addProps(req *execRequest) error {
-	for _, p := range c.Prop {
-		name, value, ok := strings.Cut(p, "=")
-		if !ok || name == "" {
-			return clierror.Usage("--prop "+p+"=VALUE", "a property is NAME=VALUE, not %q", p)
-		}
-		text := json.RawMessage(value)
-		if convert.CheckJSON(text) != nil {
-			quoted, err := json.Marshal(value)
-			if err != nil {
-				return err
-			}
-			text = quoted
-		}
-		if req.Props == nil {
-			req.Props = map[string]json.RawMessage{}
-		}
-		req.Props[name] = text
-	}
-	return nil
+	return req, err
 }
 
 // await polls an execution until it ends, and prints it.

@@ -26,6 +26,8 @@ type Command struct {
 	Coverage coverageFlag `help:"Also print which steps and branches ran. With --coverage=lcov, print this in the format of lcov, and the results to stderr."`
 	KillAt   string       `placeholder:"every-step" enum:",every-step" default:"" help:"Run each test once per step, with a crash of the atom at this step and a restart."`
 	Watch    bool         `help:"Run the tests again when files of the project change, until the command is interrupted."`
+
+	recordFlags `embed:"" group:"With --record:"`
 }
 
 // Help returns the text below the command's summary.
@@ -45,6 +47,13 @@ data. The report lists the calls that reach a system twice although their
 connection does not declare that this is safe, calls that are lost, and results
 that change. "# accept: CODE because ..." accepts one.
 
+With --record, the process runs once, in this command: its connections make real
+calls with the values and secrets of this machine, and change the other systems. The
+test and its fixtures are written next to the other tests, and the test then runs with
+its mocks. Secrets and values become placeholders, and values that change with each
+run, such as times and UUIDs, are not expected. Pauses are skipped, and another
+attempt of a call waits 10 seconds at most. No file is overwritten.
+
 Examples:
 
     valence test
@@ -52,6 +61,7 @@ Examples:
     valence test orders/ --format junit > tests.xml
     valence test orders/ --watch
     valence test orders/ --kill-at=every-step
+    valence test orders/ --record 'an order is invoiced' --process order-sync --document '{"id": 4711}'
     valence test orders/ --coverage
     valence test orders/ --coverage=lcov > tests.lcov
 `
@@ -61,6 +71,12 @@ Examples:
 func (c *Command) Run(s *terminal.Streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := c.checkRecord(); err != nil {
+		return err
+	}
+	if c.Record != "" {
+		return c.record(ctx, s)
+	}
 	if c.Coverage != "" && c.Format != "text" {
 		return clierror.Usage("valence test without --format, or without --coverage", "--coverage prints no --format %s", c.Format)
 	}

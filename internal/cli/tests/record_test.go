@@ -1,0 +1,160 @@
+package tests
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"valence/internal/cli/terminal"
+	"valence/internal/document"
+	"valence/internal/mask"
+)
+
+// TestRecord records a process that calls a server, and expects the test with
+// the answers and without the secret.
+func TestRecord(t *testing.T) {
+	const secret = "s3cr3t-of-the-erp"
+	var attempts, keys atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("X-Key") != secret:
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.URL.Path == "/busy" && attempts.Add(1) == 1:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, "try later")
+		case r.URL.Path == "/busy":
+			w.Header().Set("Content-Type", "application/xml")
+			w.Header().Set("X-Total", "7")
+			w.Header().Set("Set-Cookie", "session=1")
+			fmt.Fprint(w, "<order><id>7</id></order>")
+		default:
+			if r.Header.Get("Idempotency-Key") != "" {
+				keys.Add(1)
+			}
+			w.Header().Set("Content-Type", "text/plain")
+			fmt.Fprintf(w, "key %s", base64.StdEncoding.EncodeToString([]byte("erp:"+secret)))
+		}
+	}))
+	defer server.Close()
+	t.Setenv("ERP_URL", server.URL)
+	t.Setenv("ERP_KEY", secret)
+	dir := t.TempDir()
+	write(t, dir, "app.yaml", `
+process: order
+listen: { path: /orders, input: json, output: json, auth: none }
+steps:
+  - call: erp.get
+    with: { path: /busy }
+    retry: { max_attempts: 2, backoff: 10ms }
+  - set: { total: '${response.headers["x-total"]}', id: "${doc.order.id}" }
+  - call: erp.post
+    with: { path: /orders }
+    body: { id: "${vars.id}", total: "${vars.total}", key: "${input.key}" }
+  - reply: { id: "${vars.id}", said: "${doc}" }
+    status: 201
+---
+connection: erp
+connector: http
+idempotent: key
+url: ${env.ERP_URL}
+headers: { X-Key: "${secret.ERP_KEY}" }
+`)
+	out := record(t, dir, "an order", `{"key": "`+secret+`", "password": "abc"}`)
+	want := `# Recorded from real calls. Values, secrets and credentials are placeholders.
+test: an order
+target: order
+input: {key: secret.ERP_KEY, password: "[secret]"}
+mocks:
+  erp.get:
+    - {status: 503, reply: {file: fixtures/an-order/erp.get-1.txt}}
+    - {reply: {file: fixtures/an-order/erp.get-2.xml}, headers: {X-Total: "7"}}
+  erp.post: {reply: {file: fixtures/an-order/erp.post-1.txt}}
+expect:
+  status: completed
+  calls:
+    - erp.get: {with: {path: /busy}}
+    - erp.post: {with: {path: /orders}, body: {id: "7", total: "7", key: secret.ERP_KEY}}
+  reply: {id: "7", said: "key ZXJwOn[secret]"}
+  reply_status: 201
+`
+	if got := read(t, dir, "an-order.test.yaml"); got != want {
+		t.Errorf("got\n%s\nwant\n%s\n%s", got, want, out)
+	}
+	if got, want := read(t, dir, "fixtures/an-order/erp.get-2.xml"), "<order><id>7</id></order>"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if err := filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			if text := read(t, name); strings.Contains(text, secret) || strings.Contains(text, "session") || strings.Contains(text, "127.0.0.1") {
+				t.Errorf("got a secret, a cookie or an address in %s:\n%s", name, text)
+			}
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := attempts.Load(); got != 2 {
+		t.Errorf("got %d attempts, want 2", got)
+	}
+	if got := keys.Load(); got != 1 {
+		t.Errorf("got %d calls with an idempotency key, want 1", got)
+	}
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, name ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(name...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func record(t *testing.T, dir, name, doc string) string {
+	t.Helper()
+	var out strings.Builder
+	c := &Command{Paths: []string{dir}, Format: "text"}
+	c.Record, c.Document, c.Data = name, doc, filepath.Join(dir, "data")
+	s := &terminal.Streams{In: strings.NewReader(""), Out: terminal.NewWriter(&out), Err: terminal.NewWriter(&out)}
+	if err := c.Run(s); err != nil {
+		t.Fatalf("got %v, want a recording:\n%s", err, out.String())
+	}
+	return out.String()
+}
+
+func TestSettled(t *testing.T) {
+	for _, c := range []struct{ name, real, mock, want, leftOut string }{
+		{"equal values are expected", `{"a":1,"b":["x"]}`, `{"a":1,"b":["x"]}`, `{"a":1,"b":["x"]}`, ""},
+		{"values of this machine are placeholders", `{"url":"https://erp.example/x"}`, `{"url":"env.URL/x"}`, `{"url":"env.URL/x"}`, ""},
+		{"a list is compared as a whole", `[{"a":1,"t":1},2]`, `[{"a":1,"t":2},3]`, ``, "at[0].t changes with each run, at[1] changes with each run"},
+		{"lists of other lengths are left out", `{"a":[1]}`, `{"a":[1,2]}`, ``, "at.a changes with each run"},
+		{"credentials are left out", `{"access_token":"t","to":1}`, `{"access_token":"t","to":1}`, `{"to":1}`, "at.access_token is a credential"},
+		{"an author is no credential", `{"author":"a","tokens":3}`, `{"author":"a","tokens":3}`, `{"author":"a","tokens":3}`, ""},
+		{"a field of one run only is left out", `{}`, `{"a":1}`, ``, "at.a is missing in the run with mocks, or in the recording"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := &hider{masks: &mask.Set{}, placeholders: []string{"env.URL"}, parts: strings.NewReplacer("https://erp.example", "env.URL")}
+			s := &settled{hide: h}
+			got := ""
+			if v, ok := s.value("at", document.Parse(c.real), document.Parse(c.mock)); ok {
+				got = string(document.AppendJSON(nil, v))
+			}
+			if left := strings.Join(s.leftOut, ", "); got != c.want || left != c.leftOut {
+				t.Errorf("got %s without %q, want %s without %q", got, left, c.want, c.leftOut)
+			}
+		})
+	}
+}
