@@ -150,4 +150,5 @@ type ExecutionView struct {
 	Warnings         []string      `json:"warnings,omitempty"`
 	Sent             *Traffic      `json:"sent,omitempty"` // written by its calls, and its reply
 	Reply            *DocumentView `json:"reply,omitempty"`
+	ReplyStatus      int           `json:"reply_status,omitempty"` // HTTP status; 0 without a reply, and in older records
 }

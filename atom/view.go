@@ -36,7 +36,7 @@ func (s *views) Show(ctx context.Context, id string) (*ExecutionView, error) {
 	if x.Outcome != nil {
 		var t run.StoredTrace
 		if json.Unmarshal(x.Outcome.Trace, &t) == nil {
-			v.Reply, v.Warnings, v.StepsDropped, v.Sent = t.Reply, t.Warnings, t.Dropped, t.Sent
+			v.Reply, v.ReplyStatus, v.Warnings, v.StepsDropped, v.Sent = t.Reply, t.ReplyStatus, t.Warnings, t.Dropped, t.Sent
 		}
 	}
 	return v, nil

@@ -24,6 +24,7 @@ const (
 	Decisions = "decisions"
 	Reply     = "reply"
 	Status    = "status"
+	HTTP      = "reply_status" // of the reply
 )
 
 // change is one difference between an execution and its replay.
@@ -35,6 +36,7 @@ type change struct {
 // observed is one run of a process, then or now.
 type observed struct {
 	status, reply string
+	replyStatus   int // 0: without a reply, or not recorded
 	steps         []step
 	id            string
 }
@@ -46,7 +48,7 @@ type step struct {
 
 // before returns the recorded run.
 func before(v *atom.ExecutionView) *observed {
-	o := &observed{status: v.Status, id: v.Execution, reply: viewText(v.Reply)}
+	o := &observed{status: v.Status, id: v.Execution, reply: viewText(v.Reply), replyStatus: v.ReplyStatus}
 	if v.Error != nil {
 		o.status += ": " + v.Error.Code
 	}
@@ -70,7 +72,7 @@ func viewText(v *atom.DocumentView) string {
 
 // after returns the run of the new version.
 func after(out *testrun.Outcome) *observed {
-	o := &observed{status: out.Status, reply: bodyText(out.Reply)}
+	o := &observed{status: out.Status, reply: bodyText(out.Reply), replyStatus: out.ReplyStatus}
 	if len(out.IDs) > 0 {
 		o.id = out.IDs[0]
 	}
@@ -100,30 +102,36 @@ func bodyText(d *document.Document) string {
 // compare returns the changes of a run, at most one of each kind.
 func compare(was, now *observed, then *atom.ExecutionView) []change {
 	var found []change
-	text := func(o *observed, s string) string { return generalized(s, o.id, then) }
+	generated := testrun.NewGenerated(received(then)...)
+	texts := func(a, b string) (string, string) {
+		return generated.Texts(generalized(a, was.id, then), generalized(b, now.id, then))
+	}
 	differ := func(kind string, a, b any) { found = append(found, change{kind, a, b}) }
 	if was.status != now.status {
 		differ(Status, was.status, now.status)
 	}
-	if a, b := text(was, was.reply), text(now, now.reply); a != b {
+	if a, b := texts(was.reply, now.reply); a != b {
 		differ(Reply, a, b)
+	}
+	if a, b := was.replyStatus, now.replyStatus; a != 0 && b != 0 && a != b {
+		differ(HTTP, a, b)
 	}
 	was.sort()
 	now.sort()
 	if a, b := was.calls(), now.calls(); !slices.Equal(a, b) {
 		differ(Calls, a, b)
 	}
-	if a, b, at := firstDifference(was.decisions(), now.decisions(), func(_ *observed, s string) string { return s }, was, now); at != "" {
+	if a, b, at := firstDifference(was.decisions(), now.decisions(), func(a, b string) (string, string) { return a, b }); at != "" {
 		differ(Decisions, at+": "+cmp.Or(a, "not reached"), at+": "+cmp.Or(b, "not reached"))
 	}
-	if a, b, at := firstDifference(was.documents(), now.documents(), text, was, now); at != "" {
+	if a, b, at := firstDifference(was.documents(), now.documents(), texts); at != "" {
 		differ(Documents, at+": "+cmp.Or(a, none), at+": "+cmp.Or(b, none))
 	}
 	return found
 }
 
 // firstDifference returns the first entry that differs, with its name.
-func firstDifference(was, now map[string]string, text func(*observed, string) string, a, b *observed) (before, after, at string) {
+func firstDifference(was, now map[string]string, texts func(a, b string) (string, string)) (before, after, at string) {
 	names := slices.Sorted(maps.Keys(was))
 	for name := range now {
 		if _, ok := was[name]; !ok {
@@ -132,7 +140,7 @@ func firstDifference(was, now map[string]string, text func(*observed, string) st
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if x, y := text(a, was[name]), text(b, now[name]); x != y {
+		if x, y := texts(was[name], now[name]); x != y {
 			return x, y, name
 		}
 	}
@@ -228,20 +236,31 @@ func (o *observed) decisions() map[string]string {
 	return found
 }
 
-// instant matches the times that now() returns, uuid the UUIDs of uuid().
-var (
-	instant = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
-	uuid    = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b`)
-)
+// received returns the texts that both runs received: the message, the state and
+// the answers of calls.
+func received(then *atom.ExecutionView) []string {
+	list := []string{viewText(then.Input), string(then.Request), string(then.Props)}
+	for _, s := range then.Steps {
+		if s.Operation != "" || strings.HasPrefix(s.Kind, "state ") {
+			list = append(list, viewText(s.Document))
+		}
+		if s.Operation != "" && s.Error != nil {
+			list = append(list, s.Error.Body, string(s.Error.Detail))
+		}
+	}
+	return list
+}
+
+// instant matches the times that now() returns.
+var instant = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
 // generalized returns a text without the values that each run makes anew: its id,
-// UUIDs, and times between its acceptance and its end.
+// and times between its acceptance and its end.
 func generalized(text, id string, then *atom.ExecutionView) string {
 	text = canonical(text)
 	if id != "" {
 		text = strings.ReplaceAll(text, id, "(execution)")
 	}
-	text = uuid.ReplaceAllString(text, "(uuid)")
 	end := then.ReceivedAt.Add(time.Hour)
 	if then.EndedAt != nil {
 		end = then.EndedAt.Add(time.Second)

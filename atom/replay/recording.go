@@ -165,6 +165,7 @@ func requestOf(text json.RawMessage) *testrun.Request {
 // answers are the recorded answers of an execution's calls.
 type answers struct {
 	list    []*recorded
+	durable bool
 	missing []string // operations that were called and have no recorded answer
 }
 
@@ -175,7 +176,7 @@ type recorded struct {
 }
 
 func newAnswers(then *atom.ExecutionView) *answers {
-	a := &answers{}
+	a := &answers{durable: then.Durable}
 	for i := range then.Steps {
 		if s := &then.Steps[i]; s.Operation != "" && s.Kind == "call" && (s.Outcome == "ok" || s.Outcome == "failed") {
 			a.list = append(a.list, &recorded{step: s})
@@ -213,6 +214,9 @@ func (a *answers) unable() unable {
 func (a *answers) answer(c *testrun.Call) testrun.Answer {
 	var next *recorded
 	for _, r := range a.list {
+		if r.used && r.step.Path == c.Key && r.step.Operation == c.Operation && r.retryable() {
+			return r.answer(c, a.durable)
+		}
 		if r.used || r.step.Operation != c.Operation {
 			continue
 		}
@@ -229,12 +233,28 @@ func (a *answers) answer(c *testrun.Call) testrun.Answer {
 		return testrun.Answer{Missing: true}
 	}
 	next.used = true
-	s := next.step
+	return next.answer(c, a.durable)
+}
+
+// retryable reports whether it is a failure that another attempt gets too. The
+// history has only the last attempt.
+func (r *recorded) retryable() bool {
+	e := r.step.Error
+	return r.step.Outcome == "failed" && e != nil && e.Retryable != nil && *e.Retryable
+}
+
+// answer returns the answer to an attempt. An execution in memory recorded the time
+// of all attempts with their pauses, which the replay spends between them.
+func (r *recorded) answer(c *testrun.Call, durable bool) testrun.Answer {
+	s := r.step
 	out := testrun.Answer{Status: s.Status, Header: s.Headers, After: time.Duration(s.TookMS * float64(time.Millisecond))}
 	if s.Outcome == "failed" && s.Error != nil {
 		e := s.Error
-		out.Fail = &processes.MockFailure{Code: e.Code, Message: strings.TrimPrefix(e.Message, c.Operation+": "), Status: e.Status}
-		out.Body = []byte(e.Body)
+		out.Fail = &processes.MockFailure{Code: e.Code, Message: strings.TrimPrefix(e.Message, c.Operation+": "), Status: e.Status, Retryable: r.retryable()}
+		out.Body, out.Detail = []byte(e.Body), e.Detail
+		if out.Fail.Retryable && !durable {
+			out.After = 0
+		}
 		return out
 	}
 	if s.Document != nil {
@@ -245,8 +265,9 @@ func (a *answers) answer(c *testrun.Call) testrun.Answer {
 
 // Result is the comparison of an execution with its replay.
 type Result struct {
-	unable  unable
-	changes []change
+	unable      unable
+	changes     []change
+	notCompared []string // parts that the record lacks
 }
 
 // Replay runs an execution through the new version.
@@ -263,5 +284,18 @@ func (v *Version) Replay(ctx context.Context, then *atom.ExecutionView) Result {
 	if len(recorded.missing) > 0 {
 		return Result{changes: []change{{kind: Calls, now: "calls " + recorded.missing[0] + " once more than then: the answer is not known, so the rest is not compared"}}}
 	}
-	return Result{changes: compare(before(then), after(out), then)}
+	return Result{changes: compare(before(then), after(out), then), notCompared: lacking(then)}
+}
+
+// lacking returns the parts that a record of an older version does not have.
+func lacking(then *atom.ExecutionView) (list []string) {
+	if then.Reply != nil && then.ReplyStatus == 0 {
+		list = append(list, "the status of the reply, which the record does not have")
+	}
+	if slices.ContainsFunc(then.Steps, func(s atom.StepView) bool {
+		return s.Operation != "" && s.Kind == "call" && s.Outcome == "failed" && s.Error != nil && s.Error.Retryable == nil
+	}) {
+		list = append(list, "another attempt of a failed call: the record does not have whether it could succeed, nor the detail of the failure")
+	}
+	return list
 }

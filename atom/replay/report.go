@@ -15,6 +15,8 @@ type Report struct {
 	Changed  int      `json:"changed"`
 	Changes  []*Group `json:"changes"`
 	Skipped  []*Group `json:"not_replayed"`
+	// NotCompared lists the parts that records of replayed executions lack.
+	NotCompared []*Group `json:"not_compared,omitempty"`
 
 	mu sync.Mutex
 }
@@ -50,6 +52,9 @@ func (r *Report) Add(v *atom.ExecutionView, result Result) {
 	if len(result.changes) > 0 {
 		r.Changed++
 	}
+	for _, what := range result.notCompared {
+		count(&r.NotCompared, what, Example{Execution: v.Execution})
+	}
 	for _, c := range result.changes {
 		count(&r.Changes, c.kind, Example{v.Execution, c.was, c.now})
 	}
@@ -72,7 +77,7 @@ func count(list *[]*Group, kind string, e Example) {
 
 // Sort sorts the groups by their number.
 func (r *Report) Sort() {
-	for _, list := range [][]*Group{r.Changes, r.Skipped} {
+	for _, list := range [][]*Group{r.Changes, r.Skipped, r.NotCompared} {
 		slices.SortFunc(list, func(a, b *Group) int { return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Kind, b.Kind)) })
 	}
 }

@@ -112,7 +112,7 @@ func (v *StepView) addEntry(e store.Entry) {
 		switch {
 		case err != nil:
 		case fail != nil:
-			v.Outcome, v.Error, v.Status = "failed", NewErrorView(fail), fail.Status
+			v.Outcome, v.Error, v.Status = "failed", newCallErrorView(fail), fail.Status
 		default:
 			v.Status, v.Headers, v.Document = r.Status, mask.Headers(r.Headers), NewDocumentView(r.Doc)
 			if !v.traced {

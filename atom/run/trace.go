@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
@@ -84,8 +85,11 @@ type StoredTrace struct {
 	Dropped  int           `json:"dropped,omitempty"`
 	Warnings []string      `json:"warnings,omitempty"`
 	Reply    *DocumentView `json:"reply,omitempty"`
-	Failed   []string      `json:"failed,omitempty"` // keys of the occurrences that failed the execution
-	Sent     *Traffic      `json:"sent,omitempty"`   // by its calls, and its reply
+	// ReplyStatus is the HTTP status of the reply; 0 without one, and in records of
+	// older versions.
+	ReplyStatus int      `json:"reply_status,omitempty"`
+	Failed      []string `json:"failed,omitempty"` // keys of the occurrences that failed the execution
+	Sent        *Traffic `json:"sent,omitempty"`   // by its calls, and its reply
 }
 
 // packTrace returns the trace as JSON. It is written by hand because it is
@@ -124,6 +128,10 @@ func (e *execution) packTrace(documents bool) []byte {
 		dst = strconv.AppendInt(dst, sent.Bytes, 10)
 		dst = append(dst, '}')
 	}
+	if e.reply != nil && !e.reply.None {
+		dst = append(dst, `,"reply_status":`...)
+		dst = strconv.AppendInt(dst, int64(cmp.Or(e.reply.Status, 200)), 10)
+	}
 	if e.reply != nil && documents {
 		dst = append(dst, `,"reply":`...)
 		dst = appendView(dst, redacted(e.reply.Doc, e.redact))
@@ -148,7 +156,11 @@ func (e *execution) packStep(dst []byte, s *steps.StepTrace, documents bool) []b
 	}
 	if s.Err != nil {
 		dst = append(dst, `,"e":`...)
-		text, err := json.Marshal(NewErrorView(fault.AsFailure(s.Err)))
+		view := NewErrorView
+		if s.Step.Kind == "call" {
+			view = newCallErrorView
+		}
+		text, err := json.Marshal(view(fault.AsFailure(s.Err)))
 		if err != nil {
 			text = []byte("null")
 		}

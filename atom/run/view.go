@@ -20,6 +20,11 @@ type ErrorView struct {
 	Position string            `json:"position,omitempty"` // file:line:col
 	Problems []fault.Violation `json:"errors,omitempty"`
 	Cause    *ErrorView        `json:"cause,omitempty"`
+
+	// Only of calls: whether another attempt could succeed, and the detail that the
+	// other system sent. Records of older versions have neither.
+	Retryable *bool           `json:"retryable,omitempty"`
+	Detail    json.RawMessage `json:"detail,omitempty"`
 }
 
 // DocumentView is a document as operators see it: text and JSON as they are,
@@ -63,6 +68,16 @@ func NewErrorView(f *fault.Failure) *ErrorView {
 	}
 	if cause, ok := f.Cause.(*fault.Failure); ok {
 		v.Cause = NewErrorView(cause)
+	}
+	return v
+}
+
+// newCallErrorView returns the view of the failure of a call.
+func newCallErrorView(f *fault.Failure) *ErrorView {
+	v := NewErrorView(f)
+	v.Retryable = &f.Retryable
+	if json.Valid(f.Detail) {
+		v.Detail = f.Detail
 	}
 	return v
 }

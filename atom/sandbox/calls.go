@@ -63,7 +63,7 @@ func (w *world) respond(ctx context.Context, a *run.Attempt, call *testrun.Call,
 			text = "the mock failed with " + f.Code
 		}
 		fail := connectors.Failf(f.Code, f.Retryable, nil, "%s", text)
-		fail.Status, fail.Body = f.Status, answer.Body
+		fail.Status, fail.Body, fail.Detail = f.Status, answer.Body, answer.Detail
 		return nil, fail
 	}
 	return result(a, answer)

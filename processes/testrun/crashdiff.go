@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -18,6 +17,7 @@ type comparison struct {
 	test      *crashTest
 	event     Event // at which the atom crashed
 	base, out side
+	generated *Generated
 	found     []Failure
 }
 
@@ -42,18 +42,14 @@ func newSide(o *Outcome) side {
 	return s
 }
 
-// generated are UUIDs and the tokens of callbacks.
-var generated = regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b|/callbacks/[0-9a-z]+`)
-
-func (s side) text(b []byte) string {
-	return generated.ReplaceAllString(s.ids.Replace(string(b)), "generated")
-}
+// text returns a text without the ids of executions.
+func (s side) text(b []byte) string { return s.ids.Replace(string(b)) }
 
 func (s side) document(d *document.Document) string {
 	if d == nil {
 		return ""
 	}
-	return s.text(d.Body())
+	return string(d.Body())
 }
 
 func (s side) call(c *MadeCall) string {
@@ -63,7 +59,13 @@ func (s side) call(c *MadeCall) string {
 		b.Write(document.AppendJSON(nil, c.With))
 	}
 	b.WriteString(s.document(c.Body))
-	return s.text(b.Bytes())
+	return b.String()
+}
+
+// texts returns a text of each run; they are equal if nothing changed but the
+// values that every run makes anew.
+func (c *comparison) texts(base, out string) (a, b string) {
+	return c.generated.Texts(c.base.text([]byte(base)), c.out.text([]byte(out)))
 }
 
 // compare returns the effects of the crash.
@@ -167,7 +169,7 @@ func (c *comparison) changed() {
 	if a, b := viewOf(c.base.Error).Code, viewOf(c.out.Error).Code; a != b {
 		differ("error", a, failureText(c.out.Error))
 	}
-	if a, b := c.base.document(c.base.Reply), c.out.document(c.out.Reply); a != b && !c.out.CallerGone {
+	if a, b := c.texts(c.base.document(c.base.Reply), c.out.document(c.out.Reply)); a != b && !c.out.CallerGone {
 		differ("reply", a, b)
 	}
 	if a, b := c.base.ReplyStatus, c.out.ReplyStatus; a != b && !c.out.CallerGone {
@@ -181,6 +183,41 @@ func (c *comparison) changed() {
 	}
 	c.add(step, Failure{Field: string(processes.CodeChangedResult), Want: want, Got: got,
 		Note: "the atom crashed " + place(c.event) + "; try: " + c.answerAdvice()})
+}
+
+// differ reports whether texts of the two runs differ.
+func (c *comparison) differ(base, out string) bool {
+	a, b := c.texts(base, out)
+	return a != b
+}
+
+// received returns the texts that the runs received: the message, and the answers
+// of calls.
+func (c *comparison) received() []string {
+	r := c.test.result.Run
+	list := []string{string(r.Props), string(r.State)}
+	if r.Input != nil {
+		list = append(list, string(r.Input.Content))
+	}
+	if q := r.Request; q != nil {
+		list = append(list, q.Path)
+		for _, kv := range slices.Concat(q.Params, q.Query, q.Headers) {
+			list = append(list, kv.Value)
+		}
+	}
+	for _, m := range r.Mocks {
+		for _, a := range m.Answers {
+			if a.Reply != nil {
+				list = append(list, string(a.Reply.Content))
+			}
+		}
+	}
+	for _, sig := range r.Signals {
+		if sig.Body != nil {
+			list = append(list, string(sig.Body.Content))
+		}
+	}
+	return list
 }
 
 // ends counts executions by their process and status.
@@ -202,7 +239,7 @@ func (c *comparison) changedCalls(differ func(string, any, any)) *processes.Step
 		case before == nil:
 			differ("calls", nil, summary(made))
 			return made.Step
-		case c.base.call(before) != c.out.call(made):
+		case c.differ(c.base.call(before), c.out.call(made)):
 			differ("calls", summary(before), summary(made))
 			return made.Step
 		}
@@ -220,7 +257,7 @@ func (c *comparison) changedDocument(differ func(string, any, any)) *processes.S
 	var first *MadeDocument
 	for i, d := range c.base.Documents {
 		other, ok := made[d.Of]
-		if _, calls := d.Step.Settings.(processes.ExternalCaller); calls || !ok || c.base.document(d.Doc) == c.out.document(other.Doc) {
+		if _, calls := d.Step.Settings.(processes.ExternalCaller); calls || !ok || !c.differ(c.base.document(d.Doc), c.out.document(other.Doc)) {
 			continue
 		}
 		if first == nil || cmp.Less(d.Step.Pos.Line, first.Step.Pos.Line) {
@@ -230,6 +267,7 @@ func (c *comparison) changedDocument(differ func(string, any, any)) *processes.S
 	if first == nil {
 		return nil
 	}
-	differ("document of "+first.Step.Label(), c.base.document(first.Doc), c.out.document(made[first.Of].Doc))
+	a, b := c.texts(c.base.document(first.Doc), c.out.document(made[first.Of].Doc))
+	differ("document of "+first.Step.Label(), a, b)
 	return first.Step
 }

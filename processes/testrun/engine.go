@@ -85,6 +85,7 @@ type Answer struct {
 	Header  http.Header
 	Fail    *processes.MockFailure // nil: it is answered
 	Body    []byte                 // of a failure; nil: none
+	Detail  []byte                 // JSON of the detail of a failure; nil: none
 	After   time.Duration
 	Err     error // the mock itself failed
 }

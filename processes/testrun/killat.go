@@ -99,6 +99,7 @@ func (t *crashTest) crash(ctx context.Context, engine Engine, i int) {
 		return
 	}
 	c := &comparison{test: t, event: event, base: newSide(t.base), out: newSide(out)}
+	c.generated = NewGenerated(c.received()...)
 	t.found[i] = c.compare()
 }
 

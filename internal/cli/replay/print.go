@@ -21,6 +21,11 @@ func Print(w io.Writer, r *replay.Report, asJSON bool) error {
 			return err
 		}
 	}
+	for _, g := range r.NotCompared {
+		if _, err := fmt.Fprintf(w, "not compared: %d, such as %s: %s\n", g.Count, g.Example.Execution, g.Kind); err != nil {
+			return err
+		}
+	}
 	for _, g := range r.Skipped {
 		if _, err := fmt.Fprintf(w, "not replayed: %d, such as %s: %s\n", g.Count, g.Example.Execution, g.Kind); err != nil {
 			return err

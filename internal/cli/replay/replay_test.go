@@ -30,7 +30,8 @@ steps:
   - if: ${doc.total > 50}
     then:
       - log: large
-  - map: { order: "${doc.id}", total: "${doc.total}", at: "${now()}", key: "${uuid()}" }
+  - set: { id: "${uuid()}" }
+  - map: { order: "${doc.id}", total: "${doc.total}", at: "${now()}", key: "${vars.id}", again: "${vars.id}" }
   - call: erp.post
     with: { path: /invoices }
 ---
@@ -158,6 +159,8 @@ func TestReplay(t *testing.T) {
 		{"limit", "doc.total > 50", "doc.total > 100", "order-sync", 20, 5, "decisions 5"},
 		{"total", `total: "${doc.total}", at`, `total: "${doc.total * 2}", at`, "order-sync", 20, 20, "documents 20"},
 		{"reply", `reply: { total: "${doc.total}" }`, `reply: { sum: "${doc.total}" }`, "price", 20, 20, "reply 20"},
+		{"reply status", "  - reply: { total: \"${doc.total}\" }\n", "  - reply: { total: \"${doc.total}\" }\n    status: 201\n", "price", 20, 20, "reply_status 20"},
+		{"another UUID", `again: "${vars.id}"`, `again: "${uuid()}"`, "order-sync", 20, 20, "documents 20"},
 		{"no call", "  - call: erp.post\n    with: { path: /invoices }\n", "", "order-sync", 20, 20, "calls 20"},
 		{"new call", "  - if: ${doc.total", "  - call: erp.get\n  - if: ${doc.total", "order-sync", 20, 20, "calls 20"},
 		{"fails", "      - log: large\n", "      - throw: too large\n", "order-sync", 20, 15, "calls 15, documents 15, status 15"},
