@@ -22,7 +22,7 @@ func (s *Server) hover(ctx context.Context, p *positionParams) (*Hover, error) {
 	if n == nil {
 		return nil, nil
 	}
-	span, text := v.describe(n, offset)
+	span, text := v.describe(ctx, n, offset)
 	if text == "" {
 		return nil, nil
 	}
@@ -31,13 +31,13 @@ func (s *Server) hover(ctx context.Context, p *positionParams) (*Hover, error) {
 }
 
 // describe returns the description of the thing at an offset of a node.
-func (v *view) describe(n *yamltree.Node, offset int) (yamltree.Span, string) {
+func (v *view) describe(ctx context.Context, n *yamltree.Node, offset int) (yamltree.Span, string) {
 	if n.Key != "" && n.KeySpan.Has(offset) {
 		return n.KeySpan, v.describeKey(n)
 	}
 	for _, e := range expressionsIn(v.t.content, n.Span) {
 		if offset >= e.From && offset <= e.To {
-			return v.describeName(n, e, offset)
+			return v.describeName(ctx, n, e, offset)
 		}
 	}
 	s := v.shapeOf(n)
@@ -123,7 +123,7 @@ func (v *view) describeComponent(kind, name string) string {
 }
 
 // describeName returns the description of the name at an offset of an expression.
-func (v *view) describeName(n *yamltree.Node, in yamltree.Span, offset int) (yamltree.Span, string) {
+func (v *view) describeName(ctx context.Context, n *yamltree.Node, in yamltree.Span, offset int) (yamltree.Span, string) {
 	content := v.t.content
 	from, to := offset, offset
 	for from > in.From && isIdent(content[from-1]) {
@@ -154,16 +154,24 @@ func (v *view) describeName(n *yamltree.Node, in yamltree.Span, offset int) (yam
 		}
 		return span, ""
 	case len(path) == 2 && (path[0] == "steps" || path[0] == "vars"):
-		return span, v.describeResult(n, path[0], word)
+		text, last := v.describeResult(n, path[0], word), v.lastValue(ctx, n, path)
+		if text == "" && last != "" {
+			text = "**" + word + "** · variable"
+		}
+		return span, text + last
 	case len(path) == 2 && path[0] == "env":
 		return span, title(word, "value of the environment") + v.environmentValues(word)
 	}
+	last := v.lastValue(ctx, n, path)
 	for _, f := range v.fieldsOf(n, path[:len(path)-1]) {
 		if f.name == word {
-			return span, title(word, strings.TrimSpace(f.detail+" field")) + f.doc
+			return span, title(word, strings.TrimSpace(f.detail+" field")) + f.doc + last
 		}
 	}
-	return span, ""
+	if last == "" {
+		return span, ""
+	}
+	return span, "**" + word + "** · field" + last
 }
 
 func (v *view) describeFunction(name string) string {

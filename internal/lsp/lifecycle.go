@@ -3,6 +3,7 @@ package lsp
 import (
 	"context"
 	"encoding/json"
+	"path/filepath"
 )
 
 // initialize answers with the features of the server.
@@ -12,6 +13,7 @@ func (s *Server) initialize(_ context.Context, p *initializeParams) (any, error)
 		folders = []workspaceFolder{{*p.RootURI}}
 	}
 	s.workspace.add(folders)
+	s.nameAtom(p.Options, folders)
 	s.mu.Lock()
 	s.initialized = true
 	s.mu.Unlock()
@@ -32,6 +34,25 @@ func (s *Server) initialize(_ context.Context, p *initializeParams) (any, error)
 			"workspace":                  map[string]any{"workspaceFolders": map[string]any{"supported": true, "changeNotifications": true}},
 		},
 	}, nil
+}
+
+// nameAtom sets the atom whose history hovers show. A relative data folder is in
+// the first folder of the workspace.
+func (s *Server) nameAtom(options json.RawMessage, folders []workspaceFolder) {
+	var named Atom
+	_ = json.Unmarshal(options, &named) // other options are those of other servers
+	atom := &s.recordings.atom
+	if named.Data != "" {
+		atom.Data = named.Data
+	}
+	if named.Admin != "" {
+		atom.Admin = named.Admin
+	}
+	if len(folders) > 0 && atom.Data != "" && !filepath.IsAbs(atom.Data) {
+		if folder := pathOf(folders[0].URI); folder != "" {
+			atom.Data = filepath.Join(folder, atom.Data)
+		}
+	}
 }
 
 func (s *Server) shutdown(context.Context, *json.RawMessage) (any, error) {

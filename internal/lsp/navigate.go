@@ -3,8 +3,12 @@ package lsp
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/sourcegraph/jsonrpc2"
+	"gopkg.in/yaml.v3"
 
 	"valence/internal/expression"
 	"valence/internal/spec"
@@ -94,9 +98,37 @@ func (s *Server) rename(ctx context.Context, p *renameParams) (*WorkspaceEdit, e
 	edit := &WorkspaceEdit{Changes: map[string][]TextEdit{}}
 	for _, o := range same {
 		uri := s.workspace.uri(o.file.path)
-		edit.Changes[uri] = append(edit.Changes[uri], TextEdit{o.file.text.span(o.span), p.NewName})
+		edit.Changes[uri] = append(edit.Changes[uri], TextEdit{o.file.text.span(o.span), written(p.NewName, o)})
 	}
 	return edit, nil
+}
+
+// written returns a new name as it is written in place of an occurrence: with the
+// escapes of the quotes around it, or with quotes if it needs them.
+func written(name string, o occurrence) string {
+	content, at := o.file.text.content, o.span.From
+	quoted := strconv.Quote(name)
+	switch {
+	case at > 0 && content[at-1] == '"':
+		return quoted[1 : len(quoted)-1]
+	case at > 0 && content[at-1] == '\'':
+		return strings.ReplaceAll(name, "'", "''")
+	case o.kind != "test" || plain(name):
+		return name
+	}
+	return quoted
+}
+
+// plain reports whether YAML reads a text without quotes as itself, also inside
+// of braces.
+func plain(text string) bool {
+	for _, form := range []string{"test: %s\nx: y\n", "{ test: %s, x: y }\n"} {
+		var m map[string]any
+		if err := yaml.Unmarshal(fmt.Appendf(nil, form, text), &m); err != nil || len(m) != 2 || m["test"] != text {
+			return false
+		}
+	}
+	return true
 }
 
 func refused(format string, args ...any) error {
@@ -107,6 +139,9 @@ func refused(format string, args ...any) error {
 func (v *view) renamable(old symbol, name string) error {
 	switch old.kind {
 	case "test":
+		if strings.TrimSpace(name) == "" || strings.ContainsFunc(name, unicode.IsControl) {
+			return refused("the name of a test is one line of text")
+		}
 	case symbolStep, symbolVar, symbolWait, "function":
 		if !spec.IsName(name) {
 			return refused("`%s` is no name: use lower-case letters, digits and `_`, beginning with a letter", spec.Clip(name))

@@ -65,6 +65,8 @@ type publishDiagnostics struct {
 type initializeParams struct {
 	RootURI          *string           `json:"rootUri"`
 	WorkspaceFolders []workspaceFolder `json:"workspaceFolders"`
+	// Options are those of valence; other clients send others.
+	Options json.RawMessage `json:"initializationOptions"`
 }
 
 type workspaceFolder struct {

@@ -31,6 +31,8 @@ type Server struct {
 	ctx       context.Context // ends with the connection
 	running   sync.WaitGroup  // checks and requests
 
+	recordings recordings
+
 	mu     sync.Mutex
 	checks map[string]*check             // by project
 	calls  map[string]context.CancelFunc // requests by id

@@ -3,12 +3,10 @@ package lsp
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 	"sync"
 
-	"valence/processes/language"
 	"valence/processes/loader"
 )
 
@@ -137,16 +135,13 @@ func (w *workspace) project(path string) string {
 	}
 }
 
-// firstKey matches the first keys of components.
-var firstKey = regexp.MustCompile(`(?m)^(` + strings.Join(language.KindNames(), "|") + `):(?:[ \t\r\n]|$)`)
-
 // kindsIn returns the kinds of components in the YAML files of a folder, without
 // those below it. open holds the contents of open files.
 func kindsIn(dir string, open map[string][]byte) map[string]bool {
 	kinds := map[string]bool{}
 	look := func(content []byte) {
-		for _, m := range firstKey.FindAllSubmatch(content, -1) {
-			kinds[string(m[1])] = true
+		for _, kind := range componentsIn(string(content)) {
+			kinds[kind] = true
 		}
 	}
 	for path, content := range open {

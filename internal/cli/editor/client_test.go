@@ -38,6 +38,12 @@ type client struct {
 // start starts a server on a folder with files, and initializes it.
 func start(t *testing.T, files map[string]string) *client {
 	t.Helper()
+	return startWith(t, files, func(*lsp.Server) {}, nil)
+}
+
+// startWith is start with a server that is set up, and with initialization options.
+func startWith(t *testing.T, files map[string]string, setUp func(*lsp.Server), options any) *client {
+	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -50,13 +56,14 @@ func start(t *testing.T, files map[string]string) *client {
 	fromServer, toClient := io.Pipe()
 	c.in = toServer
 	server := lsp.New(project.Catalog(), "test")
+	setUp(server)
 	go func() {
 		c.orderly <- server.Run(context.Background(), fromClient, toClient)
 		_ = toClient.Close()
 	}()
 	c.conn = jsonrpc2.NewConn(context.Background(), jsonrpc2.NewBufferedStream(joined{fromServer, toServer}, jsonrpc2.VSCodeObjectCodec{}), jsonrpc2.HandlerWithError(c.handle))
 	t.Cleanup(func() { _ = c.conn.Close() }) // a test may have closed it
-	c.call("initialize", map[string]any{"workspaceFolders": []any{map[string]any{"uri": c.uri(""), "name": "test"}}, "capabilities": map[string]any{}}, nil)
+	c.call("initialize", map[string]any{"workspaceFolders": []any{map[string]any{"uri": c.uri(""), "name": "test"}}, "capabilities": map[string]any{}, "initializationOptions": options}, nil)
 	c.notify("initialized", map[string]any{})
 	return c
 }

@@ -85,9 +85,10 @@ func TestDiagnosticsOfUnfinishedText(t *testing.T) {
 // and that each project of a workspace is checked alone.
 func TestOtherYAMLIsIgnored(t *testing.T) {
 	c := start(t, map[string]string{
-		"compose.yaml": "services: {}\n", "one/connections.yaml": connections, "one/flows/orders.yaml": orders, "two/orders.yaml": orders,
+		"compose.yaml": "services: {}\n", "ci/build.yaml": "project: shop\nname: build\ndescription: x\n", "ci/deploy.yaml": "name: x\n---\nenvironment: { name: prod }\ntest: []\n", "one/connections.yaml": connections, "one/flows/orders.yaml": orders, "two/orders.yaml": orders,
 	})
 	c.open("compose.yaml", "services: [\n")
+	c.open("ci/build.yaml", "project: shop\nname: build\nstages: [\n")
 	c.open("one/flows/orders.yaml", orders)
 	if got := c.diagnostics("one/flows/orders.yaml"); len(got) != 0 {
 		t.Errorf("got %v for a project with folders, want no problems", got)
@@ -98,8 +99,10 @@ func TestOtherYAMLIsIgnored(t *testing.T) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if got := c.problems["compose.yaml"]; len(got) != 0 {
-		t.Errorf("got %v for a file of another program, want nothing", got)
+	for _, name := range []string{"compose.yaml", "ci/build.yaml"} {
+		if got := c.problems[name]; len(got) != 0 {
+			t.Errorf("got %v for %s of another program, want nothing", got, name)
+		}
 	}
 }
 

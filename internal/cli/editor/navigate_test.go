@@ -157,6 +157,8 @@ func TestRename(t *testing.T) {
 		{"table", "orders.yaml", "lookup(\"cou", "nations"},
 		{"variable", "orders.yaml", "${vars.", "amount"},
 		{"wait", "orders.yaml", "callback(\"", "payment"},
+		{"test", "tests.yaml", "test: ", "it's shipped: twice # really"},
+		{"test that is a number", "tests.yaml", "test: ", "4711"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := start(t, linked)

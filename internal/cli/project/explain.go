@@ -42,6 +42,9 @@ Examples:
 
 // Run explains one process.
 func (c *ExplainCommand) Run(s *terminal.Streams) error {
+	if c.JSON && c.Format != "text" && c.Format != "json" {
+		return clierror.Usage("--json without --format, or --format "+c.Format+" without --json", "--json and --format %s exclude each other", c.Format)
+	}
 	if page, ok := catalogue.Lookup(c.Process); ok && !c.declared() {
 		return c.page(s, page)
 	}
