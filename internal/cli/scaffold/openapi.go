@@ -35,6 +35,7 @@ type document struct {
 		RequestBodies   map[string]content       `yaml:"requestBodies"`
 		Responses       map[string]content       `yaml:"responses"`
 		SecuritySchemes map[string]securityEntry `yaml:"securitySchemes"`
+		PathItems       yaml.Node                `yaml:"pathItems"`
 	}
 }
 
@@ -73,8 +74,10 @@ type operation struct {
 	method, path, process string
 	body                  any // schema of the JSON body; nil: none
 	media                 string
-	status                int // of success
-	reply                 any // schema of the JSON response; nil: none
+	status                int    // of success
+	reply                 any    // schema of the JSON response; nil: none
+	scheme                string // of its security; "": none
+	public                bool   // the document demands no security
 }
 
 // errSwagger reports a document of another version.
@@ -94,7 +97,7 @@ func OpenAPI(text []byte, as string) (files []File, notes []string, err error) {
 	case !strings.HasPrefix(d.OpenAPI, "3."):
 		return nil, nil, errors.New("the file is not an OpenAPI document: it has no `openapi: 3.…`")
 	}
-	b := &builder{d: &d, as: as, name: slug(d.Info.Title, "api"), taken: map[string]bool{}, profiles: map[string]string{}}
+	b := &builder{d: &d, as: as, name: slug(d.Info.Title, "api"), taken: map[string]bool{}, profiles: map[string]string{}, refs: map[string]bool{}}
 	if err := b.readOperations(); err != nil {
 		return nil, nil, err
 	}
@@ -118,6 +121,9 @@ var methods = []string{"get", "post", "put", "patch", "delete"}
 func (b *builder) readOperations() error {
 	for i := 0; i+1 < len(b.d.Paths.Content); i += 2 {
 		path, item := b.d.Paths.Content[i].Value, b.d.Paths.Content[i+1]
+		if item = b.pathItem(item); item == nil {
+			continue
+		}
 		var common []parameter
 		for j := 0; j+1 < len(item.Content); j += 2 {
 			if item.Content[j].Value == "parameters" {
@@ -176,7 +182,7 @@ func (b *builder) add(o *operation, method, path string, common []parameter) {
 	o.Parameters = nil
 	for _, p := range append(own, common...) {
 		if p.Ref != "" {
-			p = b.d.Components.Parameters[lastOf(p.Ref)]
+			p, _ = local(b, p.Ref, "parameters", b.d.Components.Parameters)
 		}
 		known := slices.ContainsFunc(o.Parameters, func(q parameter) bool { return q.Name == p.Name && q.In == p.In })
 		if p.Name != "" && !known {
@@ -190,10 +196,16 @@ func (b *builder) add(o *operation, method, path string, common []parameter) {
 	}
 	if c := o.RequestBody; c != nil {
 		if c.Ref != "" {
-			resolved := b.d.Components.RequestBodies[lastOf(c.Ref)]
+			resolved, ok := local(b, c.Ref, "requestBodies", b.d.Components.RequestBodies)
+			if !ok {
+				b.note("%s: the process has no body, because its reference was left out", o.process)
+			}
 			c = &resolved
 		}
 		o.media, o.body = pick(c)
+		if o.media == mediaForm && b.as != AsListener {
+			o.body = formSchema(c)
+		}
 	}
 	o.status = 200
 	if o.method == "delete" {
@@ -209,7 +221,7 @@ func (b *builder) add(o *operation, method, path string, common []parameter) {
 			continue
 		}
 		if c.Ref != "" {
-			c = b.d.Components.Responses[lastOf(c.Ref)]
+			c, _ = local(b, c.Ref, "responses", b.d.Components.Responses)
 		}
 		o.status = status
 		if media, schema := pick(&c); media == "application/json" {
@@ -233,6 +245,19 @@ func pick(c *content) (media string, schema any) {
 		}
 	}
 	return media, nil
+}
+
+// mediaForm is the media type of HTML forms.
+const mediaForm = "application/x-www-form-urlencoded"
+
+// formSchema returns the schema of a form.
+func formSchema(c *content) any {
+	for _, name := range sortedKeys(c.Content) {
+		if base, _, _ := strings.Cut(name, ";"); strings.TrimSpace(base) == mediaForm {
+			return c.Content[name].Schema
+		}
+	}
+	return nil
 }
 
 // base returns the URL of the API, and the path below which it is.

@@ -124,7 +124,8 @@ func (b *builder) example(schema any, depth int) any {
 		return nil
 	}
 	if ref, ok := s["$ref"].(string); ok {
-		return b.example(b.d.Components.Schemas[lastOf(ref)], depth+1)
+		name, _ := strings.CutPrefix(ref, schemaRef)
+		return b.example(b.d.Components.Schemas[name], depth+1) // nil if the reference was left out
 	}
 	for _, key := range []string{"example", "default", "const"} {
 		if v, ok := s[key]; ok {

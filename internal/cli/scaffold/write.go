@@ -23,7 +23,9 @@ type builder struct {
 	taken      map[string]bool   // names of processes
 	profiles   map[string]string // names by text
 	notes      []string
-	budget     int // schemas that the example in the making may still read
+	refs       map[string]bool // that were checked, or noted
+	primary    string          // security scheme of most operations; "": none
+	budget     int             // schemas that the example in the making may still read
 
 	connections, profileTexts, processes, tests []string
 }
@@ -88,6 +90,7 @@ func flow(v any) string {
 // addProfile returns the name of the profile of a schema, "" if it is none that
 // can be used.
 func (b *builder) addProfile(schema any, name string) string {
+	b.checkRefs(schema)
 	p := b.profile(schema)
 	if len(p) == 0 {
 		return ""
@@ -154,34 +157,18 @@ func (b *builder) files() []File {
 // calls writes a connection, and a process for each operation that calls it.
 func (b *builder) calls() {
 	address, _ := b.d.base()
-	text := "connection: " + b.name + "\nconnector: http\nurl: ${env." + constant(b.name) + "_URL}"
-	if address != "" {
-		text += "   # " + strings.Join(strings.Fields(address), " ")
+	b.chooseSecurity(callable)
+	for _, scheme := range b.schemesUsed() {
+		name := b.name + b.suffix(scheme)
+		text := "connection: " + name + "\nconnector: http\nurl: ${env." + constant(b.name) + "_URL}"
+		if address != "" {
+			text += "   # " + strings.Join(strings.Fields(address), " ")
+		}
+		b.connections = append(b.connections, text+"\n"+b.credentials(name, scheme))
 	}
-	b.connections = []string{text + "\n" + b.credentials()}
 	for _, o := range b.operations {
 		b.call(o)
 	}
-}
-
-// credentials returns the authentication of the connection.
-func (b *builder) credentials() string {
-	key := "${secret." + constant(b.name) + "_"
-	for _, name := range sortedKeys(b.d.Components.SecuritySchemes) {
-		s := b.d.Components.SecuritySchemes[name]
-		switch {
-		case s.Type == "apiKey" && (s.In == "header" || s.In == "query"):
-			return "auth: { scheme: api_key, " + s.In + ": " + flow(s.Name) + ", key: \"" + key + "KEY}\" }\n"
-		case s.Type == "http" && strings.EqualFold(s.Scheme, "bearer"):
-			return "auth: { scheme: bearer, token: \"" + key + "TOKEN}\" }\n"
-		case s.Type == "http" && strings.EqualFold(s.Scheme, "basic"):
-			return "auth: { scheme: basic, user: \"${env." + constant(b.name) + "_USER}\", password: \"" + key + "PASSWORD}\" }\n"
-		case s.Type == "oauth2" && s.Flows.ClientCredentials != nil:
-			return "auth: { scheme: oauth2, token_url: " + flow(s.Flows.ClientCredentials.TokenURL) + ", client_id: \"${env." + constant(b.name) + "_CLIENT}\", client_secret: \"" + key + "SECRET}\" }\n"
-		}
-		b.note("the security scheme %s was not taken over", name)
-	}
-	return ""
 }
 
 func description(o *operation) string {
@@ -238,15 +225,46 @@ func (b *builder) call(o *operation) {
 	if len(headers) > 0 {
 		with += ", headers: { " + strings.Join(headers, ", ") + " }"
 	}
+	with += b.bodyFormat(o)
 	text := "process: " + o.process + "\n" + description(o) + "steps:\n"
 	if o.body != nil {
 		if name := b.addProfile(o.body, o.process+"-body"); name != "" {
 			text += "  - validate: " + name + "\n"
 		}
 	}
-	text += "  - call: " + b.name + "." + o.method + "\n    with: " + with + " }\n"
+	text += "  - call: " + b.connectionOf(o) + "." + o.method + "\n    with: " + with + " }\n"
 	b.processes = append(b.processes, text)
 	b.testCall(o, expected, props)
+}
+
+// formats are the formats of calls by media type.
+var formats = map[string]string{
+	"application/xml": "xml", "text/xml": "xml", mediaForm: "form", "multipart/form-data": "multipart", "text/plain": "text",
+}
+
+// bodyFormat returns the settings of a call that sends another body than JSON.
+func (b *builder) bodyFormat(o *operation) string {
+	format := formats[o.media]
+	switch {
+	case o.media == "" || o.media == "application/json":
+		return ""
+	case format != "":
+		text := ", format: " + format
+		if o.media == "text/xml" {
+			text += ", content_type: text/xml"
+		}
+		return text
+	case strings.HasSuffix(o.media, "+xml"):
+		format = "xml"
+	case strings.HasPrefix(o.media, "text/"):
+		format = "text"
+	default:
+		format = "binary"
+	}
+	if strings.Contains(o.media, "*") {
+		return ", format: " + format
+	}
+	return ", format: " + format + ", content_type: " + flow(o.media)
 }
 
 func (b *builder) testCall(o *operation, path string, props []string) {
@@ -262,8 +280,12 @@ func (b *builder) testCall(o *operation, path string, props []string) {
 			return
 		}
 		test += "input: " + input + "\n"
-	case o.media != "":
+	case o.media == "":
+	case formats[o.media] == "text" || strings.HasPrefix(o.media, "text/") && formats[o.media] == "":
 		test += "input: some text\n"
+	default:
+		b.note("%s: the body is no JSON, so the process has no test", o.process)
+		return
 	}
 	reply := "{ status: 204 }"
 	if o.status != 204 {
@@ -273,8 +295,8 @@ func (b *builder) testCall(o *operation, path string, props []string) {
 			reply = "{}"
 		}
 	}
-	test += "mocks: { " + b.name + "." + o.method + ": " + reply + " }\n"
-	test += "expect:\n  calls: [ { " + b.name + "." + o.method + ": { with: { path: " + flow(path) + " } } } ]\n"
+	test += "mocks: { " + b.connectionOf(o) + "." + o.method + ": " + reply + " }\n"
+	test += "expect:\n  calls: [ { " + b.connectionOf(o) + "." + o.method + ": { with: { path: " + flow(path) + " } } } ]\n"
 	b.tests = append(b.tests, test)
 }
 
@@ -297,30 +319,16 @@ var reserved = []string{"/executions", "/callbacks", "/healthz", "/readyz", "/op
 
 // listeners writes a process for each operation that offers it.
 func (b *builder) listeners() {
-	b.connections = []string{b.callers()}
+	b.chooseSecurity(checkable)
+	for _, scheme := range b.schemesUsed() {
+		if scheme != "" || scheme == b.primary {
+			b.connections = append(b.connections, b.callers(scheme))
+		}
+	}
 	_, base := b.d.base()
 	for _, o := range b.operations {
 		b.listener(o, base)
 	}
-}
-
-// callers returns the authentication of callers. A document that names none that
-// can be checked gets an API key.
-func (b *builder) callers() string {
-	auth := "auth: callers\n"
-	for _, name := range sortedKeys(b.d.Components.SecuritySchemes) {
-		s := b.d.Components.SecuritySchemes[name]
-		switch {
-		case s.Type == "apiKey" && (s.In == "header" || s.In == "query"):
-			return auth + "scheme: api_key\n" + s.In + ": " + flow(s.Name) + "\nkey: ${secret.CALLER_KEY}\n"
-		case s.Type == "http" && strings.EqualFold(s.Scheme, "bearer"):
-			return auth + "scheme: bearer\ntoken: ${secret.CALLER_TOKEN}\n"
-		case s.Type == "http" && strings.EqualFold(s.Scheme, "basic"):
-			return auth + "scheme: basic\nuser: ${env.CALLER_USER}\npassword: ${secret.CALLER_PASSWORD}\n"
-		}
-		b.note("the security scheme %s was not taken over; callers need an API key", name)
-	}
-	return "# TODO: decide how callers authenticate.\n" + auth + "scheme: api_key\nheader: X-Api-Key\nkey: ${secret.CALLER_KEY}\n"
 }
 
 // inputs are the formats of request bodies by media type.
@@ -337,6 +345,13 @@ func (b *builder) listener(o *operation, base string) {
 			request = strings.ReplaceAll(request, "{"+p.Name+"}", url.PathEscape(exampleParameter(p, b)))
 		}
 	}
+	auth := "callers" + b.suffix(o.scheme)
+	if o.scheme == "" {
+		auth = "callers"
+	}
+	if o.public {
+		b.note("%s: the document lets everybody call it; the listener requires the authentication %s", o.process, auth)
+	}
 	for _, r := range reserved {
 		if path == r || strings.HasPrefix(path, r+"/") {
 			b.note("%s: the path %s is reserved for the atom; the listener has /api%s", o.process, path, path)
@@ -348,7 +363,7 @@ func (b *builder) listener(o *operation, base string) {
 		input = "binary"
 	}
 	text := "process: " + o.process + "\n" + description(o) +
-		"listen: { path: " + flow(path) + ", method: " + strings.ToUpper(o.method) + ", input: " + input + ", output: json, auth: callers }\n"
+		"listen: { path: " + flow(path) + ", method: " + strings.ToUpper(o.method) + ", input: " + input + ", output: json, auth: " + auth + " }\n"
 	if o.body != nil {
 		if name := b.addProfile(o.body, o.process+"-body"); name != "" {
 			text += "profile: " + name + "\n"
