@@ -20,7 +20,7 @@ const (
 	replays         = 10_000
 )
 
-// authorTools measures lint, tests, crash tests and replays, as commands.
+// authorTools measures lint, tests, crash tests, live changes and replays.
 func (b *bench) authorTools(ctx context.Context) ([]Row, error) {
 	many, err := b.written(lintedProcesses)
 	if err != nil {
@@ -50,8 +50,12 @@ func (b *bench) authorTools(ctx context.Context) ([]Row, error) {
 		}
 		rows = append(rows, row)
 	}
+	live, err := b.liveReload(ctx)
+	if err != nil {
+		return nil, err
+	}
 	replay, err := b.replayed(ctx)
-	return append(rows, replay), err
+	return append(rows, live, replay), err
 }
 
 // timed runs a command in each round, and sets the figures of a row.
