@@ -29,7 +29,7 @@ func Subscription(every time.Duration) *connectors.Subscription {
 	return &connectors.Subscription{
 		Doc: "Watches a folder. A file that has not changed for `stable_for` is moved to the work folder, and archived or deleted when its message is on " +
 			"disk. Each file is accepted exactly once, even after a crash: files in the work folder are continued at the next start. A file that the " +
-			"process rejects, or that cannot be parsed, is moved to the failed folder. In a group of atoms one of them watches; atoms without a group must not watch the same folder.",
+			"process rejects, or that cannot be parsed, is moved to the failed folder. Only one atom may watch a folder.",
 		Sample:    "subscribe:\n  connection: inbox\n  folder: orders\n  pattern: \"*.json\"\n  archive: orders/done\n",
 		NewWith:   func() any { return &Settings{} },
 		With:      fields(every),

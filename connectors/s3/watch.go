@@ -29,7 +29,7 @@ func subscription() *connectors.Subscription {
 		Doc: "Receives the objects whose keys begin with a prefix. An object is archived or deleted when its message is on disk. It is recognized by its key, its ETag " +
 			"and its time, so that it is accepted exactly once, even after a crash. An object that is replaced while it is being received is received again: in a bucket with " +
 			"versions only the version that was read is deleted, and in others the delete has `If-Match`. A store that ignores `If-Match` may delete an object that is replaced " +
-			"in the moment between the last check and the delete; there, write each object once. In a group of atoms one of them watches; atoms without a group must not watch the same prefix.",
+			"in the moment between the last check and the delete; there, write each object once. Only one atom may watch a prefix.",
 		Sample:  "subscribe:\n  connection: store\n  bucket: orders\n  prefix: new/\n  archive: done/\n",
 		NewWith: func() any { return &watch{} },
 		With: append([]spec.Field{
