@@ -40,13 +40,36 @@ func NewAtom(base, token string) *Atom {
 
 // Connect returns a client for the atom that the flags name.
 func (f *AtomFlags) Connect() (*Atom, error) {
-	base := defaultAdmin
-	if running, ok := datafolder.ReadAtomAddress(f.Data); ok {
-		base = running.Admin
-	}
+	base := f.address()
 	if f.Admin != "" {
 		base = f.Admin
 	}
+	return f.connect(base, f.token)
+}
+
+// ConnectUntrusted is Connect for a data folder that others may have written. An
+// address in it must be one of this machine, and the token is the one in it.
+func (f *AtomFlags) ConnectUntrusted() (*Atom, error) {
+	if f.Admin != "" {
+		return f.Connect()
+	}
+	base := f.address()
+	u, err := url.Parse(base)
+	if err != nil || !isLoopback(u.Hostname()) {
+		return nil, clierror.Usage("--admin URL", "the atom of %s has the address %q, which is not on this machine", f.Data, base)
+	}
+	return f.connect(base, tokenSource{name: "admin token", data: f.Data, missing: "valence run in the atom's folder", invalid: "valence run again, which creates a new token"}.read)
+}
+
+// address returns the address in the data folder, or else the default one.
+func (f *AtomFlags) address() string {
+	if running, ok := datafolder.ReadAtomAddress(f.Data); ok {
+		return running.Admin
+	}
+	return defaultAdmin
+}
+
+func (f *AtomFlags) connect(base string, readToken func() (string, error)) (*Atom, error) {
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
@@ -60,7 +83,7 @@ func (f *AtomFlags) Connect() (*Atom, error) {
 			return nil, err
 		}
 	}
-	token, err := f.token()
+	token, err := readToken()
 	if err != nil {
 		return nil, err
 	}

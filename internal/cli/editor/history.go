@@ -11,11 +11,12 @@ import (
 )
 
 // history reads the newest execution of a process from the admin API of an atom,
-// which masks secrets.
+// which masks secrets. The data folder may come with the workspace, so it is not
+// trusted.
 func (c *Command) history(ctx context.Context, of lsp.Atom, process string) (*lsp.Execution, error) {
 	flags := c.AtomFlags
 	flags.Data, flags.Admin = of.Data, of.Admin
-	api, err := flags.Connect()
+	api, err := flags.ConnectUntrusted()
 	if err != nil {
 		return nil, err
 	}

@@ -3,16 +3,21 @@ package editor
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"valence/atom/admin"
 	"valence/atom/server"
 	atomclient "valence/internal/cli/client"
 	"valence/internal/cli/project"
+	"valence/internal/datafolder"
 	"valence/internal/lsp"
 	"valence/processes"
 	"valence/processes/loader"
@@ -153,5 +158,53 @@ func TestFixtureValues(t *testing.T) {
 			t.Fatalf("got %q, want the recorded value", got)
 		}
 		got = c.hover("p.yaml", pricedAt("${doc.net"))
+	}
+}
+
+// TestHistoryTrustsNoDataFolder reads the history of data folders that could be
+// those of a hostile workspace.
+func TestHistoryTrustsNoDataFolder(t *testing.T) {
+	const secret, local = "token-of-the-user-0123456789abcdef", "token-of-the-folder-0123456789abcdef"
+	tokenFile := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(tokenFile, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("VALENCE_TOKEN", secret)
+	for _, test := range []struct {
+		name, host, want string
+		explicit         bool
+	}{
+		{name: "an address elsewhere", host: "hostile.example"},
+		{name: "a name below localhost", host: "localhost.hostile.example"},
+		{name: "all addresses", host: "0.0.0.0"},
+		{name: "an address of this machine", host: "127.0.0.1", want: local},
+		{name: "an address of the user", host: "hostile.example", explicit: true, want: secret},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := ""
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				got = strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+				_, _ = io.WriteString(w, `{"executions":[]}`) // the client reports a failure
+			}))
+			defer server.Close()
+			data := t.TempDir()
+			address := strings.Replace(server.URL, "127.0.0.1", test.host, 1)
+			if err := (datafolder.AtomAddress{Admin: address}).Write(data); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(data, admin.TokenFile), []byte(local), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			of, cmd := lsp.Atom{Data: data}, &Command{}
+			if test.explicit {
+				of.Admin = server.URL
+			} else {
+				cmd.TokenFile = tokenFile
+			}
+			_, err := cmd.history(t.Context(), of, "price")
+			if got != test.want || (err == nil) != (test.want != "") {
+				t.Errorf("got the token %q and %v, want %q", got, err, test.want)
+			}
+		})
 	}
 }
