@@ -157,8 +157,8 @@ vulnerabilities: go ## Look for known vulnerabilities in what the binary holds.
 
 # -- tests
 
-# All packages but those that run the built program: these have stages of their own.
-unit_packages = $$(go list ./... | grep -vE '^valence/internal/(cli|test/(crash|examples|networks))(/|$$)')
+# All packages except those with a stage of their own: those tested with the race detector, and those that run the built program.
+unit_packages = $$(go list ./... | grep -vxFf <(go list $(CONCURRENT)) | grep -vE '^valence/internal/(cli|test/(crash|examples|networks))(/|$$)')
 
 .PHONY: race
 race: setup ## The race detector on everything that runs at once.

@@ -147,6 +147,12 @@ func TestEveryPageIsStrict(t *testing.T) {
 			}
 		}
 		policy := a.header.Get("Content-Security-Policy")
+		if a.header.Get("Content-Type") == "image/svg+xml" && !strings.HasPrefix(path, "/static/") { // shown by pages as an image, which can load nothing
+			if policy != "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox" || handler.MatchString(a.text) || strings.Contains(a.text, "<script") {
+				t.Errorf("%s: the drawing could run something: %s", path, policy)
+			}
+			continue
+		}
 		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'", "require-trusted-types-for 'script'"} {
 			if !strings.Contains(policy, want) {
 				t.Errorf("%s: the policy has no %s: %s", path, want, policy)
@@ -213,7 +219,8 @@ func TestHostileTexts(t *testing.T) {
 	shown := 0
 	for _, path := range all {
 		a := v.get(t, path)
-		if strings.Contains(a.text, "<script>") || strings.Contains(a.text, "<img") || strings.Contains(a.text, `"'>`) {
+		text := strings.ReplaceAll(a.text, `<img src="/packages/`, "") // the page of a process shows its drawing
+		if strings.Contains(text, "<script>") || strings.Contains(text, "<img") || strings.Contains(text, `"'>`) {
 			t.Errorf("%s takes it for markup: %s", path, a.text)
 		}
 		if strings.Contains(html.UnescapeString(a.text), "<script>alert(1)</script>") {

@@ -31,8 +31,8 @@ func TestPositionOutsideTheLog(t *testing.T) {
 		{"within", "8/0", "earliest", 5, "", "8 9 10 11 12 13"},
 	} {
 		t.Run(test.about, func(t *testing.T) {
-			cluster, topic := newCluster(t, 1)
-			topic = "t"
+			const topic = "t"
+			cluster, _ := newCluster(t, 1)
 			sender := newPlain(t, strings.Join(cluster.ListenAddrs(), ", "))
 			admin := kadm.NewClient(sender)
 			if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, topic); err != nil {

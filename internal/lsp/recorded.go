@@ -301,10 +301,12 @@ func member(text json.RawMessage, path []string) (any, bool) {
 		return nil, false
 	}
 	for _, name := range path {
-		m, ok := value.(map[string]any)
-		if value, ok = m[name]; !ok {
+		m, _ := value.(map[string]any)
+		next, ok := m[name]
+		if !ok {
 			return nil, false
 		}
+		value = next
 	}
 	return value, true
 }

@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"errors"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,7 +32,6 @@ type route struct {
 	headers []string          // headers that were set, in their order
 	method  string            // of the next HTTP call, as a header sets it
 	body    bool              // whether there is a body
-	catch   bool              // inside a handler
 }
 
 func readCamel(r *reader, roots []*yaml.Node) error {
@@ -317,5 +315,3 @@ func format(media string) string {
 	}
 	return "json"
 }
-
-var errNotFixed = errors.New("the address depends on the message")

@@ -15,9 +15,7 @@ func (x *n8n) branches(n *n8nNode, w *walk, conditions []string, before []*yaml.
 	var starts []*n8nNode
 	for i := range n.outputs {
 		if i < len(conditions) || i == fallback {
-			for _, t := range n.outputs[i] {
-				starts = append(starts, t)
-			}
+			starts = append(starts, n.outputs[i]...)
 		}
 	}
 	join := x.join(starts, w)
