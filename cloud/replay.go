@@ -217,12 +217,12 @@ func (s *Replays) Get(ctx context.Context, p Principal, id string) (Replay, erro
 	if why == "" {
 		return found, nil
 	}
-	return s.end(ctx, p, id, why)
+	return s.end(ctx, p, id, s.lost)
 }
 
 // Cancel ends a replay. Its atom stops with its next report.
 func (s *Replays) Cancel(ctx context.Context, p Principal, id string) error {
-	_, err := s.end(ctx, p, id, "it was cancelled")
+	_, err := s.end(ctx, p, id, func(*Replay) string { return "it was cancelled" })
 	return err
 }
 
@@ -238,7 +238,8 @@ func (s *Replays) find(p Principal, id string) (*Replay, error) {
 	return x, nil
 }
 
-// lost returns why no further report is expected, or "".
+// lost returns why no further report is expected, or "". The caller holds writing
+// or mu.
 func (s *Replays) lost(x *Replay) string {
 	a := s.state.atoms[x.AtomID]
 	if x.Ended() {
@@ -264,8 +265,10 @@ func (s *Replays) lost(x *Replay) string {
 	return ""
 }
 
-// end marks a replay as failed, unless it has ended.
-func (s *Replays) end(ctx context.Context, p Principal, id, why string) (Replay, error) {
+// end marks a replay as failed for a reason, unless it has ended or there is no
+// reason: by the time of the change, another control plane may have stored a
+// report.
+func (s *Replays) end(ctx context.Context, p Principal, id string, reason func(*Replay) string) (Replay, error) {
 	c, err := s.begin(ctx)
 	if err != nil {
 		return Replay{}, err
@@ -276,6 +279,10 @@ func (s *Replays) end(ctx context.Context, p Principal, id, why string) (Replay,
 		return Replay{}, err
 	}
 	if x.Ended() {
+		return *x, nil
+	}
+	why := reason(x)
+	if why == "" {
 		return *x, nil
 	}
 	next := *x

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"testing"
@@ -70,5 +71,55 @@ func TestStaleControlPlane(t *testing.T) {
 	}
 	if _, err := late.Environments.Create(ctx, c.a.Admin, cloud.Environment{Name: "prod"}); !errors.Is(err, cloud.ErrConflict) {
 		t.Errorf("a name that is taken: %v", err)
+	}
+}
+
+// atDone is a context that calls a function when a call first waits for its end.
+type atDone struct {
+	context.Context
+	once func()
+}
+
+func (c *atDone) Done() <-chan struct{} {
+	if f := c.once; f != nil {
+		c.once = nil
+		f()
+	}
+	return c.Context.Done()
+}
+
+// A replay does not fail for a reason that no longer applies when the control
+// plane can make the change.
+func TestReplayIsNotEndedByAnOldState(t *testing.T) {
+	c := start(t)
+	ctx := t.Context()
+	atom, _, _ := c.joined()
+	pack, _ := c.a.Deploy(t, c.prod.ID, "shop", "2", shop+"  - log: again\n")
+	began := time.Now().UTC()
+	beat := wire.Heartbeat{Version: "2", Health: "ok", StartedAt: began, Features: []string{wire.KindReplay}}
+	c.a.AtomAPI.RecordHeartbeat(atom.ID, beat, 0)
+	r, err := c.a.Replays.Start(ctx, c.a.Admin, cloud.ReplayRequest{EnvironmentID: "prod", PackageID: pack.ID, Last: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := wire.Reports{Replay: &wire.ReplayReport{Instruction: r.Instruction, AtomStarted: began, State: wire.ReplayRunning, Done: 1, Total: 5}}
+	if err := c.a.AtomAPI.StoreReports(ctx, atom.ID, running); err != nil {
+		t.Fatal(err)
+	}
+	late, err := cloud.New(ctx, open(t, c.database), cloud.Options{Key: make([]byte, cloud.KeyBytes), Catalog: cloudtest.Catalog()}) // it knows no heartbeat of the atom
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := false
+	meanwhile := &atDone{Context: ctx, once: func() {
+		heard = true
+		late.AtomAPI.RecordHeartbeat(atom.ID, beat, 0)
+	}}
+	got, err := late.Replays.Get(meanwhile, c.a.Admin, r.ID)
+	if err != nil || !heard || got.State != wire.ReplayRunning || got.Done != 1 {
+		t.Errorf("got %+v, %v, want it running still, after the heartbeat", got, err)
+	}
+	if err := c.a.AtomAPI.StoreReports(ctx, atom.ID, running); err != nil {
+		t.Errorf("the next report: %v", err)
 	}
 }
