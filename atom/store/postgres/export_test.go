@@ -24,6 +24,9 @@ func (s *Store) Expire() error {
 // TakeOver adopts the executions of ended leases now.
 func (s *Store) TakeOver() error { return s.takeOver(context.Background()) }
 
+// AdoptBlocks adopts the blocks of an epoch now.
+func (s *Store) AdoptBlocks(epoch int64) error { return s.adoptBlocks(context.Background(), epoch) }
+
 // LockClass is the class of the locks of epochs.
 const LockClass = lockClass
 

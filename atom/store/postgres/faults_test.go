@@ -78,6 +78,25 @@ func TestTakeoverWithALostAnswerIsRepeated(t *testing.T) {
 	}
 }
 
+// A member whose lease ends while it adopts does not delete its own blocks, in
+// which commits may run.
+func TestLostLeaseLeavesItsBlocks(t *testing.T) {
+	database := server.Database(t)
+	s := open(t, database, "a")
+	s.Pause(true)
+	run(t, s)
+	epoch := s.Epoch()
+	s.Lose()
+	if err := s.AdoptBlocks(epoch); err != nil {
+		t.Fatal(err)
+	}
+	var blocks int
+	err := connect(t, database).QueryRow(t.Context(), "SELECT count(*) FROM atom_block WHERE holder = $1", epoch).Scan(&blocks)
+	if err != nil || blocks != 2 {
+		t.Errorf("got %d blocks, %v, want both", blocks, err)
+	}
+}
+
 // Reserve returns at once: without a lease numbers of the earlier one, which the
 // store accepts no message with, and 0 when none are left. The store stops all
 // the same.

@@ -334,6 +334,9 @@ func (s *Store) adoptBlocks(ctx context.Context, epoch int64) error {
 	if blocks = s.numbers.unknown(blocks); err != nil || len(blocks) == 0 {
 		return err
 	}
+	if s.lease.current() != epoch {
+		return nil // they may be its own blocks, which lose has dropped, and commits run in them
+	}
 	live := map[string]int64{}
 	if blocks, err = s.countBlocks(ctx, blocks, live); err != nil {
 		return err
