@@ -44,7 +44,10 @@ func (r *reader) call(q request) (*yaml.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, user, password := r.withoutLogin(base)
+	address, user, password, err := r.withoutLogin(base)
+	if err != nil {
+		return nil, err
+	}
 	if user != "" && q.auth == nil {
 		q.auth = mapping("scheme", "basic", "user", literal(user), "password", password)
 	}
@@ -179,24 +182,33 @@ func splitURL(t template) (base, rest template, err error) {
 	return base, rest, nil
 }
 
+var errLogin = errors.New("the login in the address is not translated; write the call with a secret")
+
 // withoutLogin cuts user and password out of the base of a URL. The password
 // becomes a secret.
-func (r *reader) withoutLogin(base template) (address template, user, password string) {
-	if len(base) == 0 || base[0].expr {
-		return base, "", ""
+func (r *reader) withoutLogin(base template) (address template, user, password string, err error) {
+	end := -1 // the piece in which a login ends
+	for i, p := range base {
+		if !p.expr && strings.Contains(p.text, "@") {
+			end = i
+		}
 	}
-	u, err := url.Parse(base[0].text)
-	if err != nil || u.User == nil || len(base) > 1 {
-		return base, "", ""
+	if end < 0 {
+		return base, "", "", nil
 	}
-	user = u.User.Username()
+	login, host := base[end].text[:strings.LastIndex(base[end].text, "@")], base[end].text[strings.LastIndex(base[end].text, "@")+1:]
+	scheme, login, found := strings.Cut(login, "://")
+	u, err := url.Parse("//" + login + "@host")
+	if !found || err != nil {
+		return nil, "", "", errLogin // a part is an expression
+	}
+	address = append(append(append(template{}, base[:end]...), piece{text: scheme + "://" + host}), base[end+1:]...)
+	_, shown, _ := strings.Cut(address.String(), "://")
+	about := "the password of " + shown
 	if _, ok := u.User.Password(); ok {
-		password = r.secret(or(hostName(u.Scheme+"://"+u.Host), "login")+"_PASSWORD", "the password in the URL of "+u.Host)
-	} else {
-		password = r.secret(or(hostName(u.Scheme+"://"+u.Host), "login")+"_PASSWORD", "the password of "+u.Host)
+		about = "the password in the URL of " + shown
 	}
-	u.User = nil
-	return template{{text: u.String()}}, user, password
+	return address, u.User.Username(), r.secret(or(hostName(address.String()), "login")+"_PASSWORD", about), nil
 }
 
 // splitQuery splits the path of a URL from its parameters.

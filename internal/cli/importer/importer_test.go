@@ -90,13 +90,16 @@ func TestImportWritesProjectsThatLint(t *testing.T) {
 	})
 }
 
-// TestImportNeverWritesInvalidProjects removes and changes each line of the
-// sources. The result lints, or there is one error.
+// sampled is the distance of the lines that TestImportNeverWritesInvalidProjects
+// changes.
+const sampled = 5
+
+// TestImportNeverWritesInvalidProjects removes and changes lines of the sources. The result lints, or there is one error.
 func TestImportNeverWritesInvalidProjects(t *testing.T) {
 	fixtures(t, func(t *testing.T, kind, name string, text []byte) {
 		t.Parallel()
 		lines := strings.Split(string(text), "\n")
-		for i := range lines {
+		for i := 0; i < len(lines); i += sampled {
 			key, _, found := strings.Cut(lines[i], ":")
 			others := []string{"", key + ": [\"a b\", {}]", key + ": \"${! \\\"x\\u0000}\"", key + ": null"}
 			if kind == importer.N8N {
@@ -158,6 +161,31 @@ func TestImportRefusesBadSources(t *testing.T) {
 	}
 }
 
+// n8nCall returns a workflow with an HTTP Request node.
+func n8nCall(parameters string) string {
+	return `{"nodes": [{"name": "a", "type": "x.webhook", "parameters": {}}, {"name": "b", "type": "x.httpRequest", "typeVersion": 4, "parameters": {"method": "POST", ` +
+		parameters + `}}], "connections": {"a": {"main": [[{"node": "b"}]]}}}`
+}
+
+// TestImportTranslatesBodies checks that bodies without credentials are translated.
+func TestImportTranslatesBodies(t *testing.T) {
+	for name, source := range map[string]string{
+		"JSON":  `"jsonBody": "={\"max_tokens\": 100, \"token\": true, \"password\": \"{{ $json.body.p }}\", \"author\": \"a\"}", "specifyBody": "json"`,
+		"raw":   `"contentType": "raw", "body": "={\"max_tokens\": 100, \"password\": \"{{ $json.body.p }}\", \"a\": \"key\"}"`,
+		"login": `"url": "=https://u:pw@{{ $env.HOST }}"`,
+	} {
+		if !strings.Contains(source, `"url"`) {
+			source += `, "url": "https://h.example"`
+		}
+		imported, err := importer.Import("s.json", "", []byte(n8nCall(`"sendBody": true, `+source)), lint)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if text := imported.Report.Text(); !strings.Contains(text, "httpRequest: call ") || strings.Contains(text, "To do") {
+			t.Errorf("%s: got\n%s\nwant a call", name, text)
+		}
+	}
+}
+
 // TestImportCopiesNoSecrets checks that credentials of a source appear neither in
 // the project nor in the report.
 func TestImportCopiesNoSecrets(t *testing.T) {
@@ -174,6 +202,17 @@ func TestImportCopiesNoSecrets(t *testing.T) {
 		{"Camel parameters", importer.Camel, "- from: { uri: 'kafka:t?brokers=b&saslMechanism=PLAIN&user=u&password=hunter2', steps: [ { toD: 'https://u:hunter2@h.example/?apikey=hunter2' } ] }"},
 		{"a header of Camel", importer.Camel, "- from: { uri: 'direct:a', steps: [ { setHeader: { name: Authorization, constant: Bearer hunter2 } }, { to: 'slack:x?token=hunter2' } ] }"},
 		{"n8n", importer.N8N, `{"nodes": [{"name": "a", "type": "x.webhook", "parameters": {}}, {"name": "b", "type": "x.httpRequest", "typeVersion": 4, "parameters": {"url": "https://u:hunter2@h.example/?key=hunter2", "sendHeaders": true, "headerParameters": {"parameters": [{"name": "Authorization", "value": "Bearer hunter2"}]}, "sendBody": true, "bodyParameters": {"parameters": [{"name": "password", "value": "hunter2"}]}}}], "connections": {"a": {"main": [[{"node": "b"}]]}}}`},
+		{"a JSON body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "specifyBody": "json", "jsonBody": "{\"user\": \"u\", \"password\": \"hunter2\"}"`)},
+		{"a list in a JSON body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "specifyBody": "json", "jsonBody": "={\"a\": {\"secrets\": [{\"v\": \"hunter2\"}]}, \"b\": {{ $json.b }}}"`)},
+		{"a number in a JSON body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "specifyBody": "json", "jsonBody": "{\"password\": 7, \"pwd\": \"hunter2\"}"`)},
+		{"a raw body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "contentType": "raw", "rawContentType": "application/json", "body": "={\"user\": {{ $json.u }}, \"password\": \"hunter2\"}"`)},
+		{"a form of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "contentType": "raw", "body": "a=1&client_secret=hunter2"`)},
+		{"XML of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "contentType": "raw", "body": "<a><s:password type='x'><![CDATA[hunter2]]></s:password></a>"`)},
+		{"a computed member of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "bodyParameters": {"parameters": [{"name": "password", "value": "=hunter2"}]}`)},
+		{"a login before a host from the environment", importer.N8N, n8nCall(`"url": "=https://u:hunter2@{{ $env.HOST }}/a"`)},
+		{"a password after a user from the environment", importer.N8N, n8nCall(`"url": "=https://{{ $env.NAME }}:hunter2@h.example/a"`)},
+		{"a login before a host from the message", importer.N8N, n8nCall(`"url": "=https://u:hunter2@{{ $json.host }}/a"`)},
+		{"a login of Benthos before a host from the environment", importer.Benthos, "output: { http_client: { url: 'https://u:hunter2@${HOST}/a' } }"},
 		{"a default of the environment", importer.Benthos, "output: { http_client: { url: '${API_TOKEN:hunter2}' } }"},
 	}
 	for _, test := range tests {

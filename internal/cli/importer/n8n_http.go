@@ -3,6 +3,8 @@ package importer
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -109,6 +111,9 @@ func (x *n8n) body(n *n8nNode, o *object, q *request) error {
 		if err != nil {
 			return err
 		}
+		if hasCredential(t.String()) {
+			return errCredential
+		}
 		q.body, q.sends = text(t.String()), true
 		if rawType != "" {
 			q.headers = append(q.headers, named{"Content-Type", template{{text: rawType}}})
@@ -118,6 +123,9 @@ func (x *n8n) body(n *n8nNode, o *object, q *request) error {
 		doc, err := x.document(n, asJSON)
 		if err != nil {
 			return fmt.Errorf("body: %w", err)
+		}
+		if holdsCredential(doc, "") {
+			return errCredential
 		}
 		q.body, q.sends = doc, true
 	case len(elements(parameters)) > 0:
@@ -132,8 +140,8 @@ func (x *n8n) body(n *n8nNode, o *object, q *request) error {
 			if err != nil {
 				return fmt.Errorf("body %s: %w", shorten(name, 40), err)
 			}
-			if s := e.text("value"); isSecretName(name) && s != "" && !strings.HasPrefix(s, "=") {
-				return errors.New("the body has a credential; write the call with a secret")
+			if holdsCredential(v, name) {
+				return errCredential
 			}
 			set(doc, name, v)
 		}
@@ -148,6 +156,54 @@ func (x *n8n) body(n *n8nNode, o *object, q *request) error {
 		q.format = "multipart"
 	}
 	return nil
+}
+
+var (
+	errCredential = errors.New("the body has a credential; write the call with a secret")
+	bodyName      = regexp.MustCompile(`[\w.%\[\]-]+`)
+	bodyValue     = regexp.MustCompile(`^\\*["']?(?:\s*[:=]|[^<>]{0,100}>)\s*(?:<!\[CDATA\[)?\\*["']?(?i:(?:bearer|basic)\s+)?(\$\{|[^\s"'\\&<,;{}\[\]]+)`)
+	computed      = regexp.MustCompile(`(^|[^$])\$\{`)
+	counts        = regexp.MustCompile(`(?i)tokens$`) // such as max_tokens
+)
+
+// holdsCredential reports whether a value with a name, or one inside it, is a
+// credential that is written out.
+func holdsCredential(v *yaml.Node, name string) bool {
+	switch v.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(v.Content); i += 2 {
+			key := v.Content[i].Value
+			if isSecretName(name) && !isSecretName(key) {
+				key = name
+			}
+			if holdsCredential(v.Content[i+1], key) {
+				return true
+			}
+		}
+		return false
+	case yaml.SequenceNode:
+		return slices.ContainsFunc(v.Content, func(e *yaml.Node) bool { return holdsCredential(e, name) })
+	}
+	if isNull(v) || v.Tag == "!!bool" {
+		return false
+	}
+	return isSecretName(name) && v.Value != "" && !computed.MatchString(v.Value) && (v.Tag == "!!str" || !counts.MatchString(name))
+}
+
+// hasCredential reports whether a text, such as a form or XML, has a member that
+// is a credential.
+func hasCredential(s string) bool {
+	for _, at := range bodyName.FindAllStringIndex(s, -1) {
+		name := s[at[0]:at[1]]
+		if !isSecretName(name) {
+			continue
+		}
+		m := bodyValue.FindStringSubmatch(s[at[1]:])
+		if m != nil && !slices.Contains([]string{"${", "null", "true", "false"}, m[1]) && !(counts.MatchString(name) && jsonNumber.MatchString(m[1])) {
+			return true
+		}
+	}
+	return false
 }
 
 // credentials returns the credentials of a request. Exports have no values, so
