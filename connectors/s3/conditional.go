@@ -27,20 +27,13 @@ func (c conditional) RoundTrip(r *http.Request) (*http.Response, error) {
 // another one by now.
 func replaced(err error) bool { return status(err) == http.StatusPreconditionFailed }
 
-// unversioned is the version of objects in a bucket whose versioning is suspended.
-// They are replaced in place.
-const unversioned = "null"
-
-// removeIf deletes a version of an object, or the object if it has no versions
-// and still has an ETag. It succeeds if the object was replaced.
-func (c *connection) removeIf(ctx context.Context, o object, etag, version string) error {
+// removeIf deletes an object that still has an ETag. It succeeds if the object was
+// replaced. It never deletes a version: in a bucket with versions, the one before
+// it would become the object.
+func (c *connection) removeIf(ctx context.Context, o object, etag string) error {
 	remove := func(ctx context.Context) error {
-		return c.store.RemoveObject(ctx, o.Bucket, o.Key, minio.RemoveObjectOptions{VersionID: version})
+		return c.store.RemoveObject(ctx, o.Bucket, o.Key, minio.RemoveObjectOptions{})
 	}
-	if version != "" && version != unversioned {
-		return remove(ctx)
-	}
-	version = ""
 	err := remove(context.WithValue(ctx, ifMatch{}, etag))
 	switch {
 	case replaced(err):

@@ -37,20 +37,22 @@ func before(t *testing.T, s store, versions bool, f func(w http.ResponseWriter, 
 }
 
 // TestObjectReplacedBeforeDelete checks that an object that is replaced between the
-// last check and the delete is received: with versions, without them if the
-// store checks If-Match, and that a store that refuses the condition still works.
+// last check and the delete is received if the store checks If-Match, that a store
+// that refuses the condition still works, and that no older version comes back.
 func TestObjectReplacedBeforeDelete(t *testing.T) {
 	for _, test := range []struct {
-		about             string
-		versions, refuses bool
-		with              connectortest.Settings
-		want              string // the keys at the end
+		about                    string
+		versions, refuses, older bool // older: there are two versions at first, and none replaces them
+		with                     connectortest.Settings
+		want                     string // the keys at the end
 	}{
-		{"versions, deleted", true, false, connectortest.Settings{"delete": true}, ""},
-		{"versions, archived", true, false, connectortest.Settings{"archive": "done/"}, "done/1.json"},
-		{"If-Match, deleted", false, false, connectortest.Settings{"delete": true}, ""},
-		{"If-Match, archived", false, false, connectortest.Settings{"archive": "done/"}, "done/1.json"},
-		{"a store without If-Match", false, true, connectortest.Settings{"delete": true}, ""},
+		{"versions, deleted", true, false, false, connectortest.Settings{"delete": true}, ""},
+		{"versions, archived", true, false, false, connectortest.Settings{"archive": "done/"}, "done/1.json"},
+		{"an older version, deleted", true, false, true, connectortest.Settings{"delete": true}, ""},
+		{"an older version, archived", true, false, true, connectortest.Settings{"archive": "done/"}, "done/1.json"},
+		{"If-Match, deleted", false, false, false, connectortest.Settings{"delete": true}, ""},
+		{"If-Match, archived", false, false, false, connectortest.Settings{"archive": "done/"}, "done/1.json"},
+		{"a store without If-Match", false, true, false, connectortest.Settings{"delete": true}, ""},
 	} {
 		t.Run(test.about, func(t *testing.T) {
 			s := newStore(t)
@@ -66,21 +68,24 @@ func TestObjectReplacedBeforeDelete(t *testing.T) {
 					}
 					return condition != ""
 				}
+				if condition == "" || r.URL.Query().Has("versionId") {
+					t.Errorf("the delete %s has the condition %q, want one, and no version", r.URL, condition)
+				}
 				once.Do(func() {
-					s.put(t, "in/1.json", "11")
-					if answered = !test.versions; answered && condition == "" {
-						t.Error("the delete has no condition")
+					if answered = !test.older; answered {
+						s.put(t, "in/1.json", "11")
+						w.WriteHeader(http.StatusPreconditionFailed)
 					}
 				})
-				if answered {
-					w.WriteHeader(http.StatusPreconditionFailed)
-				}
 				return answered
 			}), nil))
 			if test.versions {
 				if err := c.store.EnableVersioning(t.Context(), "orders"); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if test.older {
+				s.put(t, "in/1.json", "0")
 			}
 			s.put(t, "in/1.json", "1")
 			w := &watch{}
@@ -95,7 +100,7 @@ func TestObjectReplacedBeforeDelete(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- c.Listen(ctx, w, r.Host()) }()
 			want := 2
-			if test.refuses {
+			if test.refuses || test.older {
 				want = 1
 			}
 			state, err := r.Await(ctx, func(st connectortest.State) bool { return len(st.Accepted) >= want && s.keys(t) == test.want })

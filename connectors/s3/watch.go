@@ -27,9 +27,9 @@ type watch struct {
 func subscription() *connectors.Subscription {
 	return &connectors.Subscription{
 		Doc: "Receives the objects whose keys begin with a prefix. An object is archived or deleted when its message is on disk. It is recognized by its key, its ETag " +
-			"and its time, so that it is accepted exactly once, even after a crash. An object that is replaced while it is being received is received again: in a bucket with " +
-			"versions only the version that was read is deleted, and in others the delete has `If-Match`. A store that ignores `If-Match` may delete an object that is replaced " +
-			"in the moment between the last check and the delete; there, write each object once. Only one atom may watch a prefix.",
+			"and its time, so that it is accepted exactly once, even after a crash. An object that is replaced while it is being received is received again: the delete has " +
+			"`If-Match`. A store that ignores `If-Match` may delete an object that is replaced in the moment between the last check and the delete; there, write each object once. " +
+			"A bucket with versions retains all of them, and the delete adds a delete marker. Only one atom may watch a prefix.",
 		Sample:  "subscribe:\n  connection: store\n  bucket: orders\n  prefix: new/\n  archive: done/\n",
 		NewWith: func() any { return &watch{} },
 		With: append([]spec.Field{
@@ -137,8 +137,7 @@ func (c *connection) receive(ctx context.Context, w *watch, i minio.ObjectInfo, 
 	return c.retire(ctx, w, i)
 }
 
-// retire archives or deletes an accepted object, unless it was replaced. In a
-// bucket with versions it removes the version that was read and no other.
+// retire archives or deletes an accepted object, unless it was replaced.
 func (c *connection) retire(ctx context.Context, w *watch, i minio.ObjectInfo) error {
 	o := object{w.Bucket, i.Key}
 	err := request(ctx, "archive or delete "+o.String(), func(ctx context.Context) error {
@@ -154,7 +153,7 @@ func (c *connection) retire(ctx context.Context, w *watch, i minio.ObjectInfo) e
 				return err
 			}
 		}
-		return c.removeIf(ctx, o, i.ETag, now.VersionID)
+		return c.removeIf(ctx, o, i.ETag)
 	})
 	var f *fault.Failure
 	if errors.As(err, &f) && f.Code == CodeMissing {
