@@ -15,7 +15,9 @@ import (
 	"unicode/utf8"
 
 	"valence/atom"
+	"valence/internal/blob"
 	"valence/internal/budget"
+	"valence/internal/document"
 	"valence/internal/problem"
 	"valence/internal/wsdl"
 )
@@ -138,6 +140,11 @@ func (req *request) readMessage(values []string) *problem.Document {
 	digest := ""
 	if stream {
 		in.Doc, digest, refused = req.receive(c)
+		in.ContentHash = digest
+		if refused == nil && e.listen.Input == "multipart" { // senders make a new boundary for each attempt
+			sum := sha256.Sum256(blob.Stable(document.Shared(in.Doc.Data())))
+			in.ContentHash = hex.EncodeToString(sum[:])
+		}
 	} else {
 		raw, refused = req.readBody()
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"valence/atom"
 	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/processes"
@@ -92,5 +93,42 @@ func TestLargeFilesInBodiesAreStored(t *testing.T) {
 				t.Errorf("got %d files stored and %d released, want %d", b.put, b.released, c.put)
 			}
 		})
+	}
+}
+
+// TestRetriesOfUploadsHaveOneContent sends large uploads again, as clients do: a
+// form with another boundary, and a file that is stored under another name.
+func TestRetriesOfUploadsHaveOneContent(t *testing.T) {
+	large := strings.Repeat("x", blob.Threshold+1)
+	for _, output := range []string{"", "json"} {
+		for path, input := range map[string]string{"/parts": "multipart", "/bytes": "binary"} {
+			f := &fake{}
+			change := []func(*atom.DeployedProcess){takesAs(input), limited(processes.Limits{Body: 4 << 20})}
+			if output != "" {
+				change = append(change, replies(output))
+			}
+			s := serve(t, f, on(path, change...))
+			s.options.Blobs = &blobs{}
+			hash := func(content, boundary string) string {
+				t.Helper()
+				body := content
+				if input == "multipart" {
+					body = strings.ReplaceAll(filePart("a", content)+"--b--\r\n", "--b", "--"+boundary)
+				}
+				send(s, http.MethodPost, path, body, "Content-Type", "multipart/form-data; boundary="+boundary)
+				in := f.last()
+				if !blob.Has(in.Doc) || in.ContentHash == "" {
+					t.Fatalf("%s: got %.200s with hash %q, want a stored file", path, in.Doc.Data(), in.ContentHash)
+				}
+				return in.ContentHash
+			}
+			first := hash(large, "b")
+			if again := hash(large, "other"); again != first {
+				t.Errorf("%s with output %q: got %s for the retry, want %s", path, output, again, first)
+			}
+			if changed := hash(large+"y", "b"); changed == first {
+				t.Errorf("%s with output %q: got the same hash for another file", path, output)
+			}
+		}
 	}
 }

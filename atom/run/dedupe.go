@@ -34,6 +34,9 @@ func holderOf(in *Message) []byte {
 // contentHash returns a digest of the body of a message. Senders of multipart
 // bodies make a new boundary for each attempt, so the fields count.
 func contentHash(in *Message) string {
+	if in.ContentHash != "" {
+		return in.ContentHash
+	}
 	if strings.HasPrefix(in.Doc.MediaType(), "multipart/") {
 		return Hash([]byte(in.Doc.Data()))
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"valence/atom/steps"
+	"valence/internal/blob"
 	"valence/internal/document"
 )
 
@@ -37,6 +38,7 @@ type Message struct {
 	ReplyTo       string // address for a reply, in the form of the subscription's connector; ""
 	Principal     string // the sender; "" for anonymous
 	SHA256        string // hex digest of the body as received
+	ContentHash   string // hex digest that is the same for each attempt to send the message; "": of SHA256 or the document
 	Received      time.Time
 	Props         *document.Object // nil: none
 	Deferred      *DeferredReply   // nil: no reply is collected
@@ -123,8 +125,9 @@ func appendQuery(dst []byte, values map[string][]string) []byte {
 // Now returns the current time in UTC, truncated to the millisecond as it is stored.
 func Now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// HashBody returns the hex digest of the body of a document.
+// HashBody returns the hex digest of the body of a document. Stored files count
+// with their content.
 func HashBody(d *document.Document) string {
-	sum := sha256.Sum256(d.Body())
+	sum := sha256.Sum256(blob.Stable(d.Body()))
 	return hex.EncodeToString(sum[:])
 }

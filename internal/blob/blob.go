@@ -276,6 +276,22 @@ func Names(names []string, b []byte) []string {
 	}
 }
 
+// Stable returns b with each name replaced by the digest of its content, so that
+// it is the same whenever the same content is stored again. It does not modify b.
+func Stable(b []byte) []byte {
+	names := Names(nil, b)
+	if len(names) == 0 {
+		return b
+	}
+	out := make([]byte, 0, len(b))
+	for _, name := range names {
+		i := bytes.Index(b, []byte(name))
+		out = append(append(out, b[:i]...), Sum(name)...)
+		b = b[i+len(name):]
+	}
+	return append(out, b...)
+}
+
 // Has reports whether a document refers to stored content.
 func Has(d *document.Document) bool {
 	return d != nil && (len(Names(nil, d.Body())) > 0 || !d.IsJSON() && len(Names(nil, document.Shared(d.Data()))) > 0)

@@ -180,3 +180,22 @@ func TestNames(t *testing.T) {
 		t.Errorf("got %s, want %s %s", got, a, b)
 	}
 }
+
+// TestStable compares texts that refer to the same content under other names.
+func TestStable(t *testing.T) {
+	sum := [32]byte{7}
+	a, b, other := blob.NewName([16]byte{1}, sum), blob.NewName([16]byte{2}, sum), blob.NewName([16]byte{1}, [32]byte{8})
+	text := func(name string) []byte { return []byte(`{"a":"` + name + `","b":["` + name + `"],"c":1}`) }
+	want := string(text(blob.Sum(a)))
+	for _, name := range []string{a, b} {
+		if got := string(blob.Stable(text(name))); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if got := string(blob.Stable(text(other))); got == want {
+		t.Error("got the same text for other content")
+	}
+	if got := string(blob.Stable([]byte(`{"a":"vblob-1"}`))); got != `{"a":"vblob-1"}` {
+		t.Errorf("got %s, want the text unchanged", got)
+	}
+}
