@@ -115,10 +115,12 @@ func (r *rollout) followReplay(ctx context.Context, api *client.Cloud, state rep
 	}
 }
 
-// judgeReplay prints the report. With --fail-on-change, changes are an error.
+// judgeReplay prints the report. With --fail-on-change it returns an error if
+// executions would change, if none of them could be compared, or if the replay
+// stopped before the last one.
 func (r *rollout) judgeReplay(state replayState) error {
 	r.replayed = &replayed{Atom: state.Atom, Reason: state.Error, Outcome: core.Outcome{Reports: []*core.Report{}}}
-	out := r.replayed
+	out, skipped := r.replayed, 0
 	if len(state.Result) > 0 {
 		if err := json.Unmarshal(state.Result, &out.Outcome); err != nil {
 			return clierror.Failed(withoutReplay, "the report of %s cannot be read: %v", state.Atom, err)
@@ -127,6 +129,9 @@ func (r *rollout) judgeReplay(state replayState) error {
 	for _, report := range out.Reports {
 		out.Replayed += report.Replayed
 		out.Changed += report.Changed
+		for _, g := range report.Skipped {
+			skipped += g.Count
+		}
 		if !r.c.JSON {
 			if err := replay.Print(r.s.Out, report, false); err != nil {
 				return err
@@ -142,7 +147,17 @@ func (r *rollout) judgeReplay(state replayState) error {
 	if out.Stopped != "" {
 		r.progress("%s", out.Stopped)
 	}
-	if !r.c.FailOnChange || out.Changed == 0 {
+	var refusal error
+	switch {
+	case !r.c.FailOnChange:
+		return nil
+	case out.Changed > 0:
+		refusal = clierror.Invalid("correct the project and deploy another version; without --fail-on-change it is deployed all the same",
+			"%s of %s would change, and nothing was deployed", terminal.Count(out.Changed, "execution", "executions"), r.project)
+	case out.Stopped != "" || out.Replayed == 0 && skipped > 0:
+		refusal = clierror.Invalid("see the report; without --fail-on-change the version is deployed all the same",
+			"%s not compared, and nothing was deployed", terminal.Count(skipped+state.Total-state.Done, "execution was", "executions were"))
+	default:
 		return nil
 	}
 	if r.c.JSON {
@@ -153,6 +168,5 @@ func (r *rollout) judgeReplay(state replayState) error {
 		}
 		return clierror.Reported{Code: clierror.ExitInvalid}
 	}
-	return clierror.Invalid("correct the project and deploy another version; without --fail-on-change it is deployed all the same",
-		"%s of %s would change, and nothing was deployed", terminal.Count(out.Changed, "execution", "executions"), r.project)
+	return refusal
 }
