@@ -269,6 +269,10 @@ func (x callRun) attempt(conn *connection.Connection, n int) (_ *connectors.Resu
 			return nil, fault.AsFailure(err), true
 		}
 	}
+	with, err := x.c.Loaded(x.f.Context())
+	if err != nil {
+		return nil, fault.AsFailure(err), true
+	}
 	call := &connectors.Call{
 		Body: body, Accept: x.c.Accept, Namespaces: x.f.Process().Namespaces,
 		CorrelationID: x.meta.Correlation, Traceparent: newSpan(x.meta.Trace), Paged: x.c.Paged, Page: x.c.Page,
@@ -286,7 +290,7 @@ func (x callRun) attempt(conn *connection.Connection, n int) (_ *connectors.Resu
 	if x.durable && x.epoch != 0 {
 		op = x.leased(op)
 	}
-	return conn.Call(x.f.Context(), op, x.c.With, call, x.c.Timeout)
+	return conn.Call(x.f.Context(), op, with, call, x.c.Timeout)
 }
 
 // leased returns an operation that checks the lease of the run right before it

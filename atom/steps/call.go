@@ -1,9 +1,11 @@
 package steps
 
 import (
+	"context"
 	"time"
 
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/expression"
 	"valence/internal/fault"
@@ -130,19 +132,39 @@ func absent(fail *fault.Failure) bool {
 
 // Decode decodes Settings into With, as the operation declares.
 func (c *Call) Decode() error {
-	op := c.Operation.Operation
-	if op.NewWith == nil {
+	if c.Operation.Operation.NewWith == nil {
 		return nil
 	}
-	c.With = op.NewWith()
 	settings := c.Settings
 	if settings == nil {
 		settings = emptyObject
 	}
-	if err := spec.Bind(op.With, c.With, deep(settings)); err != nil {
-		return &fault.Failure{Code: fault.CodeExpression, Message: "with: " + err.Error(), Cause: err}
+	var err error
+	c.With, err = c.bind(settings)
+	return err
+}
+
+func (c *Call) bind(settings *document.Object) (any, error) {
+	op := c.Operation.Operation
+	with := op.NewWith()
+	if err := spec.Bind(op.With, with, deep(settings)); err != nil {
+		return nil, &fault.Failure{Code: fault.CodeExpression, Message: "with: " + err.Error(), Cause: err}
 	}
-	return nil
+	return with, nil
+}
+
+// Loaded returns With for the operation to run: with the content of stored files,
+// unless the operation streams it.
+func (c *Call) Loaded(ctx context.Context) (any, error) {
+	op := c.Operation.Operation
+	if op.NewWith == nil || op.Files || c.Settings == nil {
+		return c.With, nil
+	}
+	v, err := blob.InlineValue(ctx, c.Settings)
+	if loaded, ok := v.(*document.Object); ok && loaded != c.Settings {
+		return c.bind(loaded)
+	}
+	return c.With, err
 }
 
 // Written returns Settings for people: SQL statements are texts as they are

@@ -158,6 +158,7 @@ func TestBadReferences(t *testing.T) {
 	lost := blob.NewName([16]byte{9}, [32]byte{9})
 	for text, code := range map[string]string{
 		`{"filename":"a","raw":"/etc/passwd","encoding":"valence-blob"}`:  fault.CodeConvert,
+		`{"note":1,"raw":"` + lost + `","encoding":"valence-blob"}`:       fault.CodeConvert,
 		`{"filename":"a","raw":1,"encoding":"valence-blob"}`:              fault.CodeConvert,
 		`{"filename":"a","encoding":"valence-text-blob"}`:                 fault.CodeConvert,
 		`{"filename":"a","raw":"` + lost + `","encoding":"valence-blob"}`: fault.CodeDocumentLost,

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -121,6 +122,7 @@ func Of(ctx context.Context, v any) (f *File, is bool, err error) {
 // stored returns the file of a reference.
 func stored(ctx context.Context, o *document.Object) (*File, bool, error) {
 	f := &File{MediaType: "application/octet-stream", scope: from(ctx)}
+	other := ""
 	for i := range o.Len() {
 		key, v := o.At(i)
 		text, _ := v.(string)
@@ -136,10 +138,14 @@ func stored(ctx context.Context, o *document.Object) (*File, bool, error) {
 			f.Size, _ = strconv.ParseInt(string(n), 10, 64)
 		case "encoding":
 		default:
-			return nil, false, nil
+			other = key
 		}
 	}
 	switch {
+	case other != "" && IsName(f.name):
+		return nil, true, &fault.Failure{Code: fault.CodeConvert, Source: fault.FromProcess, Message: "the file object has the unknown key " + strconv.Quote(other) + ": pass the file object on unchanged, and put other values next to it"}
+	case other != "":
+		return nil, false, nil
 	case !IsName(f.name):
 		return nil, true, &fault.Failure{Code: fault.CodeConvert, Source: fault.FromProcess, Message: "`raw` is not the stored content of a file: pass the file object on unchanged"}
 	case f.scope == nil:
@@ -222,6 +228,35 @@ func Inline(ctx context.Context, d *document.Document) (*document.Document, erro
 		return document.FromJSON(text), nil
 	}
 	return document.Converted(d.Body(), d.MediaType(), text), nil
+}
+
+// InlineValue does the same for a value.
+func InlineValue(ctx context.Context, v any) (any, error) {
+	if !refers(v) {
+		return v, nil
+	}
+	left := int64(MaxInline)
+	return inline(ctx, v, &left)
+}
+
+// refers reports whether a value refers to stored content.
+func refers(v any) bool {
+	if raw, ok := v.(document.Raw); ok {
+		return len(Names(nil, document.Shared(string(raw)))) > 0
+	}
+	switch v := document.Decode(v).(type) {
+	case string:
+		return IsName(v)
+	case []any:
+		return slices.ContainsFunc(v, refers)
+	case *document.Object:
+		for i := range v.Len() {
+			if _, e := v.At(i); refers(e) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func inline(ctx context.Context, v any, left *int64) (any, error) {
