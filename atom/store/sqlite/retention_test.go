@@ -69,7 +69,7 @@ func TestDocumentsAreKeptForAShorterTime(t *testing.T) {
 	look("after six days", true, true)
 	stop()
 	s = open(t, dir, options)
-	defer func() { startStore(t, s)() }()
+	defer startStore(t, s)()
 	look("after a restart", true, true)
 	purge(9)
 	look("after nine days", false, true)
