@@ -27,7 +27,7 @@ type listenWith struct {
 func subscription() *connectors.Subscription {
 	return &connectors.Subscription{
 		Doc: "Subscribes to a topic, and acknowledges each message when it is on disk. The broker keeps the messages for this client while the atom is away. At most 16 messages are " +
-			"in flight: after a crash they come again, and those with a user property `message-id`, which this connector sends, are recognized within 24 hours. Messages of MQTT 3.1.1 have no user properties: all in flight come again, as many as the broker allows. A message that the process " +
+			"in flight: after a crash they come again, and those with a user property `message-id`, which this connector sends, are recognized within 24 hours. Messages of MQTT 3.1.1 have no user properties: all in flight come again, as many as the broker allows, and the retained ones come at each start. A message that the process " +
 			"refuses, or whose content does not match its content type, is kept as a failed execution. Messages are accepted in the order of the broker. A `reply` goes to the response topic.",
 		Sample:  "subscribe: { connection: broker, topic: devices/+/state }\n",
 		NewWith: func() any { return &listenWith{} },
@@ -81,12 +81,7 @@ var _ connectors.Listener = (*connection)(nil)
 // with a session at the broker.
 func (c *connection) Listen(ctx context.Context, v any, host *connectors.Host) error {
 	w := v.(*listenWith)
-	identity := w.filter()
-	if c.Version == version311 { // the quality of service of its session is fixed
-		identity += fmt.Sprint(" ", w.QoS)
-	}
-	sum := sha256.Sum256([]byte(identity))
-	id := c.ClientID + "-" + hex.EncodeToString(sum[:4])
+	id := c.listenerID(w)
 	if !c.claim(id) {
 		return connectors.Failf(codeBadCall, false, nil, "another process subscribes to the topic %q with this connection; use a further connection with another client_id", w.Topic)
 	}
@@ -98,8 +93,11 @@ func (c *connection) Listen(ctx context.Context, v any, host *connectors.Host) e
 	return s.Listen(ctx, host, func(ctx context.Context, l *link) error {
 		if subscribed && !l.present {
 			host.Log.Warn("the broker has lost the session of the subscription; messages may be missing", "topic", w.Topic)
+			subscribed = false
 		}
-		if c.Version != version311 || !l.present { // a repeated subscription of 3.1.1 sends all retained messages again
+		// A repeated subscription of 3.1.1 sends all retained messages again. But a
+		// session that is there may lack the subscription, until one succeeds.
+		if c.Version != version311 || !subscribed {
 			if err := l.subscribe(ctx, w.options()); err != nil {
 				return err
 			}
@@ -108,6 +106,16 @@ func (c *connection) Listen(ctx context.Context, v any, host *connectors.Host) e
 		host.Up()
 		return (&receiver{w, l, host}).run(ctx)
 	})
+}
+
+// listenerID returns the client id of a subscription.
+func (c *connection) listenerID(w *listenWith) string {
+	identity := w.filter()
+	if c.Version == version311 { // the quality of service of its session is fixed
+		identity += fmt.Sprint(" ", w.QoS)
+	}
+	sum := sha256.Sum256([]byte(identity))
+	return c.ClientID + "-" + hex.EncodeToString(sum[:4])
 }
 
 func (c *connection) claim(id string) bool {

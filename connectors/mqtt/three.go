@@ -87,9 +87,11 @@ func threeFailure(code byte, err error) *fault.Failure {
 func (t *three) incoming(m mqtt.Message) *paho.Publish {
 	p := paho.PublishFromPacketPublish(&packets.Publish{Topic: m.Topic(), QoS: m.Qos(), Retain: m.Retained(), Duplicate: m.Duplicate(), PacketID: m.MessageID(),
 		Payload: m.Payload(), Properties: &packets.Properties{}})
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.received[p] = m
+	if m.Qos() > 0 { // others may be dropped, and never acknowledged
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.received[p] = m
+	}
 	return p
 }
 

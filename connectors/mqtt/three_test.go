@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/paho"
+
 	"valence/connectors"
 	"valence/connectors/connectortest"
 	"valence/internal/fault"
@@ -55,20 +57,82 @@ func TestVersionThree(t *testing.T) {
 		<-time.After(20 * time.Millisecond)
 	}
 	r := connectortest.NewRuntime()
-	with := connectortest.Settings{"topic": topic + "/kept"}
+	with := connectortest.Settings{"topic": topic + "/kept", "qos": 0}
 	stop := listen(t, c, r, with)
 	connectortest.Await(t, r, "the retained message", accepted(1))
 	stop()
-	listen(t, c, r, with) // it does not come again
-	connectortest.Await(t, r, "up", func(s connectortest.State) bool { return s.Ups == 2 })
+	listen(t, c, r, with) // it comes at each start
+	connectortest.Await(t, r, "the retained message again", accepted(2))
+	ups := r.State().Ups
+	network.Cut() // it does not come after a loss of the link
+	connectortest.Await(t, r, "up", func(s connectortest.State) bool { return s.Ups > ups })
 	p.send(t, topic+"/kept", "", "2")
-	s := connectortest.Await(t, r, "one more", accepted(2))
-	if got := s.Accepted[1].Doc.Text(); got != "2" {
+	s := connectortest.Await(t, r, "one more", accepted(3))
+	if got := s.Accepted[2].Doc.Text(); got != "2" {
 		t.Errorf("got %s, want the new message", got)
 	}
 	wrong := connect(t, old(t, connectortest.Settings{"password": "wrong-s3cret"}))
 	_, err = call(t.Context(), t, wrong, "publish", "1", connectortest.Settings{"topic": topic})
 	wantFailure(t, "a wrong password", err, codeAuth, true, "check user and password")
+}
+
+// login logs a client of version 3.1.1 in without a subscription. It leaves its
+// session at the broker.
+func login(t *testing.T, c *connection, id string) *link {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(broker.URL(), "mqtt://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, conn := newLink(conn, newInbox())
+	l.client, err = loginThree(t.Context(), conn, l, &paho.Connect{ClientID: id, Username: c.User, Password: []byte(c.Password)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.close)
+	return l
+}
+
+// TestVersionThreeSubscribesInAnyCase checks that a session that lacks the
+// subscription receives it, such as after a kill before it was acknowledged.
+func TestVersionThreeSubscribesInAnyCase(t *testing.T) {
+	topic, p, r := name(t), newPlain(t), connectortest.NewRuntime()
+	c := connect(t, old(t, nil))
+	with := &listenWith{Topic: topic, QoS: 1}
+	login(t, c, c.listenerID(with)).close()
+	connectortest.Listen(t, c, with, r)
+	connectortest.Await(t, r, "up", up)
+	p.send(t, topic, "", "1")
+	connectortest.Await(t, r, "the message", accepted(1))
+}
+
+// TestVersionThreeForgets checks that messages without an acknowledgement, which
+// may be dropped, are not recorded.
+func TestVersionThreeForgets(t *testing.T) {
+	topic := name(t)
+	l := login(t, connect(t, old(t, nil)), topic)
+	if err := l.subscribe(t.Context(), paho.SubscribeOptions{Topic: topic, QoS: 2}); err != nil {
+		t.Fatal(err)
+	}
+	p := newPlain(t)
+	for qos := range 3 {
+		if _, err := p.Publish(t.Context(), &paho.Publish{Topic: topic, QoS: byte(qos), Payload: []byte("1")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	three := l.client.(*three)
+	for range 3 {
+		select {
+		case <-l.inbox.waiting:
+		case <-time.After(30 * time.Second):
+			t.Fatal("got no message, want one")
+		}
+	}
+	three.mu.Lock()
+	defer three.mu.Unlock()
+	if n := len(three.received); n != 2 {
+		t.Errorf("got %d messages that wait for an acknowledgement, want 2", n)
+	}
 }
 
 // TestVersionThreeSurvivesItsBroker kills the broker and checks that no message is
