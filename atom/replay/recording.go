@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -67,12 +68,15 @@ const readHeaders = `response\b[^}]*\bheaders`
 // unable is the reason why an execution cannot be replayed.
 type unable string
 
+// maxKept bounds the memory of a replay: it runs on an atom that works.
+const maxKept = 64 << 20
+
 // redactedText replaces values that are not stored.
 const redactedText = `"[redacted]"`
 
 // scenario returns the run of an execution, or why it cannot be replayed.
 func (v *Version) scenario(then *atom.ExecutionView, answers *answers) (*testrun.Scenario, unable) {
-	s := &testrun.Scenario{Process: v.process.Name, Input: document.Empty, Env: v.env, Answer: answers.answer, Start: then.ReceivedAt, Alone: true}
+	s := &testrun.Scenario{Process: v.process.Name, Input: document.Empty, Env: v.env, Answer: answers.answer, Start: then.ReceivedAt, Alone: true, MaxKept: maxKept}
 	switch {
 	case v.missing != "":
 		return nil, unable(v.missing)
@@ -278,7 +282,10 @@ func (v *Version) Replay(ctx context.Context, then *atom.ExecutionView) Result {
 		return Result{unable: why}
 	}
 	out, err := v.engine.Run(ctx, s)
-	if err != nil {
+	switch {
+	case errors.Is(err, testrun.ErrTooLarge):
+		return Result{unable: "its replay made more than 64 MiB of steps and documents"}
+	case err != nil:
 		return Result{unable: unable("the run failed: " + err.Error())}
 	}
 	if len(recorded.missing) > 0 {

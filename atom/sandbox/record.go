@@ -31,6 +31,7 @@ type recorder struct {
 	trace      map[int64][]testrun.TracedStep         // likewise
 	ordinals   map[int64]int                          // executions, in the order in which they began
 	documents  map[testrun.Occurrence]testrun.MadeDocument
+	size       int64 // of the steps, see sizeOf
 }
 
 // callKey identifies a call with its attempts.
@@ -65,6 +66,16 @@ func (r *recorder) begin(execution int64) {
 func (r *recorder) isFirst(execution int64) bool {
 	n, known := r.ordinals[execution]
 	return known && n == 0
+}
+
+// sizeOf returns about the number of bytes that the record of a step occupies.
+func sizeOf(s steps.StepTrace) int64 {
+	const step = 100
+	n := step + len(s.Log)
+	if s.Doc != nil {
+		n += len(s.Doc.Body())
+	}
+	return int64(n)
 }
 
 func (r *recorder) traced(execution int64, s steps.StepTrace) {

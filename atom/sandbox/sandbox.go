@@ -58,6 +58,7 @@ type world struct {
 	record   recorder
 	crash    crash
 	live     *live // nil: the scenario answers the calls
+	cancel   context.CancelCauseFunc
 }
 
 // Run implements testrun.Engine.
@@ -65,7 +66,14 @@ func (s *Sandbox) Run(ctx context.Context, sc *testrun.Scenario) (*testrun.Outco
 	return s.run(ctx, &world{scenario: sc})
 }
 
-func (s *Sandbox) run(ctx context.Context, w *world) (*testrun.Outcome, error) {
+func (s *Sandbox) run(ctx context.Context, w *world) (out *testrun.Outcome, err error) {
+	ctx, w.cancel = context.WithCancelCause(ctx)
+	defer func() {
+		if context.Cause(ctx) == testrun.ErrTooLarge {
+			out, err = nil, testrun.ErrTooLarge
+		}
+		w.cancel(nil)
+	}()
 	sc := w.scenario
 	w.Sandbox, w.began = s, sc.Start
 	if w.began.IsZero() {
@@ -111,6 +119,12 @@ func (w *world) begin(ctx context.Context, first *started) (err error) {
 }
 
 func (w *world) traced(execution int64, s steps.StepTrace) {
+	if most := w.scenario.MaxKept; most > 0 {
+		if w.record.size += sizeOf(s); w.record.size > most {
+			w.cancel(testrun.ErrTooLarge)
+			return
+		}
+	}
 	w.record.traced(execution, s)
 	if w.scenario.Crash != nil && s.Outcome != "log" && s.Outcome != "skipped" && !calls(s.Step) {
 		w.crash.reached(testrun.Event{Kind: testrun.AfterStep, Step: s.Step})

@@ -5,6 +5,7 @@ package testrun
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -37,7 +38,11 @@ type Scenario struct {
 	Crash   *Crash             // nil: the store is in memory, and nothing crashes
 	Start   time.Time          // virtual time of the message; zero: the same for all
 	Alone   bool               // executions that it hands off do not run
+	MaxKept int64              // bytes of steps and documents that the run may make; 0: any number
 }
+
+// ErrTooLarge is the error of a run that makes more than Scenario.MaxKept.
+var ErrTooLarge = errors.New("the run makes too many steps and documents")
 
 // Crash makes a run use the store of an atom on disk, and crash once.
 type Crash struct {
