@@ -101,9 +101,16 @@ func (req *request) readLargeBody(length, limit int64) ([]byte, error) {
 		}
 		if len(body)-extended >= initialBodyBuffer {
 			extended = len(body)
-			req.setReadDeadline(req.start.Add(bodyTimeout + time.Duration(len(body))*time.Second/minBodyRate))
+			req.extend(len(body))
 		}
 	}
+}
+
+// extend extends the deadlines of a body of which n bytes have arrived.
+func (req *request) extend(n int) {
+	until := req.start.Add(bodyTimeout + time.Duration(n)*time.Second/minBodyRate)
+	req.setReadDeadline(until)
+	req.setWriteDeadline(until.Add(responseTimeout))
 }
 
 func (req *request) setReadDeadline(t time.Time) {

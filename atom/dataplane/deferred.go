@@ -92,7 +92,7 @@ func (req *request) serveDeferred(a replyMode) {
 	}
 	req.execution = ack.Execution
 	if a.wait > 0 {
-		found, err := req.awaitReply(ack.Execution, req.message.Principal, ack.ReplyToken, req.start.Add(a.wait))
+		found, err := req.awaitReply(ack.Execution, req.message.Principal, ack.ReplyToken, req.arrived.Add(a.wait))
 		switch {
 		case req.r.Context().Err() != nil:
 			if a.cancelOnTimeout {

@@ -29,6 +29,7 @@ type request struct {
 	r        *http.Request
 	endpoint *endpoint // nil until routed
 	start    time.Time
+	arrived  time.Time // when the body had been read, or start
 
 	message  atom.Message
 	input    atom.Request
@@ -158,8 +159,13 @@ func (req *request) readMessage(values []string) *problem.Document {
 	}
 	// The read deadline limits the sender; from here on it would end the request's context while
 	// the process runs. Fire-and-forget messages are stored long before it.
-	if e.listen.Output != "" || time.Since(req.start) > bodyTimeout/2 {
+	req.arrived = time.Now()
+	slow := req.arrived.Sub(req.start) > bodyTimeout/2
+	if e.listen.Output != "" || slow {
 		req.setReadDeadline(time.Time{})
+	}
+	if slow {
+		req.setWriteDeadline(req.arrived.Add(responseTimeout))
 	}
 	if !stream {
 		body, refused := req.decompress(raw)
@@ -259,11 +265,11 @@ func (req *request) serveSync() {
 	e := req.endpoint
 	ctx := req.scope()
 	if t := e.listen.Timeout; t > 0 {
-		req.deadline.parent, req.deadline.at, req.deadline.memory = ctx, req.start.Add(t), &req.memory
+		req.deadline.parent, req.deadline.at, req.deadline.memory = ctx, req.arrived.Add(t), &req.memory
 		ctx = &req.deadline
 		defer req.deadline.release()
 		if t > responseTimeout/2 {
-			req.setWriteDeadline(req.start.Add(t + responseTimeout))
+			req.setWriteDeadline(req.arrived.Add(t + responseTimeout))
 		}
 	}
 	reply, err := req.server.options.Atom.Request(ctx, e.deployed, &req.message)

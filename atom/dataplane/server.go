@@ -252,6 +252,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.inFlight.Add(1)
 	defer s.done()
 	req := &request{server: s, w: w, r: r, start: time.Now()}
+	req.arrived = req.start
 	req.memory.Open(s.options.Memory)
 	defer req.finish()
 	req.serve()

@@ -77,7 +77,7 @@ func (u *upload) Read(b []byte) (int, error) {
 	}
 	if u.size-u.extended >= initialBodyBuffer {
 		u.extended = u.size
-		u.req.setReadDeadline(u.req.start.Add(bodyTimeout + time.Duration(u.size)*time.Second/minBodyRate))
+		u.req.extend(int(u.size))
 	}
 	if err != nil && err != io.EOF {
 		u.err = err

@@ -10,10 +10,13 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"valence/atom"
 	"valence/internal/blob"
 	"valence/internal/budget"
+	"valence/internal/document"
 	"valence/processes"
 )
 
@@ -130,5 +133,52 @@ func TestRetriesOfUploadsHaveOneContent(t *testing.T) {
 				t.Errorf("%s with output %q: got the same hash for another file", path, output)
 			}
 		}
+	}
+}
+
+// TestLongUploads sends bodies for longer than the time for a response. The
+// process has its whole time, and the caller receives the reply.
+func TestLongUploads(t *testing.T) {
+	const timeout, work = 30 * time.Second, 20 * time.Second
+	for _, stored := range []bool{false, true} {
+		f := &fake{request: func(ctx context.Context, in *atom.Message) (*atom.Reply, error) {
+			at, ok := ctx.Deadline()
+			if left := time.Until(at); !ok || left != timeout {
+				t.Errorf("stored %v: got %v for the process, want %v", stored, left, timeout)
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(work):
+				return &atom.Reply{Execution: "x1", Doc: document.FromJSON([]byte("1"))}, nil
+			}
+		}}
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(t, f, on("/a", takesAs("binary"), replies("json"), limited(processes.Limits{Body: 16 << 20}),
+				func(d *atom.DeployedProcess) { d.Process.Listen.Timeout = timeout }))
+			if stored {
+				s.options.Blobs = &blobs{}
+			}
+			p, stop := running(s)
+			c, r := dial(t, p)
+			start := time.Now()
+			p.spawn(func() {
+				_, err := io.WriteString(c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: a/b\r\nContent-Length: 8388608\r\n\r\n")
+				for range 128 { // 64 KiB every two seconds
+					if err == nil {
+						_, err = c.Write(make([]byte, 64<<10))
+					}
+					<-time.After(2 * time.Second)
+				}
+			})
+			resp, body := answerOn(t, r, "POST")
+			if took := time.Since(start); resp.StatusCode != 200 || took < 2*responseTimeout {
+				t.Errorf("stored %v: got %d %s after %v, want 200", stored, resp.StatusCode, body, took)
+			}
+			c.Close()
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
