@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,15 +84,13 @@ type memoryRun struct {
 // if the request failed.
 func (m memoryRun) settle(ctx context.Context, key string, reply *Reply, failed error) error {
 	var stored []byte
+	var unstored error
 	if failed == nil {
 		r := reply
 		if r.Doc == nil {
 			r = &Reply{Doc: document.New(nil, "", "")}
 		}
-		var err error
-		if stored, err = packReply(r); err != nil {
-			return err
-		}
+		stored, unstored = m.engine.packRepeat(ctx, r)
 	}
 	ctx, stop := Detach(ctx)
 	defer stop()
@@ -99,7 +98,7 @@ func (m memoryRun) settle(ctx context.Context, key string, reply *Reply, failed 
 	if err != nil && stored != nil { // the sender sends again
 		err = errors.Join(err, m.engine.Store.Settle(ctx, m.plan.Process.Name, key, m.seq, nil))
 	}
-	return err
+	return cmp.Or(unstored, err)
 }
 
 // run runs the steps and records the execution.

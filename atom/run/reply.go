@@ -70,13 +70,13 @@ func (e *execution) Reply(f *steps.Frame, r *steps.Reply, rest bool) error {
 // storeReply adds a deferred reply to the next commit. With rest it commits at
 // once.
 func (e *execution) storeReply(f *steps.Frame, r *Reply, rest bool) error {
+	claim, err := e.meta.Deferred.claimResult(f.Context(), e.engine, r)
+	if err != nil {
+		return err
+	}
 	now := e.clock(f)
 	stored := renderReply(f.Context(), e, r)
 	if err := e.appendEntry(store.Entry{Path: f.Key(), Kind: KindReply, At: now}, e.replyCallback(stored, now)); err != nil {
-		return err
-	}
-	claim, err := e.meta.Deferred.claimResult(r)
-	if err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -96,7 +96,7 @@ func (e *execution) storeReply(f *steps.Frame, r *Reply, rest bool) error {
 
 // claimResult returns the reply that repeats of a message receive; with a nil
 // reply it frees the dedupe key. It returns nil if the message has no key.
-func (d *metaDeferred) claimResult(r *Reply) (*store.ClaimResult, error) {
+func (d *metaDeferred) claimResult(ctx context.Context, g *Engine, r *Reply) (*store.ClaimResult, error) {
 	if d.Key == "" {
 		return nil, nil
 	}
@@ -108,8 +108,20 @@ func (d *metaDeferred) claimResult(r *Reply) (*store.ClaimResult, error) {
 		r = &Reply{Doc: document.New(nil, "", "")}
 	}
 	var err error
-	c.Reply, err = packReply(r)
+	c.Reply, err = g.packRepeat(ctx, r)
 	return c, err
+}
+
+// packRepeat encodes a reply for the repeats of its message, which come when its
+// stored files may be deleted. So it contains them.
+func (g *Engine) packRepeat(ctx context.Context, r *Reply) ([]byte, error) {
+	doc, err := blob.Inline(blob.Into(ctx, g.Blobs), r.Doc)
+	if err != nil {
+		return nil, err
+	}
+	whole := *r
+	whole.Doc = doc
+	return packReply(&whole)
 }
 
 // concludeReply adds to the change that ends an execution the reply that its
@@ -133,7 +145,7 @@ func (e *execution) concludeReply(c *store.Change, fail *fault.Failure) {
 		reply = &Reply{None: true}
 	}
 	c.Reply = &store.DeferredReply{Until: until, Body: out.pack()}
-	if claim, err := e.meta.Deferred.claimResult(reply); err == nil {
+	if claim, err := e.meta.Deferred.claimResult(context.Background(), e.engine, reply); err == nil {
 		c.ClaimResult = claim
 	}
 	if m := e.replyCallback(out, ended); m != nil {
@@ -199,7 +211,7 @@ func problemReply(p *processes.Process, id string, f *fault.Failure) *StoredRepl
 // one.
 func (g *Engine) Repeat(ctx context.Context, d Deployed, in *Message) (*Reply, error) {
 	p := d.Plan.Process
-	f := steps.NewFrame(ctx, g.prepare(d, in), p, in.Doc, in.Props, in.Received)
+	f := steps.NewFrame(blob.Into(ctx, g.Blobs), g.prepare(d, in), p, in.Doc, in.Props, in.Received)
 	key, err := g.dedupeOf(f, p.Delivery.Dedupe, in)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"valence/atom/steps"
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -110,6 +111,9 @@ func (t *stagedState) set(f *steps.Frame, set *document.Object, version int64) e
 		p := store.Property{Name: name}
 		if v != nil {
 			p.Value = document.AppendJSON(nil, v)
+		}
+		if len(blob.Names(nil, p.Value)) > 0 {
+			return fault.Failf(fault.CodeLimit, "the state property %q contains a file over 1 MiB: the state of a process is limited to 1 MiB; store the file in another system", name)
 		}
 		s.Set = append(slices.DeleteFunc(s.Set, func(x store.Property) bool { return x.Name == name }), p)
 	}
