@@ -72,14 +72,14 @@ func (l *live) call(ctx context.Context, w *world, a *run.Attempt, call *testrun
 		return nil, err
 	}
 	kept := *r
-	kept.Doc = w.redacted(a, r.Doc)
+	kept.Doc = w.Redacted(a.Frame.Process().Name, r.Doc)
 	made.Result = &kept
 	return r, nil
 }
 
-// redacted returns an answer without the values that its process does not store.
-func (w *world) redacted(a *run.Attempt, d *document.Document) *document.Document {
-	if p, ok := w.plans[a.Frame.Process().Name]; ok {
+// Redacted returns a document without the values that a process does not store.
+func (s *Sandbox) Redacted(process string, d *document.Document) *document.Document {
+	if p, ok := s.plans[process]; ok {
 		return p.Redacted(d)
 	}
 	return d

@@ -23,6 +23,7 @@ import (
 	"valence/internal/cli/project"
 	"valence/internal/cli/terminal"
 	"valence/internal/clierror"
+	"valence/internal/document"
 	"valence/internal/fault"
 	"valence/internal/spec"
 	"valence/processes"
@@ -62,7 +63,10 @@ type recording struct {
 	slug    string // name of the files
 	hide    *hider
 	clients map[string]*client
-	stopped error // why a call was not made; nil: all were
+	sandbox *sandbox.Sandbox
+	reached map[string]bool    // processes that the target calls, and itself
+	input   *document.Document // of the run
+	stopped error              // why a call was not made; nil: all were
 }
 
 // client is an open connection.
@@ -127,11 +131,11 @@ func (c *Command) prepare(s *terminal.Streams) (*recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &recording{name: c.Record, loaded: loaded, project: opened, slug: slug(c.Record), hide: newHider(opened), clients: map[string]*client{}}
+	r := &recording{name: c.Record, loaded: loaded, project: opened, slug: slug(c.Record), hide: newHider(opened), clients: map[string]*client{}, sandbox: sandbox.New(opened.Project), reached: map[string]bool{}}
 	if r.target, err = c.targetOf(opened); err != nil {
 		return nil, err
 	}
-	if err := r.refuse(r.target, map[string]bool{}); err != nil {
+	if err := r.refuse(r.target, r.reached); err != nil {
 		return nil, err
 	}
 	for _, t := range opened.Tests {
@@ -227,8 +231,8 @@ func (r *recording) run(ctx context.Context, setup processes.TestSetup) (*testru
 	if err != nil {
 		return nil, nil, clierror.Usage("correct the document", "%v", err)
 	}
-	s.Start = time.Now().UTC()
-	out, answers, err := sandbox.New(r.project.Project).Record(ctx, s, r.call)
+	s.Start, r.input = time.Now().UTC(), s.Input
+	out, answers, err := r.sandbox.Record(ctx, s, r.call)
 	switch {
 	case ctx.Err() != nil:
 		return nil, nil, clierror.Failed("run the command again", "the recording was interrupted after %s, and nothing is written", terminal.Count(len(answers), "call", "calls"))

@@ -35,7 +35,7 @@ func (d *draft) expect(real, mocked *testrun.Outcome) *settled {
 	add(n, "calls", calls)
 	if mocked.Reply != nil {
 		first := len(s.leftOut)
-		if v, ok := s.value("reply", real.Reply.Value(), mocked.Reply.Value()); ok && v != nil {
+		if v, ok := s.value("reply", d.redacted(real.Reply).Value(), mocked.Reply.Value()); ok && v != nil {
 			key := add(n, "reply", d.expected("reply", v))
 			s.comment(key, first)
 		}
@@ -51,12 +51,12 @@ func (d *draft) expect(real, mocked *testrun.Outcome) *settled {
 func (d *draft) call(s *settled, i int, real, mocked *testrun.MadeCall) *yaml.Node {
 	at, first, parts := fmt.Sprintf("calls[%d]", i), len(s.leftOut), mapping()
 	if mocked.With != nil && mocked.With.Len() > 0 && real.With != nil {
-		if v, ok := s.value(at+".with", real.With, mocked.With); ok {
+		if v, ok := s.value(at+".with", d.redacted(document.FromValue(real.With)).Value(), mocked.With); ok {
 			add(parts, "with", d.expected(fmt.Sprintf("%s-with-%d", mocked.Operation, i+1), v))
 		}
 	}
 	if mocked.Body != nil && real.Body != nil {
-		if v, ok := s.value(at+".body", real.Body.Value(), mocked.Body.Value()); ok && v != nil {
+		if v, ok := s.value(at+".body", d.redacted(real.Body).Value(), mocked.Body.Value()); ok && v != nil {
 			add(parts, "body", d.expected(fmt.Sprintf("%s-body-%d", mocked.Operation, i+1), v))
 		}
 	}

@@ -135,6 +135,9 @@ func (r *recording) build(ctx context.Context, setup processes.TestSetup, real *
 	}
 	if !alike(real, mocked) {
 		mocked = real // the failures of the test show the difference
+		if d.hide.hidden {
+			mocked = withoutValues(real) // they may have a hidden value under another name
+		}
 	}
 	settled := d.expect(real, mocked)
 	files := d.all()
@@ -172,6 +175,27 @@ func alike(a, b *testrun.Outcome) bool {
 	return len(b.Unanswered)+len(b.Broken) == 0 && a.Status == b.Status && a.ReplyStatus == b.ReplyStatus && slices.Equal(operations(a), operations(b))
 }
 
+// withoutValues returns an outcome without the values of its calls and its reply.
+func withoutValues(o *testrun.Outcome) *testrun.Outcome {
+	out := *o
+	out.Reply, out.Calls = nil, nil
+	for _, c := range o.Calls {
+		bare := *c
+		bare.With, bare.Body = nil, nil
+		out.Calls = append(out.Calls, &bare)
+	}
+	return &out
+}
+
+// redacted returns a document without the values that a process of the run
+// redacts.
+func (d *draft) redacted(doc *document.Document) *document.Document {
+	for _, name := range slices.Sorted(maps.Keys(d.reached)) {
+		doc = d.sandbox.Redacted(name, doc)
+	}
+	return doc
+}
+
 // all returns the files of the test.
 func (d *draft) all() []processes.File {
 	var b bytes.Buffer
@@ -190,9 +214,10 @@ func (r *recording) draft(setup processes.TestSetup, answers []*sandbox.Answered
 	add(d.root, "target", scalar(r.target.Name))
 	if in := setup.Input; in != nil {
 		if in.File == "" {
-			add(d.root, "input", d.json("input", r.hide.json(document.Parse(string(in.Content))), true))
+			in := d.redacted(document.FromJSON(in.Content))
+			add(d.root, "input", d.json("input", r.hide.json(in.Value()), true))
 		} else {
-			add(d.root, "input", d.fixture(in.File, []byte(r.hide.text(string(in.Content)))))
+			add(d.root, "input", d.content("input", r.input, in.Content, ending(r.input.MediaType()), true))
 		}
 	}
 	d.request(setup.Request)
@@ -306,11 +331,11 @@ func (d *draft) answer(a *sandbox.Answered, name string) *yaml.Node {
 		}
 		add(n, "status", number(strconv.Itoa(f.Status)))
 		if len(f.Body) > 0 {
-			media := "text/plain"
+			doc, end := document.FromText(string(f.Body)), ".txt"
 			if isJSON(f.Body) {
-				media = "application/json"
+				doc, end = document.FromJSON(f.Body), ".json"
 			}
-			add(n, "reply", d.content(name, document.New(f.Body, media, ""), f.Body))
+			add(n, "reply", d.content(name, doc, f.Body, end, false))
 		}
 		if f.RetryAfter > 0 {
 			add(n, "headers", short(pair("Retry-After", scalar(strconv.Itoa(int(f.RetryAfter/time.Second))))))
@@ -369,28 +394,45 @@ func (d *draft) headers(h http.Header) *yaml.Node {
 // reply returns the document of an answer as it is, or its data if a mock cannot
 // parse it in the same way.
 func (d *draft) reply(name string, doc *document.Document) *yaml.Node {
-	body := doc.Body()
-	switch ending(cmp.Or(doc.MediaType(), "application/json")) {
-	case ".json":
-		return d.json(name, d.hide.json(doc.Value()), false)
+	body, end := doc.Body(), ending(cmp.Or(doc.MediaType(), "application/json"))
+	var data []byte
+	var err error
+	switch end {
 	case ".xml":
-		if data, err := convert.XMLToJSON(context.Background(), body, nil); err != nil || string(data) != doc.Data() {
-			return d.json(name, d.hide.json(doc.Value()), false)
-		}
+		data, err = convert.XMLToJSON(context.Background(), body, nil)
 	case ".csv":
-		if data, err := convert.CSVToJSON(context.Background(), body, true, ','); err != nil || string(data) != doc.Data() {
-			return d.json(name, d.hide.json(doc.Value()), false)
-		}
+		data, err = convert.CSVToJSON(context.Background(), body, true, ',')
+	default:
+		return d.content(name, doc, body, end, false)
 	}
-	return d.content(name, doc, body)
+	if err != nil || string(data) != doc.Data() {
+		v := document.Decode(d.redacted(doc).Value())
+		if text, isText := v.(string); isText {
+			v = d.hide.content(d.hide.csv(text, data))
+		}
+		return d.json(name, d.hide.json(v), false)
+	}
+	return d.content(name, doc, body, end, false)
 }
 
-func (d *draft) content(name string, doc *document.Document, body []byte) *yaml.Node {
-	end := ending(doc.MediaType())
+// content returns a document as it is, or its data without hidden values. literal
+// is set for an input, whose data are in the test: a file has the format of the
+// listener.
+func (d *draft) content(name string, doc *document.Document, body []byte, end string, literal bool) *yaml.Node {
+	v := document.Decode(d.redacted(doc).Value())
 	if end == ".json" {
-		return d.json(name, d.hide.json(document.Parse(string(body))), false)
+		return d.json(name, d.hide.json(v), literal)
 	}
-	return d.fixture(name+end, []byte(d.hide.text(string(body))))
+	if _, isText := v.(string); !isText && doc.Data() != "" {
+		shown := d.hide.json(v)
+		switch changed := string(shown) != string(document.AppendJSON(nil, doc.Value())); {
+		case changed && literal:
+			return node(document.Parse(string(shown)))
+		case changed:
+			return d.json(name, shown, false)
+		}
+	}
+	return d.fixture(name+end, []byte(d.hide.content(string(body))))
 }
 
 // json returns a JSON text: in the test if it is small and means the same in YAML,

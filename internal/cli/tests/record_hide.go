@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	"valence/internal/cli/project"
+	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/mask"
 )
@@ -21,11 +24,21 @@ type hider struct {
 	parts        *strings.Replacer // of values that texts contain
 	masks        *mask.Set
 	placeholders []string
+	hidden       bool // whether a value has no placeholder of its own
 }
 
 // credential matches the names of members, headers and parameters whose values
 // are credentials.
-var credential = regexp.MustCompile(`(?i)^(.*(password|passwd|secret|credential|authenticat|authoriz|api[-_]?key|private[-_]?key|signature|cookie).*|(.*[-_])?(auth|token|jwt|pin)|.*(access|refresh|id|session|csrf|bearer|auth)token)$`)
+var credential = regexp.MustCompile(`(?i)^(.*(password|passwd|passphrase|secret|credential|authenticat|authoriz|api[-_]?key|private[-_]?key|signature|cookie).*|(.*[-_@:.])?(auth|token|jwt|pin|pwd)|.*(access|refresh|id|session|csrf|bearer|auth|api|user|client)token|(?-i:.*[a-z0-9](Token|Pwd)))$`)
+
+var (
+	textName  = regexp.MustCompile(`[A-Za-z0-9_.-]+`)
+	textValue = regexp.MustCompile(`^["']?(?:[ \t]*=[ \t]*(?:"[^"]*"|'[^']*'|[^\s&]*)|[ \t]*:[ \t]*(?:"[^"]*"|'[^']*'|[^\r\n]*))`)
+	textMark  = regexp.MustCompile(`^["']?[ \t]*[=:][ \t]*`)
+)
+
+// redacted stands for values that a process redacts.
+const redacted = "[redacted]"
 
 func newHider(p *project.Opened) *hider {
 	h := &hider{env: texts(p.Values.Env), secrets: texts(p.Values.Secrets), whole: map[string]string{}, masks: p.Masks}
@@ -56,6 +69,7 @@ func newHider(p *project.Opened) *hider {
 		pairs = append(pairs, p.value, p.placeholder)
 	}
 	h.parts = strings.NewReplacer(pairs...)
+	h.placeholders = append(h.placeholders, redacted)
 	return h
 }
 
@@ -89,36 +103,75 @@ func (h *hider) member(name, s string) string {
 	return h.text(s)
 }
 
+// content returns a text with placeholders, in which the values after the names of
+// credentials, such as password=abc, are masked: the value of = ends with a space
+// or an &, that of : with the line.
+func (h *hider) content(s string) string {
+	var b strings.Builder
+	end := 0
+	for _, at := range textName.FindAllStringIndex(s, -1) {
+		if at[0] < end || !credential.MatchString(s[at[0]:at[1]]) {
+			continue
+		}
+		rest := s[at[1]:]
+		value, mark := textValue.FindString(rest), textMark.FindString(rest)
+		if len(value) == len(mark) {
+			continue
+		}
+		h.hidden = true
+		b.WriteString(s[end:at[1]] + mark + mask.Text)
+		end = at[1] + len(value)
+	}
+	return h.text(b.String() + s[end:])
+}
+
+// csv returns a text of CSV with these data, without credentials.
+func (h *hider) csv(text string, data []byte) string {
+	if _, isList := document.Decode(document.Parse(string(data))).([]any); !isList {
+		return text
+	}
+	shown := h.json(document.Parse(string(data)))
+	if bytes.Equal(shown, data) {
+		return text
+	}
+	hidden, err := convert.JSONToCSV(context.Background(), string(shown), true, ',')
+	if err != nil {
+		return mask.Text
+	}
+	return string(hidden)
+}
+
 // value returns a value with placeholders.
-func (h *hider) value(v any) any {
+func (h *hider) value(v any) any { return h.masked(v, false) }
+
+// masked returns a value with placeholders. In a credential, everything but
+// booleans is masked.
+func (h *hider) masked(v any, secret bool) any {
 	switch v := document.Decode(v).(type) {
 	case *document.Object:
 		out := &document.Object{}
 		for i := range v.Len() {
 			name, e := v.At(i)
-			e = document.Decode(e)
-			switch e.(type) {
-			case *document.Object, []any, nil, bool:
-				e = h.value(e)
-			default:
-				if credential.MatchString(name) {
-					e = mask.Text
-				} else {
-					e = h.value(e)
-				}
-			}
-			out.Set(h.text(name), e)
+			out.Set(h.text(name), h.masked(e, secret || credential.MatchString(name)))
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, e := range v {
-			out[i] = h.value(e)
+			out[i] = h.masked(e, secret)
 		}
 		return out
 	case string:
+		h.hidden = h.hidden || secret || strings.Contains(v, redacted)
+		if secret && v != "" {
+			return mask.Text
+		}
 		return h.text(v)
 	case document.Number:
+		if secret {
+			h.hidden = true
+			return mask.Text
+		}
 		if p := h.text(string(v)); p != string(v) {
 			return p
 		}
@@ -188,6 +241,9 @@ func (s *settled) value(at string, real, mock any) (kept any, ok bool) {
 			out[i] = v
 		}
 		return out, true
+	}
+	if real == redacted && mock != real {
+		return s.drop(at, " is redacted")
 	}
 	a, b := string(s.hide.json(real)), string(s.hide.json(mock))
 	if text, isText := mock.(string); a != b && (!isText || !s.hide.holds(text)) {

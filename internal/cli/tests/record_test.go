@@ -135,6 +135,123 @@ func record(t *testing.T, dir, name, doc string) string {
 	return out.String()
 }
 
+// TestRecordRedacts records values that the process redacts and credentials of
+// all kinds, in each format. None is in a file.
+func TestRecordRedacts(t *testing.T) {
+	const card, login = "4111-2222-3333", "hunter2"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := map[string]string{
+			"/json": `{"card":{"number":"` + card + `"},"tokens":3,"credentials":{"user":["` + login + `"],"on":true},"password":["` + login + `"]}`,
+			"/xml":  `<card><number>` + card + `</number><pwd>` + login + `</pwd></card>`,
+			"/csv":  "id,apiToken\n1," + login + "\n",
+			"/text": "id=1 passphrase=" + login + "&x=2\nAuthorization: Bearer " + login + "\n",
+		}[r.URL.Path]
+		w.Header().Set("Content-Type", map[string]string{"/json": "application/json", "/xml": "application/xml", "/csv": "text/csv", "/text": "text/plain"}[r.URL.Path])
+		if r.URL.Path == "/fail" {
+			w.WriteHeader(http.StatusConflict)
+			answer = `{"card":{"number":"` + card + `"}}`
+		}
+		fmt.Fprint(w, answer)
+	}))
+	defer server.Close()
+	t.Setenv("ERP_URL", server.URL)
+	const app = `
+process: order
+listen: { path: /orders, input: FORMAT, output: json, auth: none }
+redact: [card.number]
+steps:
+  - call: erp.post
+    with: { path: /json, query: { of: "${doc.card.number}" } }
+    body: { card: { number: "${doc.card.number}" }, other: "${doc.card.number}", id: "${doc.card.id}" }
+  - set: { number: "${doc.card.number}" }
+  - call: erp.get
+    with: { path: /xml }
+  - call: erp.get
+    with: { path: /csv }
+  - call: erp.get
+    with: { path: /text }
+  - try:
+      - call: erp.get
+        with: { path: /fail }
+    catch:
+      - log: failed
+  - reply: { card: { number: "${vars.number}" }, said: "${vars.number}" }
+---
+connection: erp
+connector: http
+url: ${env.ERP_URL}
+`
+	for format, input := range map[string]string{
+		"json": `{"card":{"number":"` + card + `","id":"7"},"userToken":["` + login + `"]}`,
+		"xml":  `<card><number>` + card + `</number><id>7</id><password>` + login + `</password></card>`,
+	} {
+		t.Run(format, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "app.yaml", strings.Replace(app, "FORMAT", format, 1))
+			write(t, dir, "in."+format, input)
+			out := record(t, dir, "an order", "@"+filepath.Join(dir, "in."+format))
+			if err := os.Remove(filepath.Join(dir, "in."+format)); err != nil {
+				t.Fatal(err)
+			}
+			all := ""
+			if err := filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
+				if err == nil && !d.IsDir() && !strings.HasSuffix(name, "app.yaml") {
+					all += "-- " + name + "\n" + read(t, name)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for _, hidden := range []string{card, login} {
+				if strings.Contains(all, hidden) {
+					t.Errorf("got %s in\n%s", hidden, all)
+				}
+			}
+			for _, want := range []string{`body: {card: {number: "[redacted]"}, other: "[redacted]", id: "7"}`, `query: {of: "[redacted]"}`, `said: "[redacted]"`, "tokens: 3", "id=1 passphrase=[secret]&x=2", `"id,apiToken\r\n1,[secret]\r\n"`} {
+				if !strings.Contains(all, want) {
+					t.Errorf("got\n%s\nwant %s\n%s", all, want, out)
+				}
+			}
+		})
+	}
+}
+
+// TestRecordOfAnotherWay records a process that goes another way without the
+// redacted value: the test fails, and does not have the value.
+func TestRecordOfAnotherWay(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	defer server.Close()
+	t.Setenv("ERP_URL", server.URL)
+	dir := t.TempDir()
+	write(t, dir, "app.yaml", `
+process: order
+listen: { path: /orders, input: json, output: json, auth: none }
+redact: [card.number]
+steps:
+  - if: ${doc.card.number == "4111-2222"}
+    then:
+      - call: erp.post
+        with: { path: /a }
+        body: { of: "${doc.card.number}" }
+  - reply: { done: true }
+---
+connection: erp
+connector: http
+url: ${env.ERP_URL}
+`)
+	var out strings.Builder
+	c := &Command{Paths: []string{dir}, Format: "text"}
+	c.Record, c.Document, c.Data = "an order", `{"card":{"number":"4111-2222"}}`, filepath.Join(dir, "data")
+	s := &terminal.Streams{In: strings.NewReader(""), Out: terminal.NewWriter(&out), Err: terminal.NewWriter(&out)}
+	if err := c.Run(s); err == nil {
+		t.Errorf("got a test that passes, want one that fails:\n%s", out.String())
+	}
+	got := read(t, dir, "an-order.test.yaml")
+	if strings.Contains(got, "4111") || !strings.Contains(got, "- erp.post\n") {
+		t.Errorf("got\n%s\nwant the call without its body", got)
+	}
+}
+
 func TestSettled(t *testing.T) {
 	for _, c := range []struct{ name, real, mock, want, leftOut string }{
 		{"equal values are expected", `{"a":1,"b":["x"]}`, `{"a":1,"b":["x"]}`, `{"a":1,"b":["x"]}`, ""},
@@ -142,6 +259,7 @@ func TestSettled(t *testing.T) {
 		{"a list is compared as a whole", `[{"a":1,"t":1},2]`, `[{"a":1,"t":2},3]`, ``, "at[0].t changes with each run, at[1] changes with each run"},
 		{"lists of other lengths are left out", `{"a":[1]}`, `{"a":[1,2]}`, ``, "at.a changes with each run"},
 		{"credentials are left out", `{"access_token":"t","to":1}`, `{"access_token":"t","to":1}`, `{"to":1}`, "at.access_token is a credential"},
+		{"a redacted value is left out", `{"a":"[redacted]","b":"[redacted]"}`, `{"a":"x","b":"[redacted]"}`, `{"b":"[redacted]"}`, "at.a is redacted"},
 		{"an author is no credential", `{"author":"a","tokens":3}`, `{"author":"a","tokens":3}`, `{"author":"a","tokens":3}`, ""},
 		{"a field of one run only is left out", `{}`, `{"a":1}`, ``, "at.a is missing in the run with mocks, or in the recording"},
 	} {
