@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"valence/atom"
 	"valence/atom/store"
@@ -18,6 +19,7 @@ import (
 type withFiles struct {
 	store.Store
 	deleted bool
+	padding int64 // added to the size of files
 }
 
 const fileContent = "content of the file"
@@ -30,7 +32,7 @@ func (s *withFiles) OpenFile(string) (io.ReadCloser, int64, error) {
 	if s.deleted {
 		return nil, 0, blob.ErrLost
 	}
-	return io.NopCloser(strings.NewReader(fileContent)), int64(len(fileContent)), nil
+	return io.NopCloser(strings.NewReader(fileContent)), int64(len(fileContent)) + s.padding, nil
 }
 
 func (*withFiles) ReleaseFiles([]string) {}
@@ -89,6 +91,33 @@ func TestRepeatedRepliesContainTheirFiles(t *testing.T) {
 			t.Errorf("deferred %v: got %s, want the content of the file", deferred, again.Doc.Data())
 		}
 		r.stop()
+	}
+}
+
+// TestKeptFailuresCountTheirFiles fails an upload whose stored file is larger than
+// its document.
+func TestKeptFailuresCountTheirFiles(t *testing.T) {
+	ctx := context.Background()
+	files := &withFiles{Store: storetest.NewStore(), padding: 5000}
+	sys := newSystem()
+	sys.kept = 8000 // one failure with its file
+	r := start(t, sys, files, uploads)
+	for range 2 {
+		if _, err := r.atom.Request(ctx, r.process("remembers"), upload()); err == nil {
+			t.Fatal("got a reply, want a failure")
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(2 * time.Millisecond) {
+		problems, err := r.store.Problems(ctx)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("got %v, %v, want one failure", problems, err)
+		}
+		if n := problems["remembers"].KeptBytes; n > 0 {
+			if n < 5000 || n > sys.kept || problems["remembers"].Failed != 1 {
+				t.Errorf("got %+v, want one failure with its file", problems["remembers"])
+			}
+			return
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"valence/atom/steps"
@@ -159,7 +160,10 @@ func (m memoryRun) record(fail *fault.Failure) {
 		rec.Track, m.tracked = track, track
 	}
 	rec.Outcome = m.outcome(fail, documents)
-	if failed && !m.engine.kept.admit(m.f.Context(), p.Name, int64(rec.Size()), time.Now()) {
+	if failed {
+		rec.FileBytes = m.engine.fileBytes(rec)
+	}
+	if failed && !m.engine.kept.admit(m.f.Context(), p.Name, int64(rec.Size())+rec.FileBytes, time.Now()) {
 		m.plan.Stats.FailureDropped()
 		m.drop(rec)
 	}
@@ -172,6 +176,22 @@ func (m memoryRun) record(fail *fault.Failure) {
 			m.engine.Log.Error("cannot start the on_failure process", "process", p.Name, "execution", m.id(), "error", err)
 		}
 	}
+}
+
+// fileBytes returns the size of the stored files that an execution refers to.
+func (g *Engine) fileBytes(rec *store.Finished) (size int64) {
+	if g.Blobs == nil {
+		return 0
+	}
+	names := blob.Names(blob.Names(blob.Names(nil, rec.Doc), rec.Data), rec.Meta)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if r, n, err := g.Blobs.OpenFile(name); err == nil {
+			size += n
+			_ = r.Close() // nothing was read
+		}
+	}
+	return size
 }
 
 // addInputs adds the request and the properties to m.

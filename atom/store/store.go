@@ -118,6 +118,7 @@ type Entry struct {
 type Finished struct {
 	Record
 	Outcome
+	FileBytes int64 // size of the stored files that a failure refers to; not part of Size
 }
 
 // Size returns the approximate number of bytes that the execution occupies.

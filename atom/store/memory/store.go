@@ -350,7 +350,7 @@ func (s *Store) Record(f *store.Finished) {
 	x := &store.Execution{Record: f.Record, Outcome: &outcome, Journal: f.Entries}
 	x.Entries, x.State = nil, ""
 	if (outcome.Status == store.Failed || outcome.Status == store.Expired) && len(outcome.Resolved) == 0 {
-		s.live[x.Seq], s.kept[x.Seq] = x, int64(f.Size())
+		s.live[x.Seq], s.kept[x.Seq] = x, int64(f.Size())+f.FileBytes
 		return
 	}
 	s.archive(x)

@@ -239,7 +239,7 @@ func (o *failedOp) Do(tx *sqlitedb.Tx) error {
 	if err := insertRow(tx, &o.message, statusCode(string(o.outcome.Status)), o.rec.Attempt, o.rec.Crashes, outcome); err != nil {
 		return err
 	}
-	if err := writeFailure(tx, o.message.Seq, o.message.Process, o.outcome, o.rec.Size()); err != nil {
+	if err := writeFailure(tx, o.message.Seq, o.message.Process, o.outcome, o.rec.Size()+int(o.rec.FileBytes)); err != nil {
 		return err
 	}
 	if err := writeEntries(tx, o.message.Seq, o.entries); err != nil {
