@@ -8,6 +8,7 @@ import (
 	"valence/atom/steps"
 	"valence/atom/store"
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/document"
 	"valence/internal/fault"
 )
@@ -196,7 +197,14 @@ func (e *execution) Resume(f *steps.Frame, r *steps.Resume) error {
 		return err
 	}
 	now := e.clock(f)
-	wake, err := WakeEntry(redacted(r.Body, e.redact), now)
+	body := r.Body
+	if r.Keep > 0 { // a signal that is kept may outlive the files of this execution
+		var err error
+		if body, err = blob.Inline(f.Context(), body); err != nil {
+			return err
+		}
+	}
+	wake, err := WakeEntry(redacted(body, e.redact), now)
 	if err != nil {
 		return err
 	}

@@ -128,6 +128,30 @@ func TestFailedExecutionsKeepTheirFiles(t *testing.T) {
 	wantFiles(t, "completed", dir, 0)
 }
 
+// TestSignalsOwnTheirFiles delivers a signal with a stored file, whose sender has
+// ended.
+func TestSignalsOwnTheirFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, sqlite.Options{})
+	defer startStore(t, s)()
+	seq := accept(t, s, message([]byte(`{}`)))
+	apply(t, s, &store.Change{Seq: seq, Waits: []store.Wait{{Path: "x", ID: 1, Match: []byte("key")}}, Disposition: &store.Suspension{State: store.Waiting, Waits: []int64{1}}})
+	name := putFile(t, s, "of a signal")
+	result, err := s.Signal(ctx, &store.Signal{Match: []byte("key"), Entry: store.Entry{Kind: "signal", At: time.Now(), Body: []byte(name)}})
+	if err != nil || result != store.SignalDelivered {
+		t.Fatalf("got %s, %v, want it delivered", result, err)
+	}
+	s.ReleaseFiles([]string{name})
+	wantFiles(t, "delivered", dir, 1)
+	end := outcome()
+	end.DropDocuments = true
+	apply(t, s, &store.Change{Seq: seq, Disposition: end})
+	if err := s.Archive(); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, "ended", dir, 0)
+}
+
 // TestDamagedFilesAreNotRead checks the errors of stored files.
 func TestDamagedFilesAreNotRead(t *testing.T) {
 	dir := t.TempDir()

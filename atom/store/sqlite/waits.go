@@ -182,6 +182,9 @@ func (b waitWriter) deliver(tx *sqlitedb.Tx, m *mutation, place int64, path stri
 	if err := writeEntries(tx, m.seq, []storedEntry{{Entry: e}}); err != nil {
 		return err
 	}
+	if err := refer(tx, m.seq, namesOf(e.Body)); err != nil {
+		return err
+	}
 	return b.makeReady(tx, m)
 }
 
