@@ -22,8 +22,9 @@ func quote(s string) string {
 // value is a translated expression.
 type value struct {
 	text string
-	str  bool // its value is text
-	bool bool // its value is a boolean
+	str  bool   // its value is text
+	bool bool   // its value is a boolean
+	data string // for text that is JSON: the value of it
 }
 
 // postfix is one operation on a value: a member, an index or a call.

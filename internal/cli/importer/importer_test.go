@@ -186,6 +186,36 @@ func TestImportTranslatesBodies(t *testing.T) {
 	}
 }
 
+// TestImportOfJSONText checks that bodies that are JSON text become data, which
+// the connector sends as JSON once.
+func TestImportOfJSONText(t *testing.T) {
+	tests := []struct{ name, kind, source, want string }{
+		{"a document", importer.N8N, `"specifyBody": "json", "jsonBody": "={{ JSON.stringify($json.body) }}"`, "body: ${doc}"},
+		{"an object", importer.N8N, `"specifyBody": "json", "jsonBody": "={{ JSON.stringify({a: $json.body.n, b: [1,2], token: $json.body.t}) }}"`, `body: '${{"a": doc?.n, "b": [1, 2], "token": doc?.t}}'`},
+		{"a member", importer.N8N, `"specifyBody": "json", "jsonBody": "={\"a\": {{ JSON.stringify($json.body.a) }}}"`, "a: ${doc?.a}"},
+		{"a condition", importer.N8N, `"specifyBody": "json", "jsonBody": "={{ $json.body.a ? $json.body.toJsonString() : '{}' }}"`, `body: '${json((doc?.a ? tojson(doc) : "{}"))}'`},
+		{"a raw document", importer.N8N, `"contentType": "raw", "rawContentType": "application/json", "body": "={{ JSON.stringify($json.body) }}"`, "body: ${doc}"},
+		{"raw JSON", importer.N8N, `"contentType": "raw", "rawContentType": "application/json", "body": "={\"a\": {{ $json.body.a }}}"`, "a: ${doc?.a}"},
+		{"raw text as JSON", importer.N8N, `"contentType": "raw", "rawContentType": "application/json", "body": "=not {{ $json.body.a }}"`, "the text is not JSON"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			source := n8nCall(`"url": "https://h.example", "sendBody": true, ` + test.source)
+			imported, err := importer.Import("s.yaml", test.kind, []byte(source), lint)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := imported.Report.Text()
+			for _, f := range imported.Files {
+				all += f.Text
+			}
+			if !strings.Contains(all, test.want) {
+				t.Errorf("got\n%s\nwant %s", all, test.want)
+			}
+		})
+	}
+}
+
 // TestImportCopiesNoSecrets checks that credentials of a source appear neither in
 // the project nor in the report.
 func TestImportCopiesNoSecrets(t *testing.T) {
@@ -206,6 +236,8 @@ func TestImportCopiesNoSecrets(t *testing.T) {
 		{"a list in a JSON body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "specifyBody": "json", "jsonBody": "={\"a\": {\"secrets\": [{\"v\": \"hunter2\"}]}, \"b\": {{ $json.b }}}"`)},
 		{"a number in a JSON body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "specifyBody": "json", "jsonBody": "{\"password\": 7, \"pwd\": \"hunter2\"}"`)},
 		{"a raw body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "contentType": "raw", "rawContentType": "application/json", "body": "={\"user\": {{ $json.u }}, \"password\": \"hunter2\"}"`)},
+		{"an object in an expression of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "specifyBody": "json", "jsonBody": "={{ JSON.stringify({password: 'hunter2'}) }}"`)},
+		{"an object in a raw body of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "contentType": "raw", "rawContentType": "application/json", "body": "={{ JSON.stringify({password: 'hunter2'}) }}"`)},
 		{"a form of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "contentType": "raw", "body": "a=1&client_secret=hunter2"`)},
 		{"XML of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "contentType": "raw", "body": "<a><s:password type='x'><![CDATA[hunter2]]></s:password></a>"`)},
 		{"a computed member of n8n", importer.N8N, n8nCall(`"url": "https://h.example", "sendBody": true, "bodyParameters": {"parameters": [{"name": "password", "value": "=hunter2"}]}`)},

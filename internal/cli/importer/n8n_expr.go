@@ -205,6 +205,9 @@ func (d n8nDialect) start(p *parser, name string, ops []postfix) (value, int, er
 	}
 	v, err := p.function(function, first, args)
 	v.str = function == "tojson" || function == "string" || function == "urlencode"
+	if function == "tojson" {
+		v.data = first.text
+	}
 	return v, used + 1, err
 }
 
@@ -217,6 +220,9 @@ func (d n8nDialect) method(p *parser, on value, name string, args []argument) (v
 	}[name]; f != "" {
 		v, err := p.function(f, on, args)
 		v.str = strings.Contains(" upper lower trim join string replace tojson padStart padEnd urlencode base64 ", " "+f+" ")
+		if f == "tojson" {
+			v.data = on.text
+		}
 		return v, err
 	}
 	switch name {
@@ -299,6 +305,12 @@ func (x *n8n) document(n *n8nNode, v *yaml.Node) (*yaml.Node, error) {
 			mark := fmt.Sprintf("\ue000%d\ue000", len(parts))
 			if !quoted {
 				mark = `"` + mark + `"`
+				switch whole := tail == "" && src.Len() == 0; {
+				case e.data != "":
+					e.text = e.data
+				case e.str && whole: // JSON text
+					e.text = "json(" + e.text + ")"
+				}
 			}
 			parts = append(parts, e.text)
 			src.WriteString(mark)

@@ -103,6 +103,10 @@ func (x *n8n) body(n *n8nNode, o *object, q *request) error {
 	if !sends {
 		return nil
 	}
+	if kind == "raw" && raw != nil && raw.Value != "" && strings.Contains(strings.ToLower(rawType), "json") {
+		kind, specify, asJSON = "json", "json", raw // data, not text
+		q.headers = append(q.headers, named{"Content-Type", template{{text: rawType}}})
+	}
 	switch {
 	case kind == "binaryData":
 		return errors.New("binary data are not translated")
@@ -163,7 +167,8 @@ var (
 	bodyName      = regexp.MustCompile(`[\w.%\[\]-]+`)
 	bodyValue     = regexp.MustCompile(`^\\*["']?(?:\s*[:=]|[^<>]{0,100}>)\s*(?:<!\[CDATA\[)?\\*["']?(?i:(?:bearer|basic)\s+)?(\$\{|[^\s"'\\&<,;{}\[\]]+)`)
 	computed      = regexp.MustCompile(`(^|[^$])\$\{`)
-	counts        = regexp.MustCompile(`(?i)tokens$`) // such as max_tokens
+	writtenMember = regexp.MustCompile(`"([^"]*)": "[^"]`) // of an object in an expression
+	counts        = regexp.MustCompile(`(?i)tokens$`)      // such as max_tokens
 )
 
 // holdsCredential reports whether a value with a name, or one inside it, is a
@@ -186,6 +191,9 @@ func holdsCredential(v *yaml.Node, name string) bool {
 	}
 	if isNull(v) || v.Tag == "!!bool" {
 		return false
+	}
+	if computed.MatchString(v.Value) && slices.ContainsFunc(writtenMember.FindAllStringSubmatch(v.Value, -1), func(m []string) bool { return isSecretName(m[1]) }) {
+		return true
 	}
 	return isSecretName(name) && v.Value != "" && !computed.MatchString(v.Value) && (v.Tag == "!!str" || !counts.MatchString(name))
 }
