@@ -3,6 +3,7 @@ package atom_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,9 +32,10 @@ steps:
     with: { path: /done }
     body: ${doc}
 `, func(t *testing.T, r *rig) {
-				down := true
+				var down atomic.Bool
+				down.Store(true)
 				r.sys.answers["post /note"] = func(int) (*document.Document, error) {
-					if down {
+					if down.Load() {
 						return nil, refused()
 					}
 					return document.FromJSON([]byte(`{}`)), nil
@@ -49,12 +51,12 @@ steps:
 						t.Fatal(err)
 					}
 					id = made
-					if down {
+					if down.Load() {
 						if v := r.ended(id); v.Status != "failed" {
 							t.Fatalf("got %+v, want status failed", v)
 						}
 					}
-					down = false
+					down.Store(false)
 				}
 				if v := r.waits(id); v.Status != "waiting" {
 					t.Fatalf("got %+v, want status waiting", v)
