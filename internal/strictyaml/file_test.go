@@ -36,6 +36,9 @@ func TestCheck(t *testing.T) {
 		"a: 1\n<<: {b: 2}\n":     "2:1 " + string(CodeMergeKey),
 		"a: 1\nb: 2\na: 3\n":     "3:1 " + string(CodeDuplicateKey),
 		"a: ${b #c}\n":           "1:4 " + string(CodeUnquoted),
+		"a: ${b +\n  \" #\"}\n":  "1:4 " + string(CodeUnquoted),
+		"a: ${b\n":               "", // the parser of expressions reports it
+		"a: ${b # a comment\n":   "",
 		"a: " + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "\n": "1:68 " + string(CodeTooDeep),
 	} {
 		f, roots := Read("a.yaml", []byte(text))

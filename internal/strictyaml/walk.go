@@ -127,8 +127,13 @@ func (w *walker) scalar(n *yaml.Node) {
 	if n.Style != 0 || !spec.HoldsExpression(n.Value) || balanced(n.Value) {
 		return
 	}
+	line := w.src.Line(n.Line)
+	fixed, _ := quoteLine(line, 0)
+	if fixed == "" && strings.Contains(line, n.Value) {
+		return // the } is missing: reported when the expression is parsed
+	}
 	hint := "quote the whole value"
-	if fixed, _ := quoteLine(w.src.Line(n.Line), 0); fixed != "" {
+	if fixed != "" {
 		hint = "write the line as `" + strings.TrimSpace(fixed) + "`"
 	}
 	w.bad(n, CodeUnquoted, "quote this expression: YAML reads ` #` as the start of a comment", hint)
