@@ -38,7 +38,7 @@ func TestHostile(t *testing.T) {
 		{"new lines", strings.Repeat("\n", n), processes.CodeEmptyFile},
 		{"documents", strings.Repeat("---\n", n/8), processes.CodeEmptyFile},
 		{"components", strings.Repeat("a: b\n---\n", n/8), processes.CodeTooLarge},
-		{"open expressions", steps + " - log: " + strings.Repeat("${x ", n), "expression_syntax"},
+		{"open expressions", steps + " - log: " + strings.Repeat("${x ", n/8), "expression_syntax"},
 		{"open expressions in brackets", "a: [" + strings.Repeat("${x ", n), strictyaml.CodeSyntax},
 		{"keys", "process: p\n" + numbered("k%d: v\n", n/8), "unknown-key"},
 		{"steps", steps + numbered(" - { log: x, name: n%d }\n", n/8), processes.CodeTooLarge},
