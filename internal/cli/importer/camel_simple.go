@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -330,53 +329,4 @@ func (x *camel) expr(r *route, n *yaml.Node) (template, error) {
 		return template{{"split(raw, " + quote(or(s, "\n")) + ")", true}}, nil
 	}
 	return nil, fmt.Errorf("expressions in %s are not translated", language)
-}
-
-// document translates the expression of a body: JSON text becomes data.
-func (x *camel) document(r *route, n *yaml.Node) (*yaml.Node, error) {
-	language, s, _ := expressionNode(n)
-	if trimmed := strings.TrimSpace(s); (language == "constant" || language == "simple") && trimmed != "" && (trimmed[0] == '{' || trimmed[0] == '[') && !strings.HasPrefix(trimmed, "{{") && json.Valid([]byte(trimmed)) {
-		j := &jsonReader{name: "body", text: []byte(trimmed), d: json.NewDecoder(strings.NewReader(trimmed))}
-		j.d.UseNumber()
-		tree, err := j.document()
-		if err == nil {
-			return x.data(r, tree, language == "simple")
-		}
-	}
-	t, err := x.expr(r, n)
-	if err != nil {
-		return nil, err
-	}
-	return text(t.String()), nil
-}
-
-// data translates the texts of a tree.
-func (x *camel) data(r *route, n *yaml.Node, simple bool) (*yaml.Node, error) {
-	out := &yaml.Node{Kind: n.Kind, Tag: n.Tag, Value: n.Value}
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-		t := x.placeholders(n.Value)
-		if simple {
-			var err error
-			if t, err = x.simple(r, n.Value); err != nil {
-				return nil, err
-			}
-		}
-		return text(t.String()), nil
-	}
-	for i, e := range n.Content {
-		if n.Kind == yaml.MappingNode && i%2 == 0 {
-			key := e.Value
-			if strings.HasPrefix(key, "$") {
-				key = "$" + key
-			}
-			out.Content = append(out.Content, text(key))
-			continue
-		}
-		v, err := x.data(r, e, simple)
-		if err != nil {
-			return nil, err
-		}
-		out.Content = append(out.Content, v)
-	}
-	return out, nil
 }

@@ -189,6 +189,7 @@ func TestImportTranslatesBodies(t *testing.T) {
 // TestImportOfJSONText checks that bodies that are JSON text become data, which
 // the connector sends as JSON once.
 func TestImportOfJSONText(t *testing.T) {
+	const camel = "- from: { uri: 'platform-http:/a/{id}', steps: [ { setBody: { %s } }, { to: 'https://h.example/a' } ] }"
 	tests := []struct{ name, kind, source, want string }{
 		{"a document", importer.N8N, `"specifyBody": "json", "jsonBody": "={{ JSON.stringify($json.body) }}"`, "body: ${doc}"},
 		{"an object", importer.N8N, `"specifyBody": "json", "jsonBody": "={{ JSON.stringify({a: $json.body.n, b: [1,2], token: $json.body.t}) }}"`, `body: '${{"a": doc?.n, "b": [1, 2], "token": doc?.t}}'`},
@@ -196,11 +197,22 @@ func TestImportOfJSONText(t *testing.T) {
 		{"a condition", importer.N8N, `"specifyBody": "json", "jsonBody": "={{ $json.body.a ? $json.body.toJsonString() : '{}' }}"`, `body: '${json((doc?.a ? tojson(doc) : "{}"))}'`},
 		{"a raw document", importer.N8N, `"contentType": "raw", "rawContentType": "application/json", "body": "={{ JSON.stringify($json.body) }}"`, "body: ${doc}"},
 		{"raw JSON", importer.N8N, `"contentType": "raw", "rawContentType": "application/json", "body": "={\"a\": {{ $json.body.a }}}"`, "a: ${doc?.a}"},
+		{"expressions of Camel", importer.Camel, `simple: '{"order":"${body[id]}","n":${body[n]}, "all": ${body}}'`, "map:\n      order: ${doc?.id}\n      n: ${doc?.n}\n      all: ${doc}\n"},
+		{"a list of Camel", importer.Camel, `simple: '{"items":[${body[number]}, 2]}'`, "items:\n        - ${doc?.number}\n        - 2\n"},
+		{"text of Camel", importer.Camel, `simple: '{"n": ${header.id}, "m": {{max.n}}}'`, "n: ${json(string(request.params.id))}\n      m: ${json(string(env.MAX_N))}\n"},
+		{"quotes in an expression of Camel", importer.Camel, `simple: '{"a": "x ${body["id"]}", "n": ${body["n"]}}'`, "a: x ${doc?.id}\n      n: ${doc?.n}\n"},
+		{"a constant of Camel", importer.Camel, `constant: '{"n": {{max.n}}}'`, "n: ${json(string(env.MAX_N))}\n"},
+		{"two expressions for a number", importer.Camel, `simple: '{"n":${body[a]}${body[b]}}'`, "the body is not JSON"},
+		{"a computed key of Camel", importer.Camel, `simple: '{"${body[a]}": 1}'`, "a computed key is not translated"},
+		{"text in brackets", importer.Camel, `simple: '[${body[a]}] arrived'`, `map: '[${doc?.a}] arrived'`},
 		{"raw text as JSON", importer.N8N, `"contentType": "raw", "rawContentType": "application/json", "body": "=not {{ $json.body.a }}"`, "the text is not JSON"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			source := n8nCall(`"url": "https://h.example", "sendBody": true, ` + test.source)
+			source := fmt.Sprintf(camel, test.source)
+			if test.kind == importer.N8N {
+				source = n8nCall(`"url": "https://h.example", "sendBody": true, ` + test.source)
+			}
 			imported, err := importer.Import("s.yaml", test.kind, []byte(source), lint)
 			if err != nil {
 				t.Fatal(err)
