@@ -135,20 +135,29 @@ func (e *explainer) marks(m *processes.Marks) string {
 func (e *explainer) repeats() {
 	add := func(format string, args ...any) { e.x.Repeats = append(e.x.Repeats, fmt.Sprintf(format, args...)) }
 	e.repeatedMessages(add)
-	durable, changing := 0, 0
+	durable, changing := 0, map[string]int{} // by idempotency
 	for _, c := range e.x.Calls {
 		if c.Durable && !c.Handoff {
 			durable++
 			if c.Changes {
-				changing++
+				changing[c.Idempotent]++
 			}
 		}
 	}
 	switch {
 	case durable > 0:
 		add("calls that were running at a crash: one per path, of at most %s", plural(e.process.Delivery.Workers, "execution", "executions"))
-		if changing > 0 {
-			add("%s; the other system recognizes a repeat by its Idempotency-Key", plural(changing, "of these calls changes data", "of these calls change data"))
+		for _, of := range []struct {
+			kind   processes.Idempotency
+			effect string
+		}{
+			{processes.ByKey, "the other system recognizes a repeat by its Idempotency-Key, as declared"},
+			{processes.ByNature, "a repeat changes nothing, as declared"},
+			{processes.NotIdempotent, "nothing declares that the other system recognizes a repeat, so its effect may occur twice"},
+		} {
+			if n := changing[string(of.kind)]; n > 0 {
+				add("%s; %s", plural(n, "of these calls changes data", "of these calls change data"), of.effect)
+			}
 		}
 	case len(e.x.Calls) == 0:
 		add("no call: a crash repeats nothing in other systems")
