@@ -171,6 +171,12 @@ func (c *compiler) operation(d *spec.Decoder, f *spec.Info, n *yaml.Node) (proce
 		d.Problem(n, spec.CodeWrongType, "`"+f.Key+":` must be `connection.operation`, not "+spec.DescribeNode(n), spec.Expects(f))
 		return processes.Operation{}, false
 	}
+	if scheme, rest, isURL := strings.Cut(n.Value, "://"); isURL {
+		host, path, _ := strings.Cut(rest, "/")
+		d.Problem(n, spec.CodeWrongValue, "`"+f.Key+":` must be `connection.operation`, not a URL",
+			"declare a connection with `url: "+cut(scheme+"://"+host)+"`, and call one of its operations, such as `"+f.Key+": name.get` with `with: { path: /"+cut(path)+" }`")
+		return processes.Operation{}, false
+	}
 	connection, name, dotted := strings.Cut(n.Value, ".")
 	if _, ok := c.b.l.named["connection"][connection]; !ok {
 		c.b.l.unknown(d, n, "connection", connection)
