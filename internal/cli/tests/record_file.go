@@ -113,8 +113,9 @@ func ending(media string) string {
 // draft is a test in the making with its fixtures.
 type draft struct {
 	*recording
-	root  *yaml.Node
-	files []processes.File
+	root        *yaml.Node
+	files       []processes.File
+	expressions []string // of the project
 }
 
 // build makes the test: first without expectations, to see the run with mocks,
@@ -209,7 +210,7 @@ func (d *draft) all() []processes.File {
 }
 
 func (r *recording) draft(setup processes.TestSetup, answers []*sandbox.Answered) *draft {
-	d := &draft{recording: r, root: mapping()}
+	d := &draft{recording: r, root: mapping(), expressions: expressionsOf(r.loaded.Files)}
 	add(d.root, "test", scalar(r.name))
 	add(d.root, "target", scalar(r.target.Name))
 	if in := setup.Input; in != nil {
@@ -367,28 +368,6 @@ func failNode(f *fault.Failure) *yaml.Node {
 		add(n, "retryable", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"})
 	}
 	return short(n)
-}
-
-// headers returns the headers that the project names.
-func (d *draft) headers(h http.Header) *yaml.Node {
-	n := mapping()
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		if credential.MatchString(name) || len(h[name]) == 0 {
-			continue
-		}
-		lower := strings.ToLower(name)
-		named := slices.ContainsFunc(d.loaded.Files, func(f processes.File) bool {
-			text := bytes.ToLower(f.Content)
-			return bytes.Contains(text, []byte(lower)) || bytes.Contains(text, []byte(strings.ReplaceAll(lower, "-", "_")))
-		})
-		if named {
-			add(n, name, scalar(d.hide.text(h.Get(name))))
-		}
-	}
-	if len(n.Content) == 0 {
-		return nil
-	}
-	return n
 }
 
 // reply returns the document of an answer as it is, or its data if a mock cannot

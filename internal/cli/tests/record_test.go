@@ -14,6 +14,7 @@ import (
 	"valence/internal/cli/terminal"
 	"valence/internal/document"
 	"valence/internal/mask"
+	"valence/processes"
 )
 
 // TestRecord records a process that calls a server, and expects the test with
@@ -31,6 +32,8 @@ func TestRecord(t *testing.T) {
 		case r.URL.Path == "/busy":
 			w.Header().Set("Content-Type", "application/xml")
 			w.Header().Set("X-Total", "7")
+			w.Header().Set("Server", "nginx")
+			w.Header().Set("Path", "/busy")
 			w.Header().Set("Set-Cookie", "session=1")
 			fmt.Fprint(w, "<order><id>7</id></order>")
 		default:
@@ -46,7 +49,9 @@ func TestRecord(t *testing.T) {
 	t.Setenv("ERP_KEY", secret)
 	dir := t.TempDir()
 	write(t, dir, "app.yaml", `
+# yaml-language-server: $schema=schema.json
 process: order
+description: The server of the ERP
 listen: { path: /orders, input: json, output: json, auth: none }
 steps:
   - call: erp.get
@@ -249,6 +254,26 @@ url: ${env.ERP_URL}
 	got := read(t, dir, "an-order.test.yaml")
 	if strings.Contains(got, "4111") || !strings.Contains(got, "- erp.post\n") {
 		t.Errorf("got\n%s\nwant the call without its body", got)
+	}
+}
+
+func TestNamesHeader(t *testing.T) {
+	for _, c := range []struct {
+		text, name string
+		want       bool
+	}{
+		{"a: 1 # ${response.headers.Server}", "Server", false},
+		{"a: ${doc.server}", "Server", false},
+		{"a: the server ${response.headers.total}", "Server", false},
+		{"a: ${response.headers.server_id}", "Server", false},
+		{"a: '${ {\"k\": response.headers[\"x-total\"]} } text'", "X-Total", true},
+		{"function: total\nparams: [h]\nreturns: '${h[\"x-total\"]}'", "X-Total", true},
+		{"a: [{b: 'x ${env.A} ${response.headers.x_total}'}]", "X-Total", true},
+		{"a: 1\n---\nb: \"${response?.headers?.[\\\"X-Total\\\"]}\"", "X-Total", true},
+	} {
+		if got := namesHeader(expressionsOf([]processes.File{{Name: "a.yaml", Content: []byte(c.text)}}), c.name); got != c.want {
+			t.Errorf("%s in %s: got %v, want %v", c.name, c.text, got, c.want)
+		}
 	}
 }
 
