@@ -305,16 +305,21 @@ func (r *recording) load(files []processes.File) (*processes.Project, []processe
 	return nil, nil, nil, clierror.Failed("write the test by hand", "the recording makes no test")
 }
 
-// print prints the result.
+// print prints the result, with a warning if the test expects no success.
 func (r *recorded) print(s *terminal.Streams, format string) error {
+	switch r.Status {
+	case "rejected", "failed", "expired", "cancelled":
+		why := ""
+		if r.Error != "" {
+			why = ": " + r.Error
+		}
+		fmt.Fprintf(s.Err, "warning: the test expects the status %s%s\n", r.Status, why)
+	}
 	if format == "json" {
 		return terminal.EncodeJSON(s.Out, r)
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s ran: %s, %s\n", r.Process, r.Status, terminal.Count(r.Calls, "call", "calls"))
-	if r.Error != "" {
-		fmt.Fprintf(&b, "the execution failed: %s\n", r.Error)
-	}
 	for _, name := range r.Files {
 		fmt.Fprintf(&b, "wrote %s\n", name)
 	}

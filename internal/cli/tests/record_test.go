@@ -257,6 +257,42 @@ url: ${env.ERP_URL}
 	}
 }
 
+// TestRecordWarns records runs without success: the tests are written, with a
+// warning that names the status and why.
+func TestRecordWarns(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close() // it is down
+	t.Setenv("ERP_URL", server.URL)
+	dir := t.TempDir()
+	write(t, dir, "app.yaml", `
+process: order
+listen: { path: /orders, input: json, output: json, auth: none }
+profile: order
+steps:
+  - call: erp.get
+    with: { path: /a }
+    retry: { max_attempts: 1 }
+  - reply: { done: true }
+---
+profile: order
+schema: { type: object, properties: { id: { type: string } } }
+---
+connection: erp
+connector: http
+url: ${env.ERP_URL}
+`)
+	for _, c := range []struct{ name, doc, want string }{
+		{"down", `{"id":"7"}`, "warning: the test expects the status failed: "},
+		{"bad", `{"id":7}`, "warning: the test expects the status rejected: "},
+	} {
+		out := record(t, dir, c.name, c.doc)
+		if _, why, found := strings.Cut(out, c.want); !found || strings.HasPrefix(why, "\n") {
+			t.Errorf("%s: got\n%s\nwant %s and why", c.name, out, c.want)
+		}
+		read(t, dir, c.name+".test.yaml")
+	}
+}
+
 func TestNamesHeader(t *testing.T) {
 	for _, c := range []struct {
 		text, name string
