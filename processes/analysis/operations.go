@@ -40,6 +40,42 @@ func operations(project *processes.Project, p *processes.Process) fault.Problems
 	return all
 }
 
+// OperationSteps returns the steps that the operations of a SOAP service without
+// an output can reach, and those that the others can. Both are empty without a service.
+func OperationSteps(project *processes.Project, p *processes.Process) (oneWay, others map[*processes.Step]bool) {
+	oneWay, others = map[*processes.Step]bool{}, map[*processes.Step]bool{}
+	if p.Listen == nil || p.Listen.Service == nil {
+		return oneWay, others
+	}
+	d := &operationNames{service: p.Listen.Service}
+	d.find(p.Steps)
+	for _, op := range d.distinct() {
+		f, reached := &replyFlow{kinds: project.Kinds, operation: op}, others
+		if op.OneWay {
+			reached = oneWay
+		}
+		f.reach(p.Steps, reached)
+	}
+	return oneWay, others
+}
+
+// reach adds the steps of a block that the operation can reach.
+func (f *replyFlow) reach(b processes.Block, reached map[*processes.Step]bool) {
+	for _, s := range b {
+		if runs, decided := f.when(s); decided && !runs {
+			continue
+		}
+		reached[s] = true
+		lists, decided := f.chosen(s, fallbackOf(f.kinds[s.Kind]))
+		if !decided {
+			lists = s.Lists
+		}
+		for _, l := range lists {
+			f.reach(l.Steps, reached)
+		}
+	}
+}
+
 // operationNames finds the operations that the steps of a process distinguish.
 type operationNames struct {
 	kinds    map[string]*processes.StepKind

@@ -220,13 +220,19 @@ func (f *replyFlow) lists(s *processes.Step, in []*decision, w surroundings) {
 	}
 }
 
-func (f *replyFlow) choice(s *processes.Step, kind *processes.StepKind, in []*decision, w surroundings) ([]*decision, bool) {
-	fallback := ""
+// fallbackOf returns the key of the list that a choice runs if no other is
+// selected.
+func fallbackOf(kind *processes.StepKind) (fallback string) {
 	for _, field := range kind.Fields {
 		if field.Info().Kind == spec.KindSteps {
 			fallback = field.Info().Key
 		}
 	}
+	return fallback
+}
+
+func (f *replyFlow) choice(s *processes.Step, kind *processes.StepKind, in []*decision, w surroundings) ([]*decision, bool) {
+	fallback := fallbackOf(kind)
 	var out []*decision
 	ended, exhaustive := false, false
 	lists, decided := f.chosen(s, fallback)

@@ -67,6 +67,7 @@ func (e *explainer) call(s *processes.Step, durable bool) {
 	if !ok {
 		return
 	}
+	durable = durable || e.oneWay[s] && !e.others[s]
 	external := caller.ExternalCall()
 	if external.Operation.Operation == nil && external.Process == "" {
 		return
@@ -81,6 +82,10 @@ func (e *explainer) call(s *processes.Step, durable bool) {
 		}
 		c.Idempotent = string(e.project.IdempotencyOf(s, external))
 		c.Repeatable, c.Marks = repeatable(&c), e.marks(external.Marks)
+		if later := c; !c.Durable && c.Changes && e.oneWay[s] {
+			later.Durable = true
+			c.Repeatable += "; for operations without an output it is durable: " + repeatable(&later)
+		}
 	} else {
 		c.What, c.Changes = "process "+external.Process, true
 		c.Repeatable = "its calls follow the same rules; see valence explain " + external.Process

@@ -91,10 +91,12 @@ func (e *explainer) durable() {
 		add("the reply and the results of the steps before it, before the reply is sent")
 		add("after the reply, the result of each finished call, before the next step starts")
 	case pattern == processes.RequestReply:
+		others := ""
 		if e.process.Listen.HasOneWay() {
 			add("for operations without an output, the message and the result of each finished call")
+			others = "for the others, "
 		}
-		add("no step: an execution that is interrupted by a crash is not resumed, and its caller gets no reply")
+		add(others + "no step: an execution that is interrupted by a crash is not resumed, and its caller gets no reply")
 		add("the record of the execution, written in batches; a crash may lose the last second")
 	default:
 		add("started by hand-off or execution request: its input, and the result of each finished call")

@@ -43,6 +43,7 @@ func Process(project *processes.Project, p *processes.Process) *Explanation {
 			Calls: []Call{}, Checks: []string{}, Durable: []string{}, Repeats: []string{},
 		},
 	}
+	e.oneWay, e.others = analysis.OperationSteps(project, p)
 	e.checks()
 	e.calls(p.Steps, DurableFromStart(e.process))
 	e.suspensions(p.Steps)
@@ -64,6 +65,9 @@ type explainer struct {
 	process *processes.Process
 	bounds  *analysis.Bounds
 	x       *Explanation
+	// the steps that operations of a SOAP service without an output can reach, and
+	// those that the others can
+	oneWay, others map[*processes.Step]bool
 }
 
 // WriteText writes the explanation as text.
