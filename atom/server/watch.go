@@ -8,8 +8,12 @@ import (
 	"valence/processes/watch"
 )
 
-// watchInterval is how often the project's files are read with --watch.
-const watchInterval = 500 * time.Millisecond
+// Bounds of the interval at which the project's files are read with --watch.
+const (
+	minWatchInterval = 50 * time.Millisecond
+	maxWatchInterval = 500 * time.Millisecond
+	maxWatchShare    = 20 // of the time, one part in this many is spent reading
+)
 
 // watch sends the files of the source whenever they change, until ctx ends.
 // done is closed when watching has ended.
@@ -20,7 +24,7 @@ func (s *Server) watch(ctx context.Context, source Source) (changes <-chan []pro
 		if !source.Watch || source.Project == nil {
 			return
 		}
-		tick := time.NewTicker(watchInterval)
+		tick := time.NewTicker(watchInterval(source.Read))
 		defer tick.Stop()
 		watch.Files(ctx, tick.C, source.Read, source.Project.Files, func(files []processes.File) {
 			select {
@@ -30,4 +34,13 @@ func (s *Server) watch(ctx context.Context, source Source) (changes <-chan []pro
 		})
 	}()
 	return send, end
+}
+
+// watchInterval returns how often to read the files, by how long one read takes.
+func watchInterval(read func() ([]processes.File, error)) time.Duration {
+	start := time.Now()
+	if _, err := read(); err != nil {
+		return maxWatchInterval
+	}
+	return min(max(time.Since(start)*maxWatchShare, minWatchInterval), maxWatchInterval)
 }
