@@ -36,7 +36,7 @@ func (s *Server) watch(ctx context.Context, source Source) (changes <-chan []pro
 	return send, end
 }
 
-// watchInterval returns how often to read the files, by how long one read takes.
+// watchInterval returns how often to read the files, by the duration of one read.
 func watchInterval(read func() ([]processes.File, error)) time.Duration {
 	start := time.Now()
 	if _, err := read(); err != nil {
