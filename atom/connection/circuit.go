@@ -37,6 +37,8 @@ type Circuit struct {
 	delay   time.Duration
 	breaker circuitbreaker.CircuitBreaker[any] // nil: it never opens
 
+	recording sync.Mutex // of a failure, so that one of several opens the circuit
+
 	mu      sync.Mutex
 	since   time.Time // when it opened; zero: it is closed
 	cause   string    // of the last failure
@@ -84,7 +86,9 @@ func (c *Circuit) enter() (entered, probing bool) {
 }
 
 // leave records how a call ended. An interrupted call says nothing of the system.
-func (c *Circuit) leave(fail *fault.Failure, interrupted, probing bool) {
+// It reports whether the call counts as an attempt: one that met an outage the
+// circuit knows of does not.
+func (c *Circuit) leave(fail *fault.Failure, interrupted, probing bool) (counts bool) {
 	switch {
 	case c.breaker == nil:
 	case fail == nil || !outage(fail) && !interrupted:
@@ -94,8 +98,13 @@ func (c *Circuit) leave(fail *fault.Failure, interrupted, probing bool) {
 		c.mu.Lock()
 		c.cause = fail.Code + ": " + fail.Message
 		c.mu.Unlock()
+		c.recording.Lock()
+		defer c.recording.Unlock()
+		counts = c.breaker.IsClosed() && !probing || !outage(fail)
 		c.breaker.RecordFailure()
+		return counts
 	}
+	return true
 }
 
 // outage reports whether a failure indicates that the system is down, rather

@@ -86,7 +86,7 @@ func (c *Connection) Release() {
 
 // Call makes one attempt of an operation, for at most timeout (0: the connection's).
 // It waits for a slot and for the rate first. The attempt does not count if the
-// circuit refused it, or if it only found out that the system is still down.
+// circuit refused it, or if it met an outage that the circuit knows of.
 func (c *Connection) Call(ctx context.Context, op *connectors.Operation, with any, call *connectors.Call, timeout time.Duration) (_ *connectors.Result, fail *fault.Failure, counts bool) {
 	leave, err := c.enter(ctx)
 	if err != nil {
@@ -98,7 +98,7 @@ func (c *Connection) Call(ctx context.Context, op *connectors.Operation, with an
 		return nil, c.Circuit.Failure(), false
 	}
 	caller := ctx
-	defer func() { c.Circuit.leave(fail, caller.Err() != nil, probing) }()
+	defer func() { counts = c.Circuit.leave(fail, caller.Err() != nil, probing) }()
 	if timeout <= 0 {
 		timeout = c.Timeout
 	}
@@ -122,7 +122,7 @@ func (c *Connection) Call(ctx context.Context, op *connectors.Operation, with an
 	stats.Done(op.Name, fail.Code, fail.Status != 0, time.Since(start))
 	fail = masked(fail, c.host.Masks)
 	fail.Message = c.Name + "." + op.Name + ": " + fail.Message
-	return nil, fail, !probing || !outage(fail)
+	return nil, fail, true
 }
 
 // masked returns a copy of a failure without the secrets that the other system
