@@ -91,23 +91,17 @@ func (t *transaction) accept(m *store.Message, place *store.Lane) (r store.Recei
 	return r, nil, nil
 }
 
-// Prefixes of keys in atom_origin.
-const (
-	messageOrigin = "m"
-	signalOrigin  = "s"
-)
-
 // remember stores the origin and the dedupe key of a message.
 func (t *transaction) remember(m *store.Message, r store.Receipt) {
 	if m.Origin != "" {
 		t.exec(`INSERT INTO atom_origin(key, seq, received, until) VALUES($1, $2, $3, $4)
 			ON CONFLICT (key) DO UPDATE SET seq = excluded.seq, received = excluded.received, until = excluded.until`,
-			[]byte(messageOrigin+m.Origin), r.Seq, r.Received.UnixNano(), nanos(m.Remember))
+			store.KeyBytes(m.Origin), r.Seq, r.Received.UnixNano(), nanos(m.Remember))
 	}
 	if d := m.Dedupe; d != nil {
 		t.exec(`INSERT INTO atom_dedupe(process, key, until, seq, received, holder) VALUES($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (process, key) DO UPDATE SET until = excluded.until, seq = excluded.seq, received = excluded.received, holder = excluded.holder, reply = NULL, claim = NULL`,
-			m.Process, []byte(d.Key), d.Until.UnixNano(), r.Seq, r.Received.UnixNano(), d.Holder)
+			m.Process, store.KeyBytes(d.Key), d.Until.UnixNano(), r.Seq, r.Received.UnixNano(), d.Holder)
 	}
 }
 
@@ -115,7 +109,7 @@ func (t *transaction) remember(m *store.Message, r store.Receipt) {
 // dedupe key or number.
 func (t *transaction) duplicate(m *store.Message) (r store.Receipt, found bool, err error) {
 	if m.Origin != "" {
-		if r, found, err = t.originOf(messageOrigin + m.Origin); err != nil || found {
+		if r, found, err = t.originOf(m.Origin); err != nil || found {
 			return r, found, err
 		}
 	}
@@ -140,13 +134,13 @@ func (t *transaction) duplicate(m *store.Message) (r store.Receipt, found bool, 
 
 // originOf returns the receipt of an origin. Until the transaction ends nobody
 // else can store it.
-func (t *transaction) originOf(key string) (r store.Receipt, found bool, err error) {
-	if err := t.lockKey(originLock, key); err != nil {
+func (t *transaction) originOf(origin string) (r store.Receipt, found bool, err error) {
+	if err := t.lockKey(originLock, origin); err != nil {
 		return r, false, err
 	}
 	var received int64
 	var until *int64
-	found, err = t.one([]any{&r.Seq, &received, &until}, "SELECT seq, received, until FROM atom_origin WHERE key = $1", []byte(key))
+	found, err = t.one([]any{&r.Seq, &received, &until}, "SELECT seq, received, until FROM atom_origin WHERE key = $1", store.KeyBytes(origin))
 	r.Received, r.Duplicate = time.Unix(0, received).UTC(), true
 	if until != nil && *until <= t.now.UnixNano() {
 		found = false
@@ -184,7 +178,7 @@ func (t *transaction) claim(process, key string) (*claimed, error) {
 	}
 	c := &claimed{}
 	var received, until int64
-	found, err := t.one([]any{&c.seq, &received, &until, &c.holder, &c.reply}, "SELECT seq, received, until, holder, reply FROM atom_dedupe WHERE process = $1 AND key = $2", process, []byte(key))
+	found, err := t.one([]any{&c.seq, &received, &until, &c.holder, &c.reply}, "SELECT seq, received, until, holder, reply FROM atom_dedupe WHERE process = $1 AND key = $2", process, store.KeyBytes(key))
 	if err != nil || !found || until <= t.now.UnixNano() {
 		return nil, err
 	}
@@ -219,7 +213,7 @@ func (o *claimOp) do(t *transaction) (err error) {
 	}
 	t.exec(`INSERT INTO atom_dedupe(process, key, until, seq, received, holder, claim) VALUES($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (process, key) DO UPDATE SET until = excluded.until, seq = excluded.seq, received = excluded.received, holder = excluded.holder, reply = NULL, claim = excluded.claim`,
-		o.process, []byte(o.key.Key), o.key.Until.UnixNano(), o.seq, t.now.UnixNano(), o.key.Holder, t.epoch)
+		o.process, store.KeyBytes(o.key.Key), o.key.Until.UnixNano(), o.seq, t.now.UnixNano(), o.key.Holder, t.epoch)
 	return nil
 }
 
@@ -243,17 +237,17 @@ func (o *settleOp) do(t *transaction) error {
 // settle ends the claim of an execution on its dedupe key.
 func (t *transaction) settle(process, key string, seq int64, reply []byte) {
 	if reply == nil {
-		t.exec("DELETE FROM atom_dedupe WHERE process = $1 AND key = $2 AND seq = $3", process, []byte(key), seq)
+		t.exec("DELETE FROM atom_dedupe WHERE process = $1 AND key = $2 AND seq = $3", process, store.KeyBytes(key), seq)
 		return
 	}
-	t.exec("UPDATE atom_dedupe SET reply = $4, claim = NULL WHERE process = $1 AND key = $2 AND seq = $3", process, []byte(key), seq, reply)
+	t.exec("UPDATE atom_dedupe SET reply = $4, claim = NULL WHERE process = $1 AND key = $2 AND seq = $3", process, store.KeyBytes(key), seq, reply)
 }
 
 // Origin implements store.Origins.
 func (s *Store) Origin(ctx context.Context, origin string) (r store.Receipt, err error) {
 	var received int64
 	var until *int64
-	found, err := s.one(ctx, []any{&r.Seq, &received, &until}, "SELECT seq, received, until FROM atom_origin WHERE key = $1", []byte(messageOrigin+origin))
+	found, err := s.one(ctx, []any{&r.Seq, &received, &until}, "SELECT seq, received, until FROM atom_origin WHERE key = $1", store.KeyBytes(origin))
 	if err != nil {
 		return r, err
 	}
@@ -343,7 +337,7 @@ func (t *transaction) coalesce(m *store.Message) error {
 		return err
 	}
 	var before int64
-	found, err := t.one([]any{&before}, "SELECT seq FROM atom_newest WHERE process = $1 AND key = $2", m.Process, []byte(c.Key))
+	found, err := t.one([]any{&before}, "SELECT seq FROM atom_newest WHERE process = $1 AND key = $2", m.Process, store.KeyBytes(c.Key))
 	if err != nil {
 		return err
 	}
@@ -361,6 +355,6 @@ func (t *transaction) coalesce(m *store.Message) error {
 			t.wake(store.Wakeup{Process: x.process, Seq: x.seq, Superseded: true})
 		}
 	}
-	t.exec("INSERT INTO atom_newest(process, key, seq) VALUES($1, $2, $3) ON CONFLICT (process, key) DO UPDATE SET seq = excluded.seq", m.Process, []byte(c.Key), m.Seq)
+	t.exec("INSERT INTO atom_newest(process, key, seq) VALUES($1, $2, $3) ON CONFLICT (process, key) DO UPDATE SET seq = excluded.seq", m.Process, store.KeyBytes(c.Key), m.Seq)
 	return nil
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"sync"
@@ -27,15 +26,9 @@ func (o markOp) do(t *transaction) error {
 	return nil
 }
 
-func markKey(system, record, version string) []byte {
-	text, _ := json.Marshal([]string{system, record, version}) // strings always encode
-	sum := sha256.Sum256(text)
-	return sum[:]
-}
-
 func (t *transaction) storeMark(m store.Mark) {
 	if m.Version != "" {
-		t.exec("INSERT INTO atom_mark(hash, until) VALUES($1, $2) ON CONFLICT (hash) DO UPDATE SET until = excluded.until", markKey(m.System, m.Record, m.Version), m.Until.UnixNano())
+		t.exec("INSERT INTO atom_mark(hash, until) VALUES($1, $2) ON CONFLICT (hash) DO UPDATE SET until = excluded.until", store.MarkKey(m.System, m.Record, m.Version), m.Until.UnixNano())
 	}
 }
 
@@ -53,7 +46,7 @@ func (t *transaction) mark(c *store.Change) {
 
 // Marked implements store.Echoes.
 func (s *Store) Marked(ctx context.Context, system, record, version string) (bool, error) {
-	return s.one(ctx, []any{}, "SELECT FROM atom_mark WHERE hash = $1 AND until > $2", markKey(system, record, version), s.clock.now().UnixNano())
+	return s.one(ctx, []any{}, "SELECT FROM atom_mark WHERE hash = $1 AND until > $2", store.MarkKey(system, record, version), s.clock.now().UnixNano())
 }
 
 // Writes implements store.Echoes.

@@ -57,7 +57,7 @@ func (t *transaction) checkSignal(g *store.Signal) (refused, err error) {
 		return nil, nil
 	}
 	if g.Origin != "" {
-		if _, known, err := t.originOf(signalOrigin + g.Origin); known || err != nil {
+		if _, known, err := t.originOf(g.Origin); known || err != nil {
 			return nil, err
 		}
 	}
@@ -71,13 +71,12 @@ func (t *transaction) checkSignal(g *store.Signal) (refused, err error) {
 // signal delivers a signal.
 func (t *transaction) signal(g *store.Signal) (result store.SignalResult, refused, err error) {
 	if g.Origin != "" {
-		key := signalOrigin + g.Origin
-		if _, known, err := t.originOf(key); known || err != nil {
+		if _, known, err := t.originOf(g.Origin); known || err != nil {
 			return store.SignalRepeated, nil, err
 		}
 		defer func() {
 			if err == nil && refused == nil {
-				t.exec("INSERT INTO atom_origin(key, seq, received) VALUES($1, 0, $2) ON CONFLICT DO NOTHING", []byte(key), t.now.UnixNano())
+				t.exec("INSERT INTO atom_origin(key, seq, received) VALUES($1, 0, $2) ON CONFLICT DO NOTHING", store.KeyBytes(g.Origin), t.now.UnixNano())
 			}
 		}()
 	}

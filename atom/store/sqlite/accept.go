@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -191,18 +190,6 @@ func writeEntries(tx *sqlitedb.Tx, seq int64, entries []storedEntry) error {
 	return err
 }
 
-// shortKey is the length from which keys are hashed. Short keys are stored as
-// they are, so that related keys share pages.
-const shortKey = 64
-
-func keyBytes(key string) []byte {
-	if len(key) < shortKey {
-		return append([]byte{0}, key...)
-	}
-	h := sha256.Sum256([]byte(key))
-	return append([]byte{1}, h[:]...)
-}
-
 func (k uniqueKey) name(process string) string {
 	if k.origin {
 		return "o" + string(k.key)
@@ -214,10 +201,10 @@ func (k uniqueKey) name(process string) string {
 func (b *batch) seen(tx *sqlitedb.Tx, a *pendingAccept) (bool, error) {
 	a.keys = a.keys[:0]
 	if a.Origin != "" {
-		a.keys = append(a.keys, uniqueKey{true, keyBytes(a.Origin)})
+		a.keys = append(a.keys, uniqueKey{true, store.KeyBytes(a.Origin)})
 	}
 	if a.Dedupe != nil {
-		a.keys = append(a.keys, uniqueKey{false, keyBytes(a.Dedupe.Key)})
+		a.keys = append(a.keys, uniqueKey{false, store.KeyBytes(a.Dedupe.Key)})
 		a.dedupeUntil, a.holder = a.Dedupe.Until.UnixNano(), a.Dedupe.Holder
 	}
 	for _, k := range a.keys {

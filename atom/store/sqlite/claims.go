@@ -76,7 +76,7 @@ func (s *Store) Claim(ctx context.Context, process string, d *store.Dedupe, seq 
 	// visible here or the claim was above.
 	var taken *store.Claimed
 	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
-		_, err := tx.One("SELECT until, reply, holder FROM dedupe WHERE process = ? AND key = ?", []any{process, keyBytes(d.Key)}, func(r sqlitedb.Row) {
+		_, err := tx.One("SELECT until, reply, holder FROM dedupe WHERE process = ? AND key = ?", []any{process, store.KeyBytes(d.Key)}, func(r sqlitedb.Row) {
 			if r.Int(0) > now.UnixNano() {
 				taken = &store.Claimed{Reply: r.Bytes(1), Holder: r.Bytes(2)}
 			}
@@ -109,7 +109,7 @@ func (s *Store) Settle(ctx context.Context, process, key string, seq int64, repl
 			return settleClaim(tx, process, seq, &store.ClaimResult{Key: key, Reply: reply})
 		}
 		_, err := tx.Exec("INSERT OR REPLACE INTO dedupe(process, key, until, seq, received, reply, holder) VALUES(?,?,?,?,?,?,?)",
-			process, keyBytes(key), own.until.UnixNano(), seq, own.at.UnixNano(), present(reply), nullBytes(own.holder))
+			process, store.KeyBytes(key), own.until.UnixNano(), seq, own.at.UnixNano(), present(reply), nullBytes(own.holder))
 		return err
 	}))
 	if err != nil {
@@ -122,10 +122,10 @@ func (s *Store) Settle(ctx context.Context, process, key string, seq int64, repl
 // settleClaim ends the claim of an execution on its dedupe key, in its row.
 func settleClaim(tx *sqlitedb.Tx, process string, seq int64, r *store.ClaimResult) error {
 	if r.Reply == nil {
-		_, err := tx.Exec("DELETE FROM dedupe WHERE process = ? AND key = ? AND seq = ?", process, keyBytes(r.Key), seq)
+		_, err := tx.Exec("DELETE FROM dedupe WHERE process = ? AND key = ? AND seq = ?", process, store.KeyBytes(r.Key), seq)
 		return err
 	}
-	_, err := tx.Exec("UPDATE dedupe SET reply = ? WHERE process = ? AND key = ? AND seq = ?", present(r.Reply), process, keyBytes(r.Key), seq)
+	_, err := tx.Exec("UPDATE dedupe SET reply = ? WHERE process = ? AND key = ? AND seq = ?", present(r.Reply), process, store.KeyBytes(r.Key), seq)
 	return err
 }
 

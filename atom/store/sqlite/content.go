@@ -40,7 +40,7 @@ func (s *Store) Content(ctx context.Context, hash string) (content []byte, err e
 func (s *Store) Origin(ctx context.Context, origin string) (r store.Receipt, err error) {
 	found := false
 	err = s.read(ctx, func(tx *sqlitedb.Tx) error {
-		found, err = tx.One("SELECT seq, received FROM origin WHERE key = ?", []any{keyBytes(origin)}, func(row sqlitedb.Row) {
+		found, err = tx.One("SELECT seq, received FROM origin WHERE key = ?", []any{store.KeyBytes(origin)}, func(row sqlitedb.Row) {
 			r = store.Receipt{Seq: row.Int(0), Received: time.Unix(0, row.Int(1)).UTC(), Duplicate: true}
 		})
 		return err

@@ -28,7 +28,7 @@ func (b *batch) coalesce(tx *sqlitedb.Tx, a *pendingAccept) error {
 	if c == nil {
 		return nil
 	}
-	key := keyBytes(c.Key)
+	key := store.KeyBytes(c.Key)
 	seq, until := int64(0), int64(0)
 	_, err := tx.One(`SELECT seq, until FROM "coalesce" WHERE process = ? AND key = ?`, []any{a.Process, key}, func(r sqlitedb.Row) { seq, until = r.Int(0), r.Int(1) })
 	if err != nil {
@@ -88,15 +88,11 @@ func writeMarks(tx *sqlitedb.Tx, c *store.Change) error {
 	return nil
 }
 
-func markKey(system, record, version string) []byte {
-	return keyBytes(string(appendText(appendText(appendText(nil, system), record), version)))
-}
-
 func writeMark(tx *sqlitedb.Tx, m *store.Mark) error {
 	if m.Version == "" {
 		return nil
 	}
-	_, err := tx.Exec("INSERT OR REPLACE INTO mark(key, until) VALUES(?,?)", markKey(m.System, m.Record, m.Version), m.Until.UnixNano())
+	_, err := tx.Exec("INSERT OR REPLACE INTO mark(key, until) VALUES(?,?)", store.MarkKey(m.System, m.Record, m.Version), m.Until.UnixNano())
 	return err
 }
 
@@ -117,7 +113,7 @@ func (s *Store) Marked(ctx context.Context, system, record, version string) (boo
 	found := false
 	now := s.clock.monotonic().UnixNano()
 	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
-		_, err := tx.One("SELECT until FROM mark WHERE key = ?", []any{markKey(system, record, version)}, func(r sqlitedb.Row) { found = r.Int(0) > now })
+		_, err := tx.One("SELECT until FROM mark WHERE key = ?", []any{store.MarkKey(system, record, version)}, func(r sqlitedb.Row) { found = r.Int(0) > now })
 		return err
 	})
 	return found, err

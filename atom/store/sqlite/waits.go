@@ -62,7 +62,7 @@ type delivery struct {
 func (d *delivery) check(b *batch, tx *sqlitedb.Tx, _ int64) (refusal, err error) {
 	d.waiter = nil
 	if d.signal.Origin != "" {
-		known, err := tx.One("SELECT 1 FROM origin WHERE key = ?", []any{keyBytes(d.signal.Origin)}, func(sqlitedb.Row) {})
+		known, err := tx.One("SELECT 1 FROM origin WHERE key = ?", []any{store.KeyBytes(d.signal.Origin)}, func(sqlitedb.Row) {})
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +163,7 @@ func (d *delivery) commit(b *batch, tx *sqlitedb.Tx, _ int64) error {
 			g.Seq, g.WaitID, int64(waitEarly), b.now.Add(waitKnown).UnixNano(), encodeEntry(g.Entry))
 	}
 	if err == nil && g.Origin != "" {
-		_, err = tx.Exec("INSERT INTO origin(key, seq, received) VALUES(?,?,?)", keyBytes(g.Origin), g.Seq, b.now.UnixNano())
+		_, err = tx.Exec("INSERT INTO origin(key, seq, received) VALUES(?,?,?)", store.KeyBytes(g.Origin), g.Seq, b.now.UnixNano())
 	}
 	return err
 }
