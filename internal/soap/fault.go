@@ -25,17 +25,14 @@ var transportStatus = map[int]bool{
 	http.StatusTooManyRequests: true, http.StatusServiceUnavailable: true, http.StatusGatewayTimeout: true,
 }
 
-// Fault returns the envelope of a problem, and its HTTP status: 400 for an error
-// of the sender in SOAP 1.2, else 500, except for statuses that concern HTTP.
+// Fault returns the envelope of a problem, and its HTTP status: 500, except for
+// statuses that concern HTTP. SOAP 1.2 has 400 for errors of the sender, but
+// clients such as Apache CXF discard the fault of such a response.
 func (s *Service) Fault(v wsdl.Version, p *problem.Document) (body []byte, status int) {
 	ofSender := p.Status >= 400 && p.Status < 500
-	switch {
-	case transportStatus[p.Status]:
+	status = http.StatusInternalServerError
+	if transportStatus[p.Status] {
 		status = p.Status
-	case v == wsdl.SOAP12 && ofSender && p.Code != CodeVersion && p.Code != CodeNotUnderstood:
-		status = http.StatusBadRequest
-	default:
-		status = http.StatusInternalServerError
 	}
 	class, own, space := "Server", "", ""
 	if ofSender {

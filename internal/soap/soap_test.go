@@ -150,10 +150,10 @@ func TestFault(t *testing.T) {
 		want    []string
 	}{
 		{"an error of the client", wsdl.SOAP11, invalid, 500, []string{"<faultcode>soap:Client</faultcode>", "It does not match: /line/0/qty: 0 is less than 1</faultstring>", `<detail><problem xmlns="urn:ietf:rfc:7807">`}},
-		{"an error of the sender", wsdl.SOAP12, invalid, 400, []string{"<soap:Value>soap:Sender</soap:Value></soap:Code>", "<soap:Detail>"}},
+		{"an error of the sender", wsdl.SOAP12, invalid, 500, []string{"<soap:Value>soap:Sender</soap:Value></soap:Code>", "<soap:Detail>"}},
 		{"an error of the service", wsdl.SOAP12, problem.Internal(), 500, []string{"soap:Receiver"}},
 		{"a rejection", wsdl.SOAP11, &problem.Document{Status: 409, Code: "out_of_stock", Detail: "<none>", Rejected: true}, 500, []string{`<faultcode xmlns:e="urn:erp">e:out_of_stock</faultcode>`, "&lt;none&gt;"}},
-		{"a rejection in 1.2", wsdl.SOAP12, &problem.Document{Status: 409, Code: "out_of_stock", Detail: "none", Rejected: true}, 400, []string{`soap:Sender</soap:Value><soap:Subcode><soap:Value xmlns:e="urn:erp">e:out_of_stock</soap:Value></soap:Subcode>`}},
+		{"a rejection in 1.2", wsdl.SOAP12, &problem.Document{Status: 409, Code: "out_of_stock", Detail: "none", Rejected: true}, 500, []string{`soap:Sender</soap:Value><soap:Subcode><soap:Value xmlns:e="urn:erp">e:out_of_stock</soap:Value></soap:Subcode>`}},
 		{"an unknown header", wsdl.SOAP12, &problem.Document{Status: 400, Code: CodeNotUnderstood}, 500, []string{"soap:MustUnderstand"}},
 		{"another version", wsdl.SOAP11, &problem.Document{Status: 400, Code: CodeVersion}, 500, []string{"soap:VersionMismatch"}},
 		{"a wrong token", wsdl.SOAP11, &problem.Document{Status: 400, Code: CodeFailedSecurity}, 500, []string{`<faultcode xmlns:e="` + Security + `">e:FailedAuthentication`}},

@@ -32,14 +32,11 @@ var cxfMain []byte
 // NewCxf starts the services. Close stops them. The error is ErrNoJava if this
 // machine cannot run them.
 func NewCxf() (*Cxf, error) {
-	java, dir, err := jars("cxf")
-	if err != nil {
+	c := &Cxf{}
+	var err error
+	if c.java, c.jars, err = cxfJars(); err != nil {
 		return nil, err
 	}
-	if _, err := exec.LookPath("javac"); err != nil {
-		return nil, ErrNoJava
-	}
-	c := &Cxf{java: java, jars: dir}
 	if c.dir, err = os.MkdirTemp("", "valence-cxf"); err != nil {
 		return nil, err
 	}
@@ -57,5 +54,30 @@ func NewCxf() (*Cxf, error) {
 func (c *Cxf) URL(service string) string { return "http://" + loopback(c.Port) + "/" + service }
 
 func (c *Cxf) command() (*exec.Cmd, error) {
-	return exec.Command(c.java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", filepath.Join(c.jars, "*"), filepath.Join(c.dir, "Cxf.java"), strconv.Itoa(c.Port), CxfUser, CxfPassword), nil
+	args := append(cxfOptions(c.jars), filepath.Join(c.dir, "Cxf.java"), strconv.Itoa(c.Port), CxfUser, CxfPassword)
+	return exec.Command(c.java, args...), nil
+}
+
+// CxfCommand returns the command that runs a source file in Java with the jars of
+// CXF, such as a client. The error is ErrNoJava if this machine cannot run it.
+func CxfCommand(ctx context.Context, file string, args ...string) (*exec.Cmd, error) {
+	java, dir, err := cxfJars()
+	if err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, java, append(append(cxfOptions(dir), file), args...)...), nil
+}
+
+func cxfJars() (java, dir string, err error) {
+	if java, dir, err = jars("cxf"); err != nil {
+		return "", "", err
+	}
+	if _, err := exec.LookPath("javac"); err != nil {
+		return "", "", ErrNoJava
+	}
+	return java, dir, nil
+}
+
+func cxfOptions(dir string) []string {
+	return []string{"-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", filepath.Join(dir, "*")}
 }
