@@ -119,11 +119,14 @@ func (a *Atom) Run(ctx context.Context) error {
 	if err := a.triggers.load(ctx); err != nil {
 		return err
 	}
+	if err := probeHeld(ctx, a.store, a.deployments.allConnections()); err != nil {
+		return err
+	}
 	if err := a.engine.Start(ctx); err != nil {
 		return err
 	}
 	a.phase.started.Store(true)
-	if err := a.deployments.probeHeld(ctx, a.store); err != nil {
+	if err := probeHeld(ctx, a.store, a.deployments.allConnections()); err != nil {
 		return err
 	}
 	var triggers sync.WaitGroup

@@ -63,13 +63,16 @@ func (s *deployments) openConnection(name string, c *processes.Connection, env *
 // close closes all connections.
 func (s *deployments) close() { s.allConnections().Close() }
 
-// probeHeld makes the connections that executions are held for probe first.
-func (s *deployments) probeHeld(ctx context.Context, holds store.Holds) error {
+// probeHeld makes the connections that executions are held for probe first. It
+// must be called before runs can use the connections, so that their first calls
+// do not spend attempts on a system that is known to be down, and again after
+// it, which releases the first execution.
+func probeHeld(ctx context.Context, holds store.Holds, connections connection.Set) error {
 	held, err := holds.HeldFor(ctx)
 	if err != nil {
 		return err
 	}
-	for _, c := range s.allConnections() {
+	for _, c := range connections {
 		if held[c.Circuit.HoldName()] > 0 {
 			c.Circuit.ProbeFirst()
 		}

@@ -178,6 +178,39 @@ func (c *crowded) Apply(ctx context.Context, x *store.Change) error {
 // Many executions that need a system that is down are held together, not one
 // commit after the other, even with few workers. Each worker still makes one call
 // at a time.
+// slowHolds is a store that counts held executions slowly.
+type slowHolds struct{ store.Store }
+
+func (s slowHolds) HeldFor(ctx context.Context) (map[string]int64, error) {
+	<-time.After(50 * time.Millisecond)
+	return s.Store.HeldFor(ctx)
+}
+
+// TestStartProbesBeforeOtherCalls starts an atom that holds executions for a
+// system that is still down: one call probes it, and the others are held.
+func TestStartProbesBeforeOtherCalls(t *testing.T) {
+	const n = 20
+	sys, dead := failable(2 * n)
+	kept := storetest.NewStore()
+	yaml := guardedWith("circuit: { failures: 3, probe: 1h }\n")
+	dead.Store(true)
+	r := startAll(t, sys, kept, yaml)
+	for i := range n {
+		r.accept("in", fmt.Sprintf(`{"n":%d}`, i))
+	}
+	eventually(t, "held all", func() bool { return r.circuit().Held == n })
+	r.stop()
+	before := len(sys.seen())
+	r = startAll(t, sys, slowHolds{kept}, yaml)
+	for i := range n {
+		r.accept("in", fmt.Sprintf(`{"n":%d}`, n+i))
+	}
+	eventually(t, "held all again", func() bool { return r.circuit().Held == 2*n })
+	if calls := len(sys.seen()) - before; calls != 1 {
+		t.Errorf("%d calls, want 1 that probes", calls)
+	}
+}
+
 func TestManyExecutionsAreHeldTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys, kept := newSystem(), &crowded{Store: storetest.NewStore(), enough: 100, opening: make(chan struct{})}

@@ -403,6 +403,10 @@ func (a *Atom) Deploy(ctx context.Context, all ...Release) error {
 			return err
 		}
 	}
+	if err := probeHeld(ctx, a.store, next.connections()); err != nil {
+		next.connections().Close()
+		return err
+	}
 	previous, watchers := a.deployments.swap(next, deployed)
 	a.engine.Forget()
 	a.triggers.wake()
@@ -411,7 +415,7 @@ func (a *Atom) Deploy(ctx context.Context, all ...Release) error {
 	}
 	previous.connections().Retire(a.grace)
 	if a.phase.started.Load() {
-		if err := a.deployments.probeHeld(context.WithoutCancel(a.engine.Work), a.store); err != nil {
+		if err := probeHeld(context.WithoutCancel(a.engine.Work), a.store, a.deployments.allConnections()); err != nil {
 			a.engine.Log.Error("cannot read held executions; they continue at the next start", "error", err)
 		}
 	}

@@ -208,7 +208,7 @@ func (c *Circuit) releaseOne(ctx context.Context) error {
 // ProbeFirst makes the circuit probe before it admits other calls, because
 // executions are held for it from before.
 func (c *Circuit) ProbeFirst() {
-	if c.breaker != nil {
+	if c.breaker != nil && c.breaker.IsClosed() {
 		c.mu.Lock()
 		c.since, c.cause = time.Now().UTC(), "executions were held for it before"
 		c.mu.Unlock()

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -84,8 +85,14 @@ func TestHeldThroughKills(t *testing.T) {
 	if n := count(); n != messages {
 		t.Errorf("%d of %d messages arrived; %d are held, %d failed", n, messages, len(a.executions("held")), len(a.executions("failed")))
 	}
-	if n := len(a.executions("failed")); n > 0 {
-		t.Errorf("got %d failed, want 0", n)
+	for _, failed := range a.executions("failed") {
+		var e struct{ ID string }
+		var whole json.RawMessage
+		if err := json.Unmarshal(failed, &e); err != nil {
+			t.Fatal(err)
+		}
+		a.adminCall(http.MethodGet, "/executions/"+e.ID, &whole)
+		t.Errorf("an execution failed: %s", whole)
 	}
 	if code := a.stop(); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, a.out.String())
