@@ -1,7 +1,6 @@
 package http
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,7 +16,6 @@ import (
 	"valence/connectors"
 	"valence/connectors/httpclient"
 	"valence/internal/access"
-	"valence/internal/budget"
 	"valence/internal/document"
 	"valence/internal/egress"
 	"valence/internal/fault"
@@ -30,7 +28,7 @@ type request struct {
 	url     *url.URL
 	base    *base // of the connection
 	headers nethttp.Header
-	body    []byte
+	body    payload
 	foreign bool // to an origin other than the connection's
 	// Set by send: the server has a public address.
 	public atomic.Bool
@@ -190,12 +188,17 @@ func (c *connection) send(ctx context.Context, r *request) (*nethttp.Response, *
 		r.public.Store(err == nil && egress.Public(at.Addr()))
 	}))
 	req.Method, req.URL, req.Header, req.Host = r.method, r.url, r.headers, r.url.Host
+	var sent atomic.Pointer[bodyReader]
 	if len(r.body) > 0 {
-		body := r.body
-		req.ContentLength = int64(len(body))
-		req.Body = io.NopCloser(bytes.NewReader(body))
+		open := func() (io.ReadCloser, error) {
+			body := r.body.open()
+			sent.Store(body)
+			return body, nil
+		}
+		req.ContentLength = r.body.size()
+		req.Body, _ = open()
 		// Without GetBody, a request that never left could not be sent again.
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.GetBody = open
 	}
 	transport := c.transport
 	if r.foreign {
@@ -211,6 +214,11 @@ func (c *connection) send(ctx context.Context, r *request) (*nethttp.Response, *
 		if errors.As(err, &refusal) {
 			return nil, connectors.Failf(codeRefused, false, err, "%s: %v", r, refusal)
 		}
+		if body := sent.Load(); body != nil {
+			if f := body.failure(); f != nil {
+				return nil, f
+			}
+		}
 		return nil, w.Failure(ctx, err, r.String())
 	}
 	return resp, nil
@@ -223,17 +231,9 @@ func (c *connection) result(ctx context.Context, resp *nethttp.Response, r *requ
 	if r.method == nethttp.MethodHead || resp.StatusCode == nethttp.StatusSwitchingProtocols {
 		return result, nil
 	}
-	memory := budget.From(ctx)
-	body, err := httpclient.ReadBody(memory, resp, c.maxResponse)
-	defer memory.Return(cap(body))
-	if err != nil {
-		f := httpclient.BodyFailure(ctx, err, r.String(), c.maxResponse)
-		f.Status = resp.StatusCode
-		return nil, f
-	}
-	doc, f := w.decode(ctx, body, resp.Header.Get("Content-Type"), r.String())
+	doc, f := c.read(ctx, resp, r, w)
 	if f != nil {
-		f.Status, f.Body = resp.StatusCode, head(body)
+		f.Status = resp.StatusCode
 		return nil, f
 	}
 	result.Doc = doc

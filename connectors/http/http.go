@@ -122,17 +122,17 @@ func operations() []connectors.Operation {
 			Sample: "- call: shop.head\n  with: { path: \"/orders/${doc.id}\" }\n  accept: [2xx, 404]\n",
 		}),
 		define(nethttp.MethodPost, connectors.Operation{
-			Name: "post", With: sendFields, SendsBody: true,
+			Name: "post", With: sendFields, SendsBody: true, Files: true,
 			Doc:    "Sends the document with a POST request.",
 			Sample: "- call: erp.post\n  with: { path: /invoices }\n",
 		}),
 		define(nethttp.MethodPut, connectors.Operation{
-			Name: "put", With: sendFields, SendsBody: true,
+			Name: "put", With: sendFields, SendsBody: true, Files: true,
 			Doc:    "Sends the document with a PUT request.",
 			Sample: "- call: erp.put\n  with: { path: \"/customers/${doc.id}\" }\n",
 		}),
 		define(nethttp.MethodPatch, connectors.Operation{
-			Name: "patch", With: sendFields, SendsBody: true,
+			Name: "patch", With: sendFields, SendsBody: true, Files: true,
 			Doc:    "Sends the document with a PATCH request.",
 			Sample: "- call: shop.patch\n  with: { path: \"/orders/${input.id}\" }\n  body: { erp_number: \"${doc.number}\" }\n",
 		}),
@@ -142,7 +142,7 @@ func operations() []connectors.Operation {
 			Sample: "- call: shop.delete\n  with: { path: \"/orders/${input.id}/hold\" }\n  accept: [2xx, 404]\n",
 		}),
 		define("", connectors.Operation{
-			Name: "request", With: requestFields, SendsBody: true,
+			Name: "request", With: requestFields, SendsBody: true, Files: true,
 			Doc:    "Sends a request with any method. The document is sent unless the method is GET, HEAD, OPTIONS or DELETE; for those it is sent only if `format` or `content_type` is set.",
 			Sample: "- call: search.request\n  with: { method: GET, path: /orders/_search, format: json }\n  body: { query: { match_all: {} } }\n",
 		}),

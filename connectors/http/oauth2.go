@@ -169,7 +169,7 @@ func (t *tokens) start() {
 func (t *tokens) request() (string, time.Duration, *fault.Failure) {
 	ctx, cancel := context.WithTimeout(t.closing, tokenTimeout)
 	defer cancel()
-	r := &request{method: nethttp.MethodPost, url: t.url, base: &t.conn.base, headers: t.headers, body: t.body}
+	r := &request{method: nethttp.MethodPost, url: t.url, base: &t.conn.base, headers: t.headers, body: inMemory(t.body)}
 	what := noToken
 	resp, f := t.conn.send(ctx, r)
 	if f != nil && f.Code == codeRefused {

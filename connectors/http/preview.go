@@ -29,5 +29,5 @@ func (c *connection) preview(ctx context.Context, method string, w *with, call *
 	if c.authQuery != "" {
 		url = strings.Replace(url, c.authQuery, c.authParam+"="+hidden, 1)
 	}
-	return &connectors.Preview{Method: r.method, URL: url, Headers: headers, Body: r.body}, nil
+	return &connectors.Preview{Method: r.method, URL: url, Headers: headers, Body: r.body.bytes()}, nil
 }

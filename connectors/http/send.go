@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"valence/connectors/content"
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/convert"
 	"valence/internal/document"
@@ -30,24 +31,40 @@ const octets = "application/octet-stream"
 
 // encode returns the body and Content-Type for a document. ns declares prefixes
 // in XML.
-func encode(ctx context.Context, d *document.Document, w *with, ns convert.Namespaces) (body []byte, contentType string, f *fault.Failure) {
+func encode(ctx context.Context, d *document.Document, w *with, ns convert.Namespaces) (body payload, contentType string, f *fault.Failure) {
 	if d == nil {
 		return nil, "", nil
 	}
-	body, contentType, f = encodeAs(ctx, d, w, ns)
-	if w.ContentType != "" && f == nil {
-		if why := headerProblem("Content-Type", w.ContentType); why != "" {
-			return nil, "", badCall("%s", why)
-		}
+	if blob.Has(d) {
+		body, contentType, f = encodeStored(ctx, d, w, ns)
+	} else {
+		body, contentType, f = encodeAs(ctx, d, w, ns)
+	}
+	if f != nil {
+		return nil, "", f
+	}
+	if w.ContentType != "" {
 		if w.Format == formatMultipart {
 			return nil, "", badCall("content_type cannot be combined with format: multipart, which sets the boundary")
 		}
 		contentType = w.ContentType
 	}
-	return body, contentType, f
+	if why := headerProblem("Content-Type", contentType); why != "" {
+		return nil, "", badCall("%s", why)
+	}
+	return body, contentType, nil
 }
 
-func encodeAs(ctx context.Context, d *document.Document, w *with, ns convert.Namespaces) ([]byte, string, *fault.Failure) {
+// encodeAs encodes a document that is in memory.
+func encodeAs(ctx context.Context, d *document.Document, w *with, ns convert.Namespaces) (payload, string, *fault.Failure) {
+	if w.Format == formatMultipart && d.Data() != "" {
+		return asMultipart(ctx, d)
+	}
+	body, contentType, f := encodeBytes(ctx, d, w, ns)
+	return inMemory(body), contentType, f
+}
+
+func encodeBytes(ctx context.Context, d *document.Document, w *with, ns convert.Namespaces) ([]byte, string, *fault.Failure) {
 	switch w.Format {
 	case "":
 		return d.Body(), d.MediaType(), nil
@@ -87,8 +104,6 @@ func encodeAs(ctx context.Context, d *document.Document, w *with, ns convert.Nam
 			return d.Body(), d.MediaType(), nil
 		}
 		body, err = convert.JSONToForm(ctx, d.Data())
-	case formatMultipart:
-		return asMultipart(d)
 	default:
 		return nil, "", badCall("unknown format %s", quote(w.Format))
 	}
@@ -128,16 +143,16 @@ func asText(d *document.Document) ([]byte, string, *fault.Failure) {
 
 // asMultipart encodes multipart/form-data (RFC 7578) with the parts in key
 // order.
-func asMultipart(d *document.Document) ([]byte, string, *fault.Failure) {
+func asMultipart(ctx context.Context, d *document.Document) (payload, string, *fault.Failure) {
 	if content.MediaType(d.MediaType()) == "multipart/form-data" {
-		return d.Body(), d.MediaType(), nil
+		return inMemory(d.Body()), d.MediaType(), nil
 	}
 	parts, ok := document.Decode(d.Value()).(*document.Object)
 	if !ok {
 		return nil, "", badCall("cannot send a document of type %s as multipart: it must be an object with a key for every part", document.TypeName(d.Value()))
 	}
-	var buf bytes.Buffer
-	w := multipart.NewWriter(&buf)
+	m := &multipartBody{ctx: ctx}
+	m.w = multipart.NewWriter(&m.buf)
 	for i := range parts.Len() {
 		name, v := parts.At(i)
 		values := []any{v}
@@ -145,37 +160,65 @@ func asMultipart(d *document.Document) ([]byte, string, *fault.Failure) {
 			values = list
 		}
 		for _, v := range values {
-			if f := writePart(w, name, v); f != nil {
+			if f := m.write(name, v); f != nil {
 				return nil, "", f
 			}
 		}
 	}
-	if err := w.Close(); err != nil {
+	if err := m.w.Close(); err != nil {
 		return nil, "", badCall("multipart: %v", err)
 	}
-	return buf.Bytes(), w.FormDataContentType(), nil
+	m.cut()
+	return m.body, m.w.FormDataContentType(), nil
 }
 
-func writePart(w *multipart.Writer, name string, v any) *fault.Failure {
+// multipartBody is a body of multipart/form-data that is written.
+type multipartBody struct {
+	ctx  context.Context
+	buf  bytes.Buffer // after body
+	body payload
+	w    *multipart.Writer
+}
+
+// cut appends the written bytes to the body.
+func (m *multipartBody) cut() {
+	if m.buf.Len() > 0 {
+		m.body = append(m.body, part{bytes: bytes.Clone(m.buf.Bytes())})
+		m.buf.Reset()
+	}
+}
+
+// write writes a part.
+func (m *multipartBody) write(name string, v any) *fault.Failure {
 	header := textproto.MIMEHeader{}
 	disposition := map[string]string{"name": name}
 	var content []byte
+	var file *blob.File
 	switch v := document.Decode(v).(type) {
 	case nil:
 		return nil
 	case string:
 		content = []byte(v)
 	case *document.Object:
-		file, isFile := v.Get("filename")
+		filename, isFile := v.Get("filename")
 		raw, isRaw := v.Get("raw")
 		if !isFile && !isRaw {
 			header.Set("Content-Type", "application/json")
-			content = document.AppendJSON(nil, v)
+			whole, err := blob.InlineValue(m.ctx, v)
+			if err != nil {
+				return fault.AsFailure(err)
+			}
+			content = document.AppendJSON(nil, whole)
 			break
 		}
 		var f *fault.Failure
-		if content, f = rawContent(name, raw, v); f != nil {
+		if file, f = storedPart(m.ctx, v); f != nil {
 			return f
+		}
+		if file == nil {
+			if content, f = rawContent(name, raw, v); f != nil {
+				return f
+			}
 		}
 		contentType := octets
 		if t, ok := v.Get("type"); ok {
@@ -186,7 +229,7 @@ func writePart(w *multipart.Writer, name string, v any) *fault.Failure {
 		}
 		header.Set("Content-Type", contentType)
 		if isFile {
-			s, ok := file.(string)
+			s, ok := filename.(string)
 			if !ok {
 				return badCall("multipart: the filename of part %s must be text", quote(name))
 			}
@@ -198,14 +241,38 @@ func writePart(w *multipart.Writer, name string, v any) *fault.Failure {
 	if why := setDisposition(header, disposition); why != "" {
 		return badCall("multipart: part %s: %s", quote(name), why)
 	}
-	p, err := w.CreatePart(header)
+	p, err := m.w.CreatePart(header)
 	if err == nil {
 		_, err = p.Write(content)
 	}
 	if err != nil {
 		return badCall("multipart: part %s: %v", quote(name), err)
 	}
+	if file != nil {
+		m.cut()
+		m.body = append(m.body, part{file: file})
+	}
 	return nil
+}
+
+// storedPart returns the stored file that a part refers to, or nil.
+func storedPart(ctx context.Context, v *document.Object) (*blob.File, *fault.Failure) {
+	switch encoding, _ := v.Get("encoding"); encoding {
+	case blob.EncodingBinary, blob.EncodingText:
+	default:
+		return nil, nil
+	}
+	file, is, err := blob.Of(ctx, v)
+	if err == nil && is {
+		err = file.Stat()
+	}
+	if err != nil {
+		return nil, fault.AsFailure(err)
+	}
+	if !is {
+		return nil, nil
+	}
+	return file, nil
 }
 
 // rawContent returns the content of a file part.

@@ -59,6 +59,7 @@ func TestEncode(t *testing.T) {
 
 		{binary, with{Format: "binary"}, "\x00\xff", "image/png", ""},
 		{document.New([]byte("x"), "", ""), with{Format: "binary"}, "x", octets, ""},
+		{document.New([]byte("x"), "a/b\r\nX: y", ""), with{}, "", "", "the value of header Content-Type contains a control character"},
 		{binary, with{Format: "binary", ContentType: "a/b\r\nX: y"}, "", "", "the value of header Content-Type contains a control character"},
 		{object, with{Format: "yaml"}, "", "", `unknown format "yaml"`},
 		{text, with{Format: "multipart"}, "", "", "cannot send a document of type text as multipart"},
@@ -72,8 +73,8 @@ func TestEncode(t *testing.T) {
 			}
 			continue
 		}
-		if f != nil || string(body) != test.body || kind != test.kind {
-			t.Errorf("%d: got %q as %q, %v; want %q as %q", i, body, kind, f, test.body, test.kind)
+		if f != nil || string(body.bytes()) != test.body || kind != test.kind {
+			t.Errorf("%d: got %q as %q, %v; want %q as %q", i, body.bytes(), kind, f, test.body, test.kind)
 		}
 	}
 }
@@ -90,7 +91,7 @@ func TestMultipart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for r := multipart.NewReader(strings.NewReader(string(body)), params["boundary"]); ; {
+	for r := multipart.NewReader(body.open(), params["boundary"]); ; {
 		p, err := r.NextRawPart()
 		if err == io.EOF {
 			break
@@ -128,7 +129,7 @@ func TestMultipart(t *testing.T) {
 	}
 	// A document that is already multipart is sent unchanged.
 	d = document.New([]byte("--b--"), "multipart/form-data; boundary=b", "{}")
-	if body, kind, f := encode(t.Context(), d, &with{Format: formatMultipart}, nil); f != nil || string(body) != "--b--" || kind != d.MediaType() {
-		t.Errorf("got %q %q %v, want the document unchanged", body, kind, f)
+	if body, kind, f := encode(t.Context(), d, &with{Format: formatMultipart}, nil); f != nil || string(body.bytes()) != "--b--" || kind != d.MediaType() {
+		t.Errorf("got %q %q %v, want the document unchanged", body.bytes(), kind, f)
 	}
 }

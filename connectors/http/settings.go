@@ -110,7 +110,7 @@ var (
 	headersField = spec.StringMap("headers", func(w *with) *[]spec.KV { return &w.Headers },
 		"Headers to send with this call.")
 	formatField = spec.String("format", func(w *with) *string { return &w.Format },
-		"Format to send the document in. By default it is sent as it is. `multipart` expects an object of parts: a string, or a file as `{ filename, type, raw }`, with `encoding: base64` if it is binary.").
+		"Format to send the document in. By default it is sent as it is, and a stored file as its bytes; `binary` sends a file of any size as its bytes. `multipart` expects an object of parts: a string, or a file as `{ filename, type, raw }`, with `encoding: base64` if it is binary.").
 		Enum(formatJSON, formatXML, formatText, formatForm, formatMultipart, formatBinary)
 	rootField = spec.String("root", func(w *with) *string { return &w.Root },
 		"With `format: xml`: name of the root element, unless the document is an object with a single key.")
@@ -119,7 +119,7 @@ var (
 	charsetField = spec.String("charset", func(w *with) *string { return &w.Charset },
 		"Charset of a response that declares none, such as `windows-1252`.").Or("utf-8")
 	responseField = spec.String("response", func(w *with) *string { return &w.Response },
-		"Format to parse the response as. Defaults to its Content-Type.").
+		"Format to parse the response as. Defaults to its Content-Type. A binary response of more than 1 MiB becomes a file object, whose content is stored outside the document.").
 		Enum(formatJSON, formatXML, formatText, formatForm, formatBinary)
 )
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/budget"
 	"valence/internal/fault"
 	"valence/internal/spec"
@@ -77,33 +78,82 @@ func unexpectedEOF(err error) error {
 // ReadBody reads and decompresses a response. limit applies both to the bytes
 // received and to the decompressed bytes.
 func ReadBody(memory *budget.Share, resp *nethttp.Response, limit int64) ([]byte, error) {
-	encoding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
-	switch encoding {
-	case "", "identity":
-		return ReadAll(memory, resp.Body, resp.ContentLength, limit)
-	case "gzip", "x-gzip":
-	default:
-		return nil, &EncodingError{encoding}
+	r, in, err := decoded(resp, limit)
+	if err != nil || r == nil {
+		return nil, err
 	}
-	if resp.ContentLength == 0 {
-		return nil, nil
+	if in == nil {
+		return ReadAll(memory, r, resp.ContentLength, limit)
 	}
-	if resp.ContentLength > limit {
-		return nil, ErrTooLarge
-	}
-	in := &connectionReader{r: resp.Body, left: limit}
-	z, err := gzip.NewReader(in)
-	if err != nil {
-		if err == io.EOF && !in.any {
-			return nil, nil // an empty body, as after HEAD
-		}
-		return nil, in.cause(err)
-	}
-	b, err := ReadAll(memory, z, -1, limit)
+	b, err := ReadAll(memory, r, -1, limit)
 	if err != nil && err != ErrTooLarge && !budget.Exhausted(err) {
 		return b, in.cause(err)
 	}
 	return b, err
+}
+
+// ReadContent is ReadBody for binary content, which is stored if it is large and
+// ctx has a scope of package blob. The caller returns the capacity of bytes in
+// memory.
+func ReadContent(ctx context.Context, memory *budget.Share, resp *nethttp.Response, limit int64) (*blob.Content, error) {
+	encoded := resp.Header.Get("Content-Encoding") != ""
+	if !blob.Open(ctx) || !encoded && resp.ContentLength >= 0 && resp.ContentLength <= blob.Threshold {
+		b, err := ReadBody(memory, resp, limit)
+		return &blob.Content{Bytes: b, Size: int64(len(b))}, err
+	}
+	if !encoded && resp.ContentLength > limit {
+		return nil, ErrTooLarge
+	}
+	r, in, err := decoded(resp, limit)
+	if err != nil || r == nil {
+		return &blob.Content{}, err
+	}
+	const reading = 2 * blob.Threshold // while it is not known whether it is large
+	if err := memory.Reserve(reading); err != nil {
+		return nil, err
+	}
+	defer memory.Return(reading)
+	c, err := blob.Read(ctx, r, limit)
+	var known *fault.Failure
+	switch {
+	case errors.As(err, &known):
+		return nil, err
+	case err != nil && in != nil:
+		return nil, in.cause(err)
+	case err != nil:
+		return nil, err
+	case c.Size > limit:
+		return nil, ErrTooLarge
+	}
+	return c, memory.Reserve(cap(c.Bytes))
+}
+
+// decoded returns a reader of the decompressed body, or nil if that is empty. in
+// is the body of a compressed response.
+func decoded(resp *nethttp.Response, limit int64) (r io.Reader, in *connectionReader, err error) {
+	encoding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
+	switch encoding {
+	case "", "identity":
+		return resp.Body, nil, nil
+	case "gzip", "x-gzip":
+	default:
+		return nil, nil, &EncodingError{encoding}
+	}
+	if resp.ContentLength == 0 {
+		return nil, nil, nil
+	}
+	if resp.ContentLength > limit {
+		return nil, nil, ErrTooLarge
+	}
+	in = &connectionReader{r: resp.Body, left: limit}
+	z, err := gzip.NewReader(in)
+	if err == io.EOF && !in.any {
+		return nil, nil, nil // an empty body, as after HEAD
+	}
+	if err != nil {
+		return nil, nil, in.cause(err)
+	}
+	return z, in, nil
 }
 
 // EncodingError reports a Content-Encoding that was not requested.
@@ -155,9 +205,12 @@ func BodyFailure(ctx context.Context, err error, what string, limit int64) *faul
 	if budget.Exhausted(err) {
 		return budget.Failure(err)
 	}
+	var known *fault.Failure // of the store
 	var encoding *EncodingError
 	var pack *gzipError
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.Is(err, ErrTooLarge):
 		return connectors.Failf(fault.CodeTooLarge, false, err, "%s: the response exceeds max_response (%d bytes)", what, limit)
 	case errors.As(err, &encoding), errors.As(err, &pack):

@@ -102,6 +102,12 @@ func Ensure(ctx context.Context, store Store) (context.Context, func()) {
 	return Begin(Into(ctx, store))
 }
 
+// Open reports whether ctx has a scope, in which Read stores large content.
+func Open(ctx context.Context) bool {
+	s := from(ctx)
+	return s != nil && s.open
+}
+
 func (s *Scope) end() {
 	s.mu.Lock()
 	names := s.names

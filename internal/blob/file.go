@@ -39,6 +39,21 @@ func (f *File) Open() (io.ReadCloser, error) {
 	return &stream{r, f}, nil
 }
 
+// Stat sets Size to the size of the content. Its error is a *fault.Failure.
+func (f *File) Stat() error {
+	if f.name == "" {
+		return nil
+	}
+	r, err := f.Open()
+	if err != nil {
+		return err
+	}
+	if err := r.Close(); err != nil {
+		return f.failure(err)
+	}
+	return nil
+}
+
 // Stored reports whether the content is outside its document.
 func (f *File) Stored() bool { return f.name != "" }
 

@@ -115,7 +115,13 @@ func (c *carrier) put(name string, mebibytes int) string {
 // carry starts an execution that carries a file.
 func (c *carrier) carry(name string) {
 	c.t.Helper()
-	r, err := http.Post("http://"+c.listen+"/carry/"+name, "", nil)
+	c.post("/carry/" + name)
+}
+
+// post starts an execution.
+func (c *carrier) post(path string) {
+	c.t.Helper()
+	r, err := http.Post("http://"+c.listen+path, "", nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
