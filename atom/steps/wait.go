@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -168,7 +169,7 @@ func sleepTime(v any) (time.Duration, error) {
 			return d, nil
 		}
 	}
-	return 0, fault.Failf(fault.CodeExpression, "`sleep:` needs a duration such as 10m, not %s", document.AppendJSON(nil, v))
+	return 0, fmt.Errorf("`sleep:` needs a duration such as 10m, not %s", document.AppendJSON(nil, v))
 }
 
 // callback returns the URL that ends a wait of this process, in the current round

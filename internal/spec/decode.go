@@ -77,6 +77,9 @@ type Keys struct {
 	Also []string
 	// Later lists keys that this version does not support.
 	Later []string
+	// Elsewhere, if it is set, returns the hint for a key that belongs to
+	// another map, or "".
+	Elsewhere func(key string) string
 }
 
 // Mapping decodes a map: its fields in the order of their declaration. It then
@@ -188,6 +191,12 @@ func (d *Decoder) UnknownKey(at *yaml.Node, key string, k *Keys) {
 		}
 	}
 	known = append(known, k.Also...)
+	if k.Elsewhere != nil {
+		if hint := k.Elsewhere(key); hint != "" {
+			d.problem(at, CodeUnknownKey, k.What+" has no key `"+Clip(key)+"`", hint)
+			return
+		}
+	}
 	hint := "remove it; known keys: " + strings.Join(known, ", ")
 	near := Suggest(key, known)
 	if near == "" {

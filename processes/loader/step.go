@@ -33,6 +33,7 @@ func (c *compiler) compileStep(d *spec.Decoder, n *yaml.Node, path string, s *sc
 	sub.Mapping(n, &spec.Keys{
 		What: article(kind.Kind) + " step", Fields: kind.Fields, Target: step.Settings,
 		Common: language.StepFields, CommonTarget: &common, Bare: kind.Kind, Later: laterKeys[kind.Kind],
+		Elsewhere: in.settingOfCall,
 	})
 	step.Name, step.Into, step.When, step.Description = common.Name, common.Into, common.When, common.Description
 	in.finish(sub)
@@ -146,6 +147,15 @@ func (c *compiler) finish(d *spec.Decoder) {
 		c.kind.Check(s.Settings, &processes.CheckContext{Project: c.b.l.project, Process: c.b.proc.Name, Step: s,
 			Report: func(p *fault.Problem) { c.b.problems = append(c.b.problems, p) }})
 	}
+}
+
+// settingOfCall returns a hint for a key of the step that is a setting of the
+// operation, or "".
+func (c *compiler) settingOfCall(key string) string {
+	if c.called == nil || c.called.Operation == nil || !declaresWith(c.kind) || !isField(c.called.Operation.With, key) {
+		return ""
+	}
+	return "move it below `with:`, such as `with: { " + key + ": … }`"
 }
 
 func declaresWith(k *processes.StepKind) bool {

@@ -70,8 +70,8 @@ func (c *ImportCommand) Run(s *terminal.Streams) error {
 		return terminal.EncodeJSON(s.Out, imported.Report)
 	}
 	r := imported.Report
-	_, err = fmt.Fprintf(s.Out, "Created a project in %s from %s (%s): %s taken over, %d to do, %d left out.\n%s\n    cd %s\n    valence lint\n",
-		c.Dir, c.File, r.Kind, terminal.Count(r.Count(importer.TakenOver), "part", "parts"), r.Count(importer.Todo), r.Count(importer.LeftOut), r.Text(), terminal.RelativePath(c.Dir))
+	_, err = fmt.Fprintf(s.Out, "Created a project in %s from %s (%s): %s taken over, %d to do, %d left out.\n%s\n    %s\n    valence lint\n",
+		c.Dir, c.File, r.Kind, terminal.Count(r.Count(importer.TakenOver), "part", "parts"), r.Count(importer.Todo), r.Count(importer.LeftOut), r.Text(), terminal.ChangeDir(c.Dir))
 	return err
 }
 

@@ -82,7 +82,7 @@ func (c *NewCommand) Run(s *terminal.Streams) error {
 	if c.Template != "default" {
 		next = "valence test\n\nREADME.md says how to run it."
 	}
-	_, err := fmt.Fprintf(s.Out, "Created a project in %s: %s.\n\n    cd %s\n    %s\n", c.Dir, about[c.Template], terminal.RelativePath(c.Dir), next)
+	_, err := fmt.Fprintf(s.Out, "Created a project in %s: %s.\n\n    %s\n    %s\n", c.Dir, about[c.Template], terminal.ChangeDir(c.Dir), next)
 	return err
 }
 

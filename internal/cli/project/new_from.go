@@ -84,7 +84,7 @@ func (c *NewCommand) scaffold(s *terminal.Streams) error {
 	for _, n := range notes {
 		fmt.Fprintf(&b, "  not taken over: %s\n", n)
 	}
-	fmt.Fprintf(&b, "\n    cd %s\n    valence test\n", terminal.RelativePath(c.Dir))
+	fmt.Fprintf(&b, "\n    %s\n    valence test\n", terminal.ChangeDir(c.Dir))
 	_, err = fmt.Fprint(s.Out, b.String())
 	return err
 }

@@ -32,7 +32,7 @@ type Command struct {
 	Process      string `required:"" placeholder:"NAME" help:"Process whose executions are replayed."`
 	Last         int    `default:"500" placeholder:"N" help:"Number of executions, the newest first."`
 	Environment  string `placeholder:"NAME" help:"Environment component with the values that expressions read. Default: environment variables."`
-	FailOnChange bool   `help:"Exit with code 1 if something would change, for pipelines."`
+	FailOnChange bool   `help:"Exit with code 1 if something would change, or if no execution could be replayed; for pipelines."`
 	JSON         bool   `name:"json" help:"Print as JSON."`
 }
 
@@ -98,6 +98,10 @@ func (c *Command) Run(s *terminal.Streams) error {
 	}
 	if err := Print(s.Out, r, c.JSON); err != nil {
 		return err
+	}
+	if c.FailOnChange && r.Replayed == 0 {
+		return clierror.Invalid("--last with a larger number, or run the pipeline without --fail-on-change until there are executions",
+			"no execution of %s was replayed, so nothing was compared", c.Process)
 	}
 	if c.FailOnChange && r.Changed > 0 {
 		return clierror.Reported{Code: clierror.ExitInvalid}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -52,6 +53,21 @@ func Indent(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n  
 // indented, so that they do not look like other fields.
 func Field(name, value string) string {
 	return fmt.Sprintf("%-12s %s\n", Line(name), strings.ReplaceAll(value, "\n", "\n             "))
+}
+
+// plainWord matches a path that a shell reads as one word.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./][A-Za-z0-9_@%+=:,./-]*$`)
+
+// ChangeDir returns the shell command that changes to a folder.
+func ChangeDir(path string) string {
+	path = RelativePath(path)
+	if !plainWord.MatchString(path) {
+		path = "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+		if strings.HasPrefix(path, "'-") {
+			path = "./" + path
+		}
+	}
+	return "cd " + path
 }
 
 // RelativePath returns path relative to the working directory, if it is below it.

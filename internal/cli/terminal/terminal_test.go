@@ -50,3 +50,18 @@ func TestTruncateKeepsCharactersWhole(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestChangeDirQuotes(t *testing.T) {
+	for path, want := range map[string]string{
+		"orders":   "cd orders",
+		"a/b-c.d":  "cd a/b-c.d",
+		"a b":      "cd 'a b'",
+		"it's":     `cd 'it'\''s'`,
+		"-x":       "cd ./'-x'",
+		"$(touch)": "cd '$(touch)'",
+	} {
+		if got := ChangeDir(path); got != want {
+			t.Errorf("ChangeDir(%q): got %s, want %s", path, got, want)
+		}
+	}
+}
