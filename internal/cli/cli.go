@@ -16,6 +16,7 @@ import (
 	"valence/internal/cli/demo"
 	"valence/internal/cli/deploy"
 	"valence/internal/cli/editor"
+	"valence/internal/cli/migrate"
 	"valence/internal/cli/operate"
 	"valence/internal/cli/project"
 	"valence/internal/cli/replay"
@@ -48,6 +49,7 @@ type grammar struct {
 	Deploy     deploy.Command            `cmd:"" help:"Package a project and deploy it to an environment."`
 	Backup     backup.Command            `cmd:"" help:"Back up the data of an atom."`
 	Check      backup.CheckCommand       `cmd:"" help:"Read a data folder or a backup, and report damage."`
+	Migrate    migrate.Command           `cmd:"" help:"Move everything of an atom to a group, or back."`
 	Cloud      cloudcmd.Command          `cmd:"" help:"Start or manage a control plane."`
 	Schema     project.SchemaCommand     `cmd:"" help:"Print the JSON Schema of the language."`
 	LSP        editor.Command            `cmd:"" name:"lsp" help:"Serve an editor: the language server of projects."`
@@ -118,7 +120,7 @@ func parseAndRun(parser *kong.Kong, s *terminal.Streams, args []string) error {
 
 // planned are commands that do not exist yet. No similar name is suggested for
 // them.
-var planned = []string{"group", "migrate"}
+var planned = []string{"group"}
 
 // unknownCommand returns the error of a word that stands for a command below
 // another one and is none; nil if the words name commands.

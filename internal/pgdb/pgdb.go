@@ -153,6 +153,9 @@ func (s *Server) Pool(ctx context.Context, limit int32) (*Pool, error) {
 // Database returns the name of the database.
 func (s *Server) Database() string { return s.config.ConnConfig.Database }
 
+// Place returns the name of the database and where it is.
+func (s *Server) Place() string { return s.Database() + " at " + s.address() }
+
 // address returns the host and port.
 func (s *Server) address() string {
 	c := s.config.ConnConfig
@@ -233,4 +236,10 @@ func Sanitize(s string) string {
 		s = strings.ReplaceAll(s, "\x00", "\ufffd")
 	}
 	return strings.ToValidUTF8(s, "\ufffd")
+}
+
+// Copy writes rows to a table with COPY.
+func Copy(ctx context.Context, tx Tx, table string, columns []string, rows [][]any) error {
+	_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+	return err
 }

@@ -18,6 +18,22 @@ type Inspection struct {
 // uses, and calls more if it can be read. It changes nothing. It returns the
 // problems found, and an error if the file could not be read.
 func CheckFile(ctx context.Context, path string, more func(*Inspection) error) (found []string, err error) {
+	c, err := connectReadOnly(ctx, path)
+	if err == nil {
+		found, err = problems(ctx, c, "PRAGMA integrity_check")
+		if err == nil && len(found) == 0 {
+			err = inspect(ctx, c, more)
+		}
+		err = errors.Join(err, c.close())
+	}
+	if IsDamage(err) {
+		return append([]string{"it is malformed"}, found...), nil
+	}
+	return found, err
+}
+
+// connectReadOnly opens a database that no program uses.
+func connectReadOnly(ctx context.Context, path string) (*conn, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -32,18 +48,21 @@ func CheckFile(ctx context.Context, path string, more func(*Inspection) error) (
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	c, err := connect(ctx, dsn(path, "", "query_only(ON)", "temp_store(MEMORY)")+access)
-	if err == nil {
-		found, err = problems(ctx, c, "PRAGMA integrity_check")
-		if err == nil && len(found) == 0 {
-			err = inspect(ctx, c, more)
-		}
-		err = errors.Join(err, c.close())
+	return connect(ctx, dsn(path, "", "query_only(ON)", "temp_store(MEMORY)")+access)
+}
+
+// ReadFile opens a database that no program uses, and changes nothing in it.
+// The inspection is valid until it is closed.
+func ReadFile(ctx context.Context, path string) (i *Inspection, closeFile func() error, err error) {
+	c, err := connectReadOnly(ctx, path)
+	if err != nil {
+		return nil, nil, err
 	}
-	if IsDamage(err) {
-		return append([]string{"it is malformed"}, found...), nil
+	err = inspect(ctx, c, func(found *Inspection) error { i = found; return nil })
+	if err != nil {
+		return nil, nil, errors.Join(err, c.close())
 	}
-	return found, err
+	return i, c.close, nil
 }
 
 func inspect(ctx context.Context, c *conn, more func(*Inspection) error) error {

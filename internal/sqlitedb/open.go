@@ -229,6 +229,12 @@ func (db *DB) Setup(f func(*Tx) error) error {
 	return err
 }
 
+// Fold copies the write-ahead log into the file, before or after Run.
+func (db *DB) Fold() error {
+	_, err := db.writer.exec(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	return err
+}
+
 // Err returns nil while operations are accepted, or the reason why not.
 func (db *DB) Err() error {
 	for _, p := range [...]*atomic.Pointer[failure]{&db.damage, &db.unreadable, &db.failing} {

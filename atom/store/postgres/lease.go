@@ -89,6 +89,9 @@ func (s *Store) register(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := checkMoved(ctx, tx); err != nil { // after the insertion, for which markMoved waits
+			return err
+		}
 		if _, err := tx.Exec(ctx, "INSERT INTO atom_running(epoch, seqs) VALUES($1, '{}')", epoch); err != nil {
 			return err
 		}

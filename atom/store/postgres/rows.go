@@ -176,10 +176,14 @@ func text(s string) []byte {
 // retention returns until when an execution and its documents are kept; nil
 // stands for always.
 func (s *Store) retention(o *store.Outcome, unresolved bool, from time.Time) (keep, documents any) {
+	return retention(o, unresolved, from, s.o.Records)
+}
+
+func retention(o *store.Outcome, unresolved bool, from time.Time, records time.Duration) (keep, documents any) {
 	if unresolved {
 		return nil, nil
 	}
-	life := cmp.Or(o.Keep, s.o.Records)
+	life := cmp.Or(o.Keep, records)
 	if o.Documents > 0 && !o.DropDocuments && o.Documents < life {
 		documents = from.Add(o.Documents).UnixNano()
 	}

@@ -74,6 +74,10 @@ CREATE TABLE atom_write(seq bigint, path text, system text NOT NULL, record text
 CREATE INDEX atom_write_until ON atom_write(until);
 `, `
 CREATE TABLE atom_claim(name text PRIMARY KEY, epoch bigint NOT NULL);
+`, `
+CREATE TABLE atom_migration(one boolean PRIMARY KEY DEFAULT true CHECK (one), source text NOT NULL, store text NOT NULL, use text NOT NULL,
+  at bigint NOT NULL, next bigint NOT NULL, kinds int NOT NULL DEFAULT 0, after bigint NOT NULL DEFAULT 0, done boolean NOT NULL DEFAULT false);
+CREATE TABLE atom_moved(one boolean PRIMARY KEY DEFAULT true CHECK (one), target text NOT NULL, at timestamptz NOT NULL);
 `}}
 
 // Stored codes of states and statuses. Codes below firstEnded are live states.

@@ -36,6 +36,9 @@ type Options struct {
 	OnCommit func(operations int, took time.Duration)
 }
 
+// defaultRecords is the default of Options.Records.
+const defaultRecords = 30 * 24 * time.Hour
+
 // Timeouts. A session that is silent in a transaction ends before its lease, so
 // that a member that hangs does not delay a takeover.
 const (
@@ -85,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Records == 0 {
-		o.Records = 30 * 24 * time.Hour
+		o.Records = defaultRecords
 	}
 	if o.BareTrace == nil {
 		o.BareTrace = func([]byte) []byte { return nil }
@@ -142,7 +145,10 @@ func (s *Store) migrate(ctx context.Context) error {
 			return &pgdb.Error{Text: fmt.Sprintf("the database %s belongs to the group %s", s.server.Database(), name),
 				Hint: fmt.Sprintf("--group %s, or create a database for the group %s", name, s.o.Group)}
 		}
-		return nil
+		if err := checkComplete(ctx, tx); err != nil {
+			return err
+		}
+		return checkMoved(ctx, tx)
 	})
 }
 

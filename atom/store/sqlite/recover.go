@@ -16,27 +16,13 @@ func (s recovery) restore(tx *sqlitedb.Tx, ran []int64) error {
 	if err := s.restoreCounts(tx); err != nil {
 		return fmt.Errorf("count live executions: %w", err)
 	}
-	type change struct {
-		id   int64
-		body []byte
-	}
-	var changes []change
-	err := tx.Rows("SELECT id, body FROM change ORDER BY id", nil, func(r sqlitedb.Row) (bool, error) {
-		changes = append(changes, change{r.Int(0), r.Bytes(1)})
-		return true, nil
-	})
+	unused, err := s.restoreChanges(tx)
 	if err != nil {
 		return err
 	}
-	for _, c := range changes {
-		if err := s.restoreChange(tx, c.id, c.body); err != nil {
-			return fmt.Errorf("read change %d: %w", c.id, err)
-		}
-		s.batch.lastID = c.id
-		if s.index.changeRefs[c.id] == 0 {
-			if _, err := tx.Exec("DELETE FROM change WHERE id = ?", c.id); err != nil {
-				return err
-			}
+	for _, id := range unused {
+		if _, err := tx.Exec("DELETE FROM change WHERE id = ?", id); err != nil {
+			return err
 		}
 	}
 	for _, member := range s.index.active {
@@ -48,6 +34,33 @@ func (s recovery) restore(tx *sqlitedb.Tx, ran []int64) error {
 		return fmt.Errorf("restore failures: %w", err)
 	}
 	return s.countCrashes(tx, ran)
+}
+
+// restoreChanges reads the changes to executions in packs, and returns those that
+// nothing needs any more.
+func (s recovery) restoreChanges(tx *sqlitedb.Tx) (unused []int64, err error) {
+	type change struct {
+		id   int64
+		body []byte
+	}
+	var changes []change
+	err = tx.Rows("SELECT id, body FROM change ORDER BY id", nil, func(r sqlitedb.Row) (bool, error) {
+		changes = append(changes, change{r.Int(0), r.Bytes(1)})
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range changes {
+		if err := s.restoreChange(tx, c.id, c.body); err != nil {
+			return nil, fmt.Errorf("read change %d: %w", c.id, err)
+		}
+		s.batch.lastID = c.id
+		if s.index.changeRefs[c.id] == 0 {
+			unused = append(unused, c.id)
+		}
+	}
+	return unused, nil
 }
 
 // restoreFailures fills the table of failures of a database from an older

@@ -45,6 +45,8 @@ type Options struct {
 	// OnCommit observes each commit: its number of operations and its duration.
 	OnCommit func(operations int, took time.Duration)
 
+	importing bool // by OpenTarget: the folder may be unfinished, and the history takes old days
+
 	// Now replaces the clock of the machine by a virtual one; nil: none.
 	Now func() time.Time
 
@@ -129,6 +131,14 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := datafolder.CheckFinished(dir); err != nil {
 		return nil, err
 	}
+	if !o.importing {
+		if err := datafolder.CheckImported(dir); err != nil {
+			return nil, err
+		}
+		if err := datafolder.CheckNotMoved(dir); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := sqlitedb.LockDir(dir)
 	if err != nil {
 		return nil, err
@@ -146,7 +156,11 @@ func Open(dir string, o Options) (*Store, error) {
 func (s *Store) open() (err error) {
 	s.space = sqlitedb.NewSpace(s.dir, s.o.Free, s.o.Log)
 	lost := &losses{dir: s.dir, accept: s.o.AcceptLoss, log: s.o.Log.Error}
-	if err := lost.checkFiles(s.o.KeyFile); err != nil {
+	known := s.o.KeyFile
+	if s.o.importing {
+		known = "" // it is there before the database
+	}
+	if err := lost.checkFiles(known); err != nil {
 		return err
 	}
 	if err := s.openDatabase(lost); err != nil {
@@ -163,6 +177,7 @@ func (s *Store) open() (err error) {
 	if s.history, err = history.Open(filepath.Join(s.dir, historyFolder), history.Options{
 		Ledger: s.inventory,
 		FS:     s.o.FS, Log: s.o.Log, Keep: int((s.o.Records + 24*time.Hour - 1) / (24 * time.Hour)), MaxBytes: s.o.HistoryMaxBytes,
+		AnyDay: s.o.importing,
 	}); err != nil {
 		return err
 	}

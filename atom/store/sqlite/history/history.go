@@ -29,6 +29,8 @@ type Options struct {
 	Log      *slog.Logger
 	Keep     int   // default retention in days
 	MaxBytes int64 // maximum size; above it the oldest day is deleted; 0: unlimited
+	// AnyDay keeps the segments of all days open, for executions in any order.
+	AnyDay bool
 	// Ledger records each segment; it may be nil.
 	Ledger Ledger
 	// SegmentBytes is the size at which a segment is sealed; 0 means 64 MiB.
@@ -244,7 +246,7 @@ func (h *History) writer(now time.Time, keep int) (*writer, *day, error) {
 	for o := range h.writers {
 		if o.name == name {
 			d = o
-		} else if o.keepDays == keep {
+		} else if o.keepDays == keep && !h.o.AnyDay {
 			old = append(old, o)
 		}
 	}
