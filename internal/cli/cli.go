@@ -49,7 +49,7 @@ type grammar struct {
 	Deploy     deploy.Command            `cmd:"" help:"Package a project and deploy it to an environment."`
 	Backup     backup.Command            `cmd:"" help:"Back up the data of an atom."`
 	Check      backup.CheckCommand       `cmd:"" help:"Read a data folder or a backup, and report damage."`
-	Migrate    migrate.Command           `cmd:"" help:"Move everything of an atom to a group, or back."`
+	Migrate    migrate.Command           `cmd:"" hidden:"" help:"Move everything of an atom to a group, or back."`
 	Cloud      cloudcmd.Command          `cmd:"" help:"Start or manage a control plane."`
 	Schema     project.SchemaCommand     `cmd:"" help:"Print the JSON Schema of the language."`
 	LSP        editor.Command            `cmd:"" name:"lsp" help:"Serve an editor: the language server of projects."`

@@ -17,7 +17,7 @@ import (
 // MovedFile is the file in a data folder whose content was moved elsewhere.
 const MovedFile = "moved.json"
 
-// Moved says where the content of a folder was moved.
+// Moved names the target to which the content of a folder was moved.
 type Moved struct {
 	To string    `json:"to"`
 	At time.Time `json:"at"`
@@ -32,8 +32,8 @@ func (m Moved) Write(folder string) error {
 	return atomicfile.Write(filepath.Join(folder, MovedFile), append(text, '\n'), 0o600)
 }
 
-// ReadMoved returns where the content of a folder was moved. ok is false if it
-// was not.
+// ReadMoved returns the target to which a folder was moved. ok is false if it was
+// not.
 func ReadMoved(folder string) (m Moved, ok bool, err error) {
 	text, err := os.ReadFile(filepath.Join(folder, MovedFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -153,7 +153,7 @@ func (s *Server) Pool(ctx context.Context, limit int32) (*Pool, error) {
 // Database returns the name of the database.
 func (s *Server) Database() string { return s.config.ConnConfig.Database }
 
-// Place returns the name of the database and where it is.
+// Place returns the name of the database with its host and port.
 func (s *Server) Place() string { return s.Database() + " at " + s.address() }
 
 // address returns the host and port.

@@ -148,7 +148,7 @@ func scanExecution(r pgdb.Rows, more ...any) (*store.Execution, error) {
 	if scan.state < firstEnded {
 		return x, nil
 	}
-	o.Status, o.Started, o.Ended, o.Fingerprint, o.DropDocuments = store.Status(names[scan.state]), timeOf(started), timeOf(ended), *fingerprint, *drop
+	o.Status, o.Started, o.Ended, o.Fingerprint, o.DropDocuments = store.Status(names[scan.state]), momentOf(*started), momentOf(*ended), *fingerprint, *drop
 	o.Keep, o.Documents = time.Duration(*keep), time.Duration(*documents)
 	x.Outcome = &o
 	return x, nil

@@ -52,18 +52,29 @@ func openArchive(ctx context.Context, o *Options) (*archive, error) {
 	if a.more, err = server.Connect(ctx); err != nil {
 		return nil, errors.Join(server.Explain(err), a.Close())
 	}
-	locked := false
-	err = a.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", lockClass, migrationLock).Scan(&locked)
-	switch {
-	case err != nil:
-		err = server.Explain(err)
-	case !locked:
-		err = &pgdb.Error{Text: "another migration uses the database " + server.Database(), Hint: "wait until it has ended"}
-	}
-	if err != nil {
+	if err := a.lock(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+// lock waits for a while: the server may not have noticed yet that an earlier
+// migration was killed.
+func (a *archive) lock(ctx context.Context) error {
+	for start := time.Now(); ; {
+		locked := false
+		if err := a.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", lockClass, migrationLock).Scan(&locked); err != nil || locked {
+			return a.explain(err)
+		}
+		if time.Since(start) > lockTime {
+			return &pgdb.Error{Text: "another migration uses the database " + a.server.Database(), Hint: "wait until it has ended"}
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // explain returns an error of the database with a hint.
@@ -208,7 +219,7 @@ func lastEpoch(ctx context.Context, on interface {
 // Origin identifies the content of the group.
 func (s *Source) Origin() transfer.Origin { return s.origin }
 
-// MovedTo returns where the group was moved; "" if it was not.
+// MovedTo returns the target to which the group was moved; "" if it was not.
 func (s *Source) MovedTo(ctx context.Context) (target string, err error) {
 	err = s.conn.QueryRow(ctx, "SELECT coalesce((SELECT target FROM atom_moved), '')").Scan(&target)
 	return target, err

@@ -95,7 +95,7 @@ func (t *Target) start(ctx context.Context, tx pgdb.Tx, name string, origin *tra
 	return tx.SendBatch(ctx, b).Close()
 }
 
-// dataTables hold what a migration copies.
+// dataTables are the tables that a migration copies.
 var dataTables = []string{"atom_execution", "atom_journal", "atom_lane", "atom_lane_item", "atom_dedupe", "atom_origin", "atom_newest", "atom_wait", "atom_signal",
 	"atom_hold", "atom_reply", "atom_state", "atom_value", "atom_cursor", "atom_content", "atom_mark", "atom_write"}
 
@@ -137,7 +137,7 @@ func (t *Target) Finish(ctx context.Context) error {
 	return t.explain(err)
 }
 
-// rowTable is where the rows of a kind are written.
+// rowTable is the table of a kind.
 type rowTable struct {
 	name    string
 	columns []string
@@ -269,7 +269,7 @@ func (t *Target) WriteExecutions(ctx context.Context, all []*transfer.Execution)
 	return t.explain(err)
 }
 
-// completions derive what a member needs. The executions belong to a member
+// completions derive columns and tables that members need. The executions belong to a member
 // that has ended, so that the first one that starts adopts them.
 var completions = []string{
 	"UPDATE atom_lane AS l SET tail = greatest(free, (SELECT coalesce(max(pos), 0) FROM atom_lane_item AS i WHERE i.scope = l.scope AND i.key = l.key))",

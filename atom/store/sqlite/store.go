@@ -45,7 +45,7 @@ type Options struct {
 	// OnCommit observes each commit: its number of operations and its duration.
 	OnCommit func(operations int, took time.Duration)
 
-	importing bool // by OpenTarget: the folder may be unfinished, and the history takes old days
+	importing bool // by OpenTarget: the folder may be unfinished, and old days are added to the history
 
 	// Now replaces the clock of the machine by a virtual one; nil: none.
 	Now func() time.Time

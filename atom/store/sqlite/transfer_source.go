@@ -181,7 +181,7 @@ func (s *Source) StoredFiles() (n int64, err error) {
 	return n, err
 }
 
-// MovedTo returns where the content of the folder was moved; "" if it was not.
+// MovedTo returns the target to which the folder was moved; "" if it was not.
 func (s *Source) MovedTo(context.Context) (string, error) {
 	m, _, err := datafolder.ReadMoved(s.dir)
 	return m.To, err

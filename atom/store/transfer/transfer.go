@@ -105,8 +105,8 @@ type Progress struct {
 	Done  bool      // the copy was verified, and is in use
 }
 
-// Writer writes the copy. What it has confirmed survives a crash, together with
-// the progress.
+// Writer writes the copy. After a method returns, its rows and the progress
+// survive a crash.
 type Writer interface {
 	// WriteRows writes all rows of a kind, which write passes on.
 	WriteRows(ctx context.Context, kind Kind, write func(each func(values []any) error) error) error

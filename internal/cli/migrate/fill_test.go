@@ -97,7 +97,7 @@ func (f *filler) plain() {
 		}
 	}
 	m := f.message("plain")
-	m.Doc, m.Data, m.DocType = large, append([]byte("data "), large...), "text/\xff"
+	m.Doc, m.Data, m.DocType = large, append([]byte("data "), large...), "text/plain"
 	seq := f.accept(m)
 	f.apply(&store.Change{Seq: seq, Entries: []store.Entry{{Path: "0", Kind: "call", At: now, Body: large}}})
 	m = f.message("plain")

@@ -73,7 +73,7 @@ type target interface {
 	Close() error
 }
 
-// result is what the command prints.
+// result is the output of the command.
 type result struct {
 	From    string            `json:"from"`
 	To      string            `json:"to"`

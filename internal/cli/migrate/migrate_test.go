@@ -10,17 +10,25 @@ import (
 	"time"
 
 	"valence/atom/server"
+	"valence/atom/store"
 	"valence/atom/store/postgres"
 	"valence/atom/store/sqlite"
 	"valence/atom/store/transfer"
 	"valence/internal/cli"
 	"valence/internal/pgdb"
+	"valence/internal/test/program"
 	"valence/internal/test/servers"
 )
 
 var pg *servers.Postgres
 
-func TestMain(m *testing.M) { os.Exit(servers.RunPostgres(m, &pg)) }
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(program.Test(withPostgres{m}, &binary)) }
+
+type withPostgres struct{ *testing.M }
+
+func (w withPostgres) Run() int { return servers.RunPostgres(w.M, &pg) }
 
 // address returns the URL of a database without the password, which the
 // environment supplies.
@@ -106,8 +114,25 @@ func wantEqual(t testing.TB, what string, want, got transfer.Summary) {
 	}
 }
 
-// Everything arrives in a group and in another folder, and each of the two reads
-// as the first folder.
+// facts returns the result of probe.
+func facts(t testing.TB, f *filler, s store.Store) (lines []string) {
+	t.Helper()
+	use(t, s, func() { lines = probe(t, f, s) })
+	return lines
+}
+
+// copyOf copies a folder.
+func copyOf(t testing.TB, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// Everything arrives in a group and in another folder, each of the two reads as
+// the first folder, and continues its work.
 func TestFolderToGroupAndBack(t *testing.T) {
 	dir, back, database := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "back"), pg.Database(t)
 	f := &filler{TB: t}
@@ -115,11 +140,8 @@ func TestFolderToGroupAndBack(t *testing.T) {
 	f.Store = s
 	use(t, s, f.fill)
 	want := folderSummary(t, dir)
-	for _, kind := range append([]transfer.Kind{transfer.Executions}, transfer.Kinds...) {
-		if want[kind].Count == 0 {
-			t.Errorf("the test has no %s", kind)
-		}
-	}
+	wantEverything(t, want)
+	said := facts(t, f, openFolder(t, copyOf(t, dir)))
 	mustRun(t, "migrate", "--from", dir, "--to", address(t, database), "--group", "shop")
 	wantEqual(t, "group", want, groupSummary(t, database))
 	mustRun(t, "migrate", "--from", address(t, database), "--to", back, "--group", "shop")
@@ -128,6 +150,27 @@ func TestFolderToGroupAndBack(t *testing.T) {
 	for _, folder := range []string{dir, back} {
 		if code, out, errs := run(t, "check", "--data", folder); code != 0 {
 			t.Errorf("check %s: %s%s", folder, out, errs)
+		}
+	}
+	pg.Exec(t, database, "DELETE FROM atom_moved")
+	for what, s := range map[string]store.Store{"group": openMember(t, database), "folder": openFolder(t, back)} {
+		own := *f
+		use(t, s, func() {
+			if err := s.Join(t.Context(), func(map[string]int64) {}, func() {}); err != nil {
+				t.Fatal(err)
+			}
+			wantLines(t, what, said, probe(t, &own, s))
+			exercise(t, &own, s)
+		})
+	}
+}
+
+// wantEverything checks that a test covers every kind.
+func wantEverything(t testing.TB, s transfer.Summary) {
+	t.Helper()
+	for _, kind := range append([]transfer.Kind{transfer.Executions}, transfer.Kinds...) {
+		if s[kind].Count == 0 {
+			t.Errorf("the test has no %s", kind)
 		}
 	}
 }
@@ -140,11 +183,7 @@ func TestGroupToFolderAndBack(t *testing.T) {
 	f.Store = s
 	use(t, s, f.fill)
 	want := groupSummary(t, database)
-	for _, kind := range append([]transfer.Kind{transfer.Executions}, transfer.Kinds...) {
-		if want[kind].Count == 0 {
-			t.Errorf("the test has no %s", kind)
-		}
-	}
+	wantEverything(t, want)
 	mustRun(t, "migrate", "--from", address(t, database), "--to", dir, "--group", "shop")
 	wantEqual(t, "folder", want, folderSummary(t, dir))
 	mustRun(t, "migrate", "--from", dir, "--to", address(t, other), "--group", "shop")

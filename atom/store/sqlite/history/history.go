@@ -29,7 +29,7 @@ type Options struct {
 	Log      *slog.Logger
 	Keep     int   // default retention in days
 	MaxBytes int64 // maximum size; above it the oldest day is deleted; 0: unlimited
-	// AnyDay keeps the segments of all days open, for executions in any order.
+	// AnyDay leaves the segments of all days open, for executions in any order.
 	AnyDay bool
 	// Ledger records each segment; it may be nil.
 	Ledger Ledger
