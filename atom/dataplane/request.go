@@ -315,17 +315,8 @@ func (req *request) context() context.Context {
 // write sends a complete response.
 func (req *request) write(status int, media string, body []byte) {
 	h := req.w.Header()
-	switch media {
-	case "":
-	case "application/json":
-		h["Content-Type"] = jsonBody
-	default:
-		h["Content-Type"] = []string{media}
-	}
-	if req.server.draining.Load() {
-		h["Connection"] = closing
-	}
-	if status == http.StatusNoContent || status == http.StatusNotModified || status == http.StatusResetContent {
+	req.head(media)
+	if !bodyAllowed(status) {
 		body = nil
 	}
 	if len(body) > initialBodyBuffer {
@@ -343,6 +334,26 @@ func (req *request) write(status int, media string, body []byte) {
 	}
 	// A failed write means that the caller is gone.
 	_, _ = req.w.Write(body)
+}
+
+// head sets the headers of every response.
+func (req *request) head(media string) {
+	h := req.w.Header()
+	switch media {
+	case "":
+	case "application/json":
+		h["Content-Type"] = jsonBody
+	default:
+		h["Content-Type"] = []string{media}
+	}
+	if req.server.draining.Load() {
+		h["Connection"] = closing
+	}
+}
+
+// bodyAllowed reports whether responses with a status have a body.
+func bodyAllowed(status int) bool {
+	return status != http.StatusNoContent && status != http.StatusNotModified && status != http.StatusResetContent
 }
 
 func (req *request) setWriteDeadline(t time.Time) {

@@ -1,11 +1,14 @@
 package dataplane
 
 import (
+	"io"
 	"net/http"
 	"net/textproto"
+	"strconv"
 	"time"
 
 	"valence/atom"
+	"valence/internal/blob"
 	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/problem"
@@ -33,6 +36,10 @@ func (req *request) writeReply(r *atom.Reply) {
 	if status == 0 {
 		status = http.StatusOK
 	}
+	if req.endpoint.listen.Output == "binary" && blob.IsReference(r.Doc) && status >= 200 && status <= 599 {
+		req.writeFile(status, r)
+		return
+	}
 	body, media, err := convert.Render(req.scope(), r.Doc, req.endpoint.listen.Output, req.endpoint.deployed.Process.Namespaces)
 	if err != nil || status < 200 || status > 599 {
 		req.server.log.Error("cannot send reply", "process", req.endpoint.process, "execution", r.Execution, "status", status, "error", err)
@@ -46,6 +53,54 @@ func (req *request) writeReply(r *atom.Reply) {
 		return
 	}
 	req.write(status, setHeaders(h, r.Headers, media), body)
+}
+
+// fileBuffer is the most of a stored file that is in memory while it is sent.
+const fileBuffer = 256 << 10
+
+// writeFile responds with a stored file. The response is cut off if the file turns
+// out to be damaged.
+func (req *request) writeFile(status int, r *atom.Reply) {
+	file, err := blob.Body(req.scope(), r.Doc)
+	var content io.ReadCloser
+	if err == nil {
+		content, err = file.Open()
+	}
+	if err != nil {
+		req.server.log.Error("cannot send reply", "process", req.endpoint.process, "execution", r.Execution, "error", err)
+		p := problem.Internal()
+		p.Execution = r.Execution
+		req.refuse(p)
+		return
+	}
+	defer content.Close()
+	h := req.w.Header()
+	req.head(setHeaders(h, r.Headers, file.MediaType))
+	req.status = status
+	if !bodyAllowed(status) {
+		req.w.WriteHeader(status)
+		return
+	}
+	h["Content-Length"] = []string{strconv.FormatInt(file.Size, 10)}
+	req.w.WriteHeader(status)
+	if req.r.Method == http.MethodHead {
+		return
+	}
+	start, buffer := time.Now(), make([]byte, fileBuffer)
+	for err == nil {
+		var n int
+		if n, err = content.Read(buffer); n > 0 {
+			// The caller must read at minBodyRate, as for other bodies.
+			req.setWriteDeadline(start.Add(responseTimeout + time.Duration(req.size+n)*time.Second/minBodyRate))
+			if _, gone := req.w.Write(buffer[:n]); gone != nil {
+				return
+			}
+			req.size += n
+		}
+	}
+	if err != io.EOF {
+		req.server.log.Error("cannot send reply", "process", req.endpoint.process, "execution", r.Execution, "sent", req.size, "error", err)
+	}
 }
 
 // setHeaders adds the headers set by the process, except those that control the

@@ -47,8 +47,8 @@ type Store interface {
 	// After an error nothing is left. An error of r is wrapped in a ReadError.
 	// The content is kept until ReleaseFiles.
 	PutFile(ctx context.Context, r io.Reader) (name string, size int64, err error)
-	// OpenFile returns content and its size. The reader fails with ErrLost at the end
-	// if the content is damaged.
+	// OpenFile returns content and its size. The reader fails with ErrLost instead of
+	// returning the last bytes if the content is damaged.
 	OpenFile(name string) (r io.ReadCloser, size int64, err error)
 	// ReleaseFiles deletes contents to which no execution refers.
 	ReleaseFiles(names []string)

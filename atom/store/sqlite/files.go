@@ -267,22 +267,25 @@ func (s *Store) OpenFile(name string) (io.ReadCloser, int64, error) {
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
-	return &verified{File: f, digest: sha256.New(), sum: blob.Sum(name)}, info.Size(), nil
+	return &verified{File: f, digest: sha256.New(), sum: blob.Sum(name), left: info.Size()}, info.Size(), nil
 }
 
-// verified is a file whose content is compared with its digest at the end.
+// verified is a file whose content is compared with its digest before its last
+// bytes are returned, so that no reader gets all of a damaged file.
 type verified struct {
 	*os.File
 	digest hash.Hash
 	sum    string
+	left   int64
 }
 
 // Read implements io.Reader.
 func (v *verified) Read(b []byte) (int, error) {
 	n, err := v.File.Read(b)
 	v.digest.Write(b[:n])
-	if err == io.EOF && hex.EncodeToString(v.digest.Sum(nil)) != v.sum {
-		err = blob.ErrLost
+	v.left -= int64(n)
+	if (err == io.EOF || v.left <= 0) && hex.EncodeToString(v.digest.Sum(nil)) != v.sum {
+		return 0, blob.ErrLost
 	}
 	return n, err
 }

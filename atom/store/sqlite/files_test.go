@@ -173,8 +173,8 @@ func TestDamagedFilesAreNotRead(t *testing.T) {
 	if r, _, err = s.OpenFile(name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.Copy(io.Discard, r); !errors.Is(err, blob.ErrLost) {
-		t.Errorf("damaged: got %v, want ErrLost", err)
+	if n, err := io.Copy(io.Discard, r); !errors.Is(err, blob.ErrLost) || n >= size {
+		t.Errorf("damaged: got %d bytes, %v, want fewer than %d and ErrLost", n, err, size)
 	}
 	_ = r.Close()
 	for _, name := range []string{name[:len(name)-1] + "x", "../../hot.db", ""} {

@@ -228,8 +228,17 @@ func TestUploadsAreStored(t *testing.T) {
 		t.Fatalf("got %d %s, want a receipt", status, body)
 	}
 	c.arrives("large.bin", sum)
+	r, err := http.Get("http://" + c.listen + "/give/large.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	got := sha256.New()
+	if n, err := io.Copy(got, r.Body); err != nil || r.StatusCode != http.StatusOK || r.ContentLength != n || hex.EncodeToString(got.Sum(nil)) != sum {
+		t.Errorf("download: got %d %x, %v, want %s", r.StatusCode, got.Sum(nil), err, sum)
+	}
 	grown := c.fact("VmHWM") - idle
-	t.Logf("64 MiB passed: memory grew by %d KiB, from %d KiB", grown, idle)
+	t.Logf("64 MiB passed both ways: memory grew by %d KiB, from %d KiB", grown, idle)
 	if grown > 60<<10 {
 		t.Errorf("memory grew by %d KiB, want at most %d", grown, 60<<10)
 	}
@@ -237,15 +246,6 @@ func TestUploadsAreStored(t *testing.T) {
 	want := `{"size":3145728,"sum":"` + sum + `","length":true,"encoding":"base64","field":"hello"}`
 	if status, body := c.upload("/tell", "small.bin"); status != http.StatusOK || body != want {
 		t.Errorf("got %d %s, want %s", status, body, want)
-	}
-	r, err := http.Get("http://" + c.listen + "/give/small.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	got := sha256.New()
-	if _, err := io.Copy(got, r.Body); err != nil || r.StatusCode != http.StatusOK || hex.EncodeToString(got.Sum(nil)) != sum {
-		t.Errorf("download: got %d %x, %v, want %s", r.StatusCode, got.Sum(nil), err, sum)
 	}
 	if status, body := c.upload("/tell", "large.bin"); status != http.StatusInternalServerError {
 		t.Errorf("beyond the memory of an expression: got %d %s, want 500", status, body)
