@@ -1,12 +1,14 @@
 package migrate_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,4 +105,49 @@ func TestUsedBetween(t *testing.T) {
 	want := folderSummary(t, dir)
 	mustRun(t, args...)
 	wantEqual(t, "group", want, groupSummary(t, database))
+}
+
+// An atom that was killed counts a crash for the executions that it ran, at its
+// next start or at the first start of the group.
+func TestUncleanFolder(t *testing.T) {
+	dir, database := filepath.Join(t.TempDir(), "data"), pg.Database(t)
+	f := &filler{TB: t}
+	s := openFolder(t, dir)
+	f.Store = s
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	f.fill()
+	waiting := f.accept(f.message("crash"))
+	f.apply(&store.Change{Seq: waiting, Disposition: &store.Suspension{State: store.Waiting, Due: now.Add(time.Hour)}})
+	ran := []int64{f.accept(f.message("crash")), f.accept(f.message("crash")), waiting}
+	f.apply(&store.Change{Seq: ran[1], Entries: entries(1), Disposition: &store.Suspension{State: store.Accepted}})
+	for _, seq := range ran[:2] {
+		s.Started(seq)
+	}
+	stop()
+	if err := errors.Join(<-done, s.Abandon()); err != nil {
+		t.Fatal(err)
+	}
+	want := crashes(t, openFolder(t, copyOf(t, dir)), ran)
+	if !slices.Equal(want, []int{1, 1, 0}) {
+		t.Fatalf("at the next start: got %v crashes, want 1, 1 and 0", want)
+	}
+	mustRun(t, "migrate", "--from", dir, "--to", address(t, database), "--group", "shop")
+	if got := crashes(t, openMember(t, database), ran); !slices.Equal(got, want) {
+		t.Errorf("in the group: got %v crashes, want %v", got, want)
+	}
+}
+
+func crashes(t *testing.T, s store.Store, seqs []int64) (all []int) {
+	use(t, s, func() {
+		for _, seq := range seqs {
+			x, err := s.Get(t.Context(), seq, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, x.Crashes)
+		}
+	})
+	return all
 }
