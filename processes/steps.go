@@ -92,6 +92,9 @@ type ExternalCaller interface{ ExternalCall() ExternalCall }
 // a template.
 type Builder interface{ Builds() *expression.Template }
 
+// Thrower is implemented by the settings of steps that fail with a detail.
+type Thrower interface{ FaultDetail() *expression.Template }
+
 // Marks describes the version that a call records, so that an echo guard can
 // recognize the event caused by the call.
 type Marks struct {

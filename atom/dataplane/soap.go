@@ -113,7 +113,8 @@ func (req *request) authenticateToken(envelope *soap.Envelope) (string, *problem
 // refuseSOAP responds with a fault.
 func (req *request) refuseSOAP(p *problem.Document) {
 	version := req.soapVersion()
-	body, status := req.endpoint.listen.Service.Fault(version, p)
+	s := req.endpoint.listen.Service
+	body, status := s.Fault(req.context(), version, s.Operation(req.input.Operation), p)
 	req.write(status, soap.MediaType(version), body)
 }
 

@@ -117,7 +117,7 @@ func (m memoryRun) run() (*Reply, error) {
 	var fail *fault.Failure
 	reply := m.reply
 	if err != nil {
-		fail = fault.AsFailure(err)
+		fail = m.checkDetail(m.f.Context(), fault.AsFailure(err))
 	} else if reply == nil {
 		reply = &Reply{Execution: m.id(), None: true}
 		m.warnings = append(m.warnings, m.missingReply())

@@ -1,11 +1,13 @@
 package run
 
 import (
+	"context"
 	"strconv"
 
 	"valence/atom/steps"
 	"valence/internal/document"
 	"valence/internal/fault"
+	"valence/internal/soap"
 )
 
 // missingReply returns the warning of an execution that ended without a reply.
@@ -24,10 +26,7 @@ func (e *execution) encodeReply(f *steps.Frame, r *Reply) error {
 	if listen == nil || listen.Service == nil {
 		return nil
 	}
-	request, _ := e.Name("request")
-	name, _ := document.Key(request, "operation")
-	text, _ := name.(string)
-	op := listen.Service.Operation(text)
+	op := e.operation()
 	if op == nil || op.OneWay { // an operator started it, or no caller waits
 		return nil
 	}
@@ -43,13 +42,50 @@ func (e *execution) encodeReply(f *steps.Frame, r *Reply) error {
 		r.Doc = document.New(body, "application/xml; charset=utf-8", data)
 		return nil
 	}
+	return schemaMismatch("the reply does not match the schema of "+op.Name, wrong)
+}
+
+// schemaMismatch returns the failure of a document that does not match its schema.
+func schemaMismatch(msg string, wrong []fault.Violation) *fault.Failure {
 	at := wrong[0].Pointer
 	if at == "" {
 		at = "it"
 	}
-	msg := "the reply does not match the schema of " + op.Name + ": " + at + ": " + wrong[0].Detail
+	msg += ": " + at + ": " + wrong[0].Detail
 	if len(wrong) > 1 {
 		msg += " (and " + strconv.Itoa(len(wrong)-1) + " more)"
 	}
 	return &fault.Failure{Code: fault.CodeInvalid, Message: msg, Problems: wrong}
+}
+
+// operation returns the operation of a SOAP request; nil if there is none, or if
+// an operator started the execution.
+func (e *execution) operation() *soap.Operation {
+	listen := e.plan.Process.Listen
+	if listen == nil || listen.Service == nil {
+		return nil
+	}
+	request, _ := e.Name("request")
+	name, _ := document.Key(request, "operation")
+	text, _ := name.(string)
+	return listen.Service.Operation(text)
+}
+
+// checkDetail returns a failure with a `detail:` that the caller may receive, or
+// the failure of one that does not match the WSDL.
+func (e *execution) checkDetail(ctx context.Context, f *fault.Failure) *fault.Failure {
+	if f == nil || f.Detail == nil || f.Source != fault.FromAuthor {
+		return f
+	}
+	op := e.operation()
+	if op == nil {
+		return f
+	}
+	_, wrong, err := e.plan.Process.Listen.Service.FaultDetail(ctx, op, f.Detail)
+	if err != nil || len(wrong) == 0 { // without a caller there is no fault
+		return f
+	}
+	invalid := schemaMismatch("the detail of the fault does not match the schema of "+op.Name, wrong)
+	invalid.Step, invalid.Pos, invalid.Keys, invalid.Cause = f.Step, f.Pos, f.Keys, f
+	return invalid
 }

@@ -66,6 +66,9 @@ func NewErrorView(f *fault.Failure) *ErrorView {
 	if len(f.Body) > 0 && utf8.Valid(f.Body) {
 		v.Body = string(f.Body)
 	}
+	if f.Source == fault.FromAuthor && json.Valid(f.Detail) {
+		v.Detail = f.Detail
+	}
 	if cause, ok := f.Cause.(*fault.Failure); ok {
 		v.Cause = NewErrorView(cause)
 	}

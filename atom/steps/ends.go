@@ -69,6 +69,7 @@ type throw struct {
 	Message *expression.Expr
 	Code    string
 	Status  int
+	Detail  *expression.Template
 }
 
 var _ = define[throw]("throw", kind{
@@ -80,7 +81,11 @@ var _ = define[throw]("throw", kind{
 	spec.Expr("throw", func(s *throw) **expression.Expr { return &s.Message }, "The error message. May be empty only inside `catch`."),
 	spec.Name("code", func(s *throw) *string { return &s.Code }, "Error code, as used by `catch` and shown in the list of failed executions.").Or(fault.CodeThrown),
 	spec.Int("status", func(s *throw) *int { return &s.Status }, "HTTP status for a waiting caller.").Min(400).Max(599),
+	spec.Template("detail", func(s *throw) **expression.Template { return &s.Detail }, "The `error.detail` of a `catch`: an object. The caller of a SOAP listener receives it as the detail of the fault: the key is a fault element that the WSDL declares, and the value its content."),
 }, nil)
+
+// FaultDetail returns the template of the detail; nil if there is none.
+func (s *throw) FaultDetail() *expression.Template { return s.Detail }
 
 func (s *throw) Run(f *Frame) error {
 	if s.Message == nil {
@@ -93,7 +98,20 @@ func (s *throw) Run(f *Frame) error {
 	if err != nil {
 		return err
 	}
-	return &fault.Failure{Code: s.Code, Source: fault.FromAuthor, Status: s.Status, Message: text}
+	thrown := &fault.Failure{Code: s.Code, Source: fault.FromAuthor, Status: s.Status, Message: text}
+	if s.Detail == nil {
+		return thrown
+	}
+	v, err := s.Detail.Value(&f.env)
+	if err != nil {
+		return err
+	}
+	detail, ok := document.Decode(v).(*document.Object)
+	if !ok {
+		return fault.Failf(fault.CodeExpression, "detail: it must be an object, but is %s", document.TypeName(document.Decode(v)))
+	}
+	thrown.Detail = document.AppendJSON(nil, detail)
+	return thrown
 }
 
 type stop struct{ Reason *expression.Expr }

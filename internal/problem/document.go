@@ -24,6 +24,7 @@ type Document struct {
 	Errors     []Violation
 	RetryAfter time.Duration // sent as Retry-After if positive
 	Rejected   bool          // the process chose the code and the detail
+	Fault      []byte        // JSON of the detail of a SOAP fault, by the name of its element; nil: none
 }
 
 // Violation is one invalid value in the caller's document.

@@ -55,7 +55,7 @@ func FromFailure(f *fault.Failure) *Document {
 	}
 	switch f.Source {
 	case fault.FromAuthor:
-		d := &Document{Status: f.Status, Code: safeCode(f.Code), Title: rejected, Detail: f.Message, Rejected: true}
+		d := &Document{Status: f.Status, Code: safeCode(f.Code), Title: rejected, Detail: f.Message, Rejected: true, Fault: f.Detail}
 		if d.Status < 400 || d.Status > 599 {
 			d.Status = http.StatusInternalServerError
 		}

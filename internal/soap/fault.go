@@ -2,12 +2,16 @@ package soap
 
 import (
 	"bytes"
+	"context"
 	"encoding/xml"
 	"net/http"
 	"strings"
 
 	"valence/internal/convert"
+	"valence/internal/document"
+	"valence/internal/fault"
 	"valence/internal/problem"
+	"valence/internal/spec"
 	"valence/internal/wsdl"
 )
 
@@ -28,7 +32,9 @@ var transportStatus = map[int]bool{
 // Fault returns the envelope of a problem, and its HTTP status: 500, except for
 // statuses that concern HTTP. SOAP 1.2 has 400 for errors of the sender, but
 // clients such as Apache CXF discard the fault of such a response.
-func (s *Service) Fault(v wsdl.Version, p *problem.Document) (body []byte, status int) {
+// The detail is the element that the process chose, if op declares it, or else
+// the problem document.
+func (s *Service) Fault(ctx context.Context, v wsdl.Version, op *Operation, p *problem.Document) (body []byte, status int) {
 	ofSender := p.Status >= 400 && p.Status < 500
 	status = http.StatusInternalServerError
 	if transportStatus[p.Status] {
@@ -48,16 +54,43 @@ func (s *Service) Fault(v wsdl.Version, p *problem.Document) (body []byte, statu
 	case p.Rejected && convert.IsXMLName(p.Code):
 		own, space = p.Code, s.space
 	}
+	details, wrong, err := s.FaultDetail(ctx, op, p.Fault)
+	if err != nil || len(wrong) > 0 || details == nil {
+		details = described(p)
+	}
 	b := &bytes.Buffer{}
 	if v == wsdl.SOAP12 {
-		fault12(b, class, own, space, p)
+		fault12(b, class, own, space, p, details)
 	} else {
-		fault11(b, class, own, space, p)
+		fault11(b, class, own, space, p, details)
 	}
 	return Envelop(v, b.Bytes()), status
 }
 
-func fault11(b *bytes.Buffer, class, own, space string, p *problem.Document) {
+// FaultDetail returns the fault element of an operation for the JSON of a detail,
+// an object with its name as the only key. It returns nil if there is no detail,
+// or no caller for it. The violations are the mismatches with the WSDL.
+func (s *Service) FaultDetail(ctx context.Context, op *Operation, detail []byte) ([]byte, []fault.Violation, error) {
+	if detail == nil || op == nil || op.OneWay {
+		return nil, nil, ctx.Err()
+	}
+	o, _ := document.Decode(document.Parse(string(detail))).(*document.Object)
+	if o == nil || o.Len() != 1 {
+		return nil, []fault.Violation{{Detail: "it must be an object with one key, the name of a fault element"}}, ctx.Err()
+	}
+	name, v := o.At(0)
+	decl := op.FaultElement(name)
+	if decl == nil {
+		return nil, []fault.Violation{{Detail: "the WSDL declares no fault element " + spec.Clip(name) + " for " + op.Name}}, ctx.Err()
+	}
+	text, wrong, err := s.element(ctx, decl, v)
+	for i := range wrong {
+		wrong[i].Pointer = "/" + name + wrong[i].Pointer
+	}
+	return text, wrong, err
+}
+
+func fault11(b *bytes.Buffer, class, own, space string, p *problem.Document, details []byte) {
 	b.WriteString("<soap:Fault>")
 	if own != "" {
 		code(b, "faultcode", own, space)
@@ -67,11 +100,11 @@ func fault11(b *bytes.Buffer, class, own, space string, p *problem.Document) {
 	b.WriteString(`<faultstring xml:lang="en">`)
 	escape(b, reason(p))
 	b.WriteString("</faultstring>")
-	detail(b, "detail", p)
+	detail(b, "detail", details)
 	b.WriteString("</soap:Fault>")
 }
 
-func fault12(b *bytes.Buffer, class, own, space string, p *problem.Document) {
+func fault12(b *bytes.Buffer, class, own, space string, p *problem.Document, details []byte) {
 	switch class {
 	case "Client":
 		class = "Sender"
@@ -87,7 +120,7 @@ func fault12(b *bytes.Buffer, class, own, space string, p *problem.Document) {
 	b.WriteString(`</soap:Code><soap:Reason><soap:Text xml:lang="en">`)
 	escape(b, reason(p))
 	b.WriteString("</soap:Text></soap:Reason>")
-	detail(b, "soap:Detail", p)
+	detail(b, "soap:Detail", details)
 	b.WriteString("</soap:Fault>")
 }
 
@@ -103,16 +136,22 @@ func code(b *bytes.Buffer, element, name, space string) {
 	b.WriteString(">" + name + "</" + element + ">")
 }
 
-// detail writes the problem document, if it names values or an execution. A
-// fault that does not concern the body has none (SOAP 1.1, section 4.4).
-func detail(b *bytes.Buffer, element string, p *problem.Document) {
+// described returns the problem document as an element, if it names values or an
+// execution. A fault that does not concern the body has no detail (SOAP 1.1,
+// section 4.4).
+func described(p *problem.Document) []byte {
 	if len(p.Errors) == 0 && p.Execution == "" {
+		return nil
+	}
+	return bytes.TrimSpace(bytes.TrimPrefix(p.XML(), []byte(xml.Header)))
+}
+
+func detail(b *bytes.Buffer, element string, content []byte) {
+	if content == nil {
 		return
 	}
-	text := p.XML()
-	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte(xml.Header)))
 	b.WriteString("<" + element + ">")
-	b.Write(text)
+	b.Write(content)
 	b.WriteString("</" + element + ">")
 }
 

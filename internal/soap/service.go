@@ -12,6 +12,7 @@ import (
 
 	"valence/internal/convert"
 	"valence/internal/document"
+	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/problem"
 	"valence/internal/spec"
@@ -44,6 +45,32 @@ func (s *Service) Operation(name string) *Operation {
 		}
 	}
 	return nil
+}
+
+// FaultElement returns the declaration of the fault element with a local name, or
+// nil.
+func (op *Operation) FaultElement(name string) *xsd.Element {
+	for _, e := range op.wsdl.Faults {
+		if e.Name.Local == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// FaultNames returns the local names of the fault elements.
+func (op *Operation) FaultNames() []string {
+	names := make([]string, len(op.wsdl.Faults))
+	for i, e := range op.wsdl.Faults {
+		names[i] = e.Name.Local
+	}
+	return names
+}
+
+// LintFault returns the parts of a fault element that can never match its
+// declaration.
+func (s *Service) LintFault(decl *xsd.Element, shape *expression.Shape) []xsd.Mismatch {
+	return s.schemas.Lint(decl, shape)
 }
 
 // OperationNames returns the names of the operations.

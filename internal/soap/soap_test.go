@@ -160,13 +160,51 @@ func TestFault(t *testing.T) {
 		{"a large body", wsdl.SOAP11, &problem.Document{Status: 413, Code: "too_large", Title: "Too large"}, 413, []string{"soap:Client", "Too large"}},
 		{"a busy service", wsdl.SOAP12, &problem.Document{Status: 503, Code: "unavailable", Title: "Unavailable"}, 503, []string{"soap:Receiver"}},
 	} {
-		body, status := s.Fault(test.version, test.problem)
+		body, status := s.Fault(t.Context(), test.version, s.Operation("CreateInvoice"), test.problem)
 		if _, err := convert.XMLTree(t.Context(), body); err != nil || status != test.status {
 			t.Errorf("%s: got %d %v, want %d and XML", test.name, status, err, test.status)
 		}
 		for _, want := range test.want {
 			if !strings.Contains(string(body), want) {
 				t.Errorf("%s: got %s, want %s in it", test.name, body, want)
+			}
+		}
+	}
+}
+
+// A declared fault element is the only entry of the detail. Others are replaced by
+// the problem document.
+func TestFaultDetail(t *testing.T) {
+	s := service(t, "")
+	const declared = `<n1:InvalidInvoice xmlns:n1="urn:erp"><n1:field>a&lt;b</n1:field><n1:code>7</n1:code></n1:InvalidInvoice>`
+	for _, test := range []struct{ operation, detail, want, wrong string }{
+		{"CreateInvoice", `{"InvalidInvoice":{"code":7,"field":"a<b"}}`, declared, ""},
+		{"CreateInvoice", `{"InvalidInvoice":{"code":"x","field":"a"}}`, "", "/InvalidInvoice/code: `x` is not an integer"},
+		{"CreateInvoice", `{"InvalidInvoise":{}}`, "", ": the WSDL declares no fault element InvalidInvoise for CreateInvoice"},
+		{"CreateInvoice", `{}`, "", ": it must be an object with one key, the name of a fault element"},
+		{"CreateInvoice", `{"InvalidInvoice":{"code":7,"field":"a"},"Other":1}`, "", ": it must be an object with one key, the name of a fault element"},
+		{"CreateInvoice", `"text"`, "", ": it must be an object with one key, the name of a fault element"},
+		{"Ping", `{"InvalidInvoice":{}}`, "", ": the WSDL declares no fault element InvalidInvoice for Ping"},
+		{"Archive", `{"Any":1}`, "", ""},
+		{"", `{"Any":1}`, "", ""},
+	} {
+		op := s.Operation(test.operation)
+		text, wrong, err := s.FaultDetail(t.Context(), op, []byte(test.detail))
+		got := ""
+		if len(wrong) > 0 {
+			got = wrong[0].Pointer + ": " + wrong[0].Detail
+		}
+		if err != nil || string(text) != test.want || got != test.wrong {
+			t.Errorf("%s %s: got %v %s %s, want %s %s", test.operation, test.detail, err, text, got, test.want, test.wrong)
+		}
+		for v, element := range map[wsdl.Version]string{wsdl.SOAP11: "detail", wsdl.SOAP12: "soap:Detail"} {
+			content := test.want
+			if content == "" {
+				content = `<problem xmlns="urn:ietf:rfc:7807">`
+			}
+			body, _ := s.Fault(t.Context(), v, op, &problem.Document{Status: 409, Code: "wrong", Rejected: true, Execution: "x1", Fault: []byte(test.detail)})
+			if !strings.Contains(string(body), "<"+element+">"+content) {
+				t.Errorf("%s %s: got %s, want %s in its detail", test.operation, test.detail, body, content)
 			}
 		}
 	}

@@ -141,7 +141,7 @@ var ExpectFields = []spec.Field{
 	spec.Any("calls", func(e *Expectation) *any { return &e.Calls }, "The [calls](#calls-of-a-test), in order: every call that sends something, and the calls that only read which are to be checked. A call with its retries is one.").Type("list").Eg("[erp.post]"),
 	spec.Any("reply", func(e *Expectation) *any { return &e.Reply }, "The reply: a value that it contains, or `{ file: PATH }`."),
 	spec.Int("reply_status", func(e *Expectation) *int { return &e.ReplyStatus }, "HTTP status of the reply.").Min(200).Max(599),
-	spec.Any("error", func(e *Expectation) *any { return &e.Error }, "The failure: a map with some of `code`, `message`, `status` and `step`.").Type("map"),
+	spec.Any("error", func(e *Expectation) *any { return &e.Error }, "The failure: a map with some of `code`, `message`, `status`, `step` and `detail`.").Type("map"),
 	spec.Strings("log", func(e *Expectation) *[]string { return &e.Log }, "Lines that `log:` and `stop:` write, in this order; other lines may come between them."),
 	spec.Bool("exact", func(e *Expectation) *bool { return &e.Exact }, "The reply and the bodies of calls have no other fields than the listed ones."),
 }

@@ -57,6 +57,7 @@ type (
 	}
 	tThrow struct {
 		Message *expression.Expr
+		Detail  *expression.Template
 		Code    string
 	}
 	tStop struct{ Reason *expression.Expr }
@@ -162,6 +163,7 @@ func testSteps() []processes.StepKind {
 			spec.Expr("status", func(s *tReply) **expression.Expr { return &s.Status }, "The status.").Number()),
 		kind("throw", processes.Throw, false, func() any { return &tThrow{} },
 			spec.Expr("throw", func(s *tThrow) **expression.Expr { return &s.Message }, "The message."),
+			spec.Template("detail", func(s *tThrow) **expression.Template { return &s.Detail }, "The detail."),
 			spec.Name("code", func(s *tThrow) *string { return &s.Code }, "The code.").Or("thrown")),
 		kind("stop", processes.Stop, false, func() any { return &tStop{} },
 			spec.Expr("stop", func(s *tStop) **expression.Expr { return &s.Reason }, "Why.")),
@@ -280,6 +282,8 @@ func testCatalog() *processes.Catalog {
 	}
 	return &processes.Catalog{Steps: testSteps(), Connectors: connectors.Registry{"web": web, "queue": queue}}
 }
+
+func (s *tThrow) FaultDetail() *expression.Template { return s.Detail }
 
 func (s *tMap) Builds() *expression.Template { return s.Template }
 

@@ -21,7 +21,18 @@ func TestServices(t *testing.T) {
 	}
 	const listen = "listen: { path: /a, input: soap, service: { wsdl: erp.wsdl, port: Erp11 }, auth: none }\n"
 	const handled = "steps:\n  - switch: ${request.operation}\n    cases:\n      Archive: [{ log: a }]\n    default:\n      - reply: {}\n"
+	thrown := func(detail string) string {
+		return listen + "steps:\n  - switch: ${request.operation}\n    cases:\n      Archive: [{ throw: a, detail: { Any: 1 } }]\n      CreateInvoice:\n        - throw: b\n          detail: " + detail + "\n    default: [{ reply: {} }]\n"
+	}
 	for _, test := range []struct{ name, text, want string }{
+		{"a detail", thrown("{ InvalidInvoice: { field: a, code: 7 } }"), ""},
+		{"a detail of an expression", thrown("${doc.detail}"), ""},
+		{"a detail with an expression", thrown("{ InvalidInvoice: { field: \"${doc.number}\", code: 7 } }"), ""},
+		{"an undeclared detail", thrown("{ InvalidInvoise: {} }"), "a.yaml:9:21: error: the WSDL declares no fault element `InvalidInvoise` for CreateInvoice [body-mismatch]\n    try: did you mean `InvalidInvoice`?"},
+		{"a detail of another type", thrown("{ InvalidInvoice: { field: a, code: b } }"), "a.yaml:9:55: error: the detail does not match the schema of CreateInvoice at /InvalidInvoice/code: `b` is not an integer [body-mismatch]"},
+		{"a detail without an element", thrown("{ InvalidInvoice: { code: 7 } }"), "at /InvalidInvoice: `field` is missing [body-mismatch]\n    try: add `field:`"},
+		{"two details", thrown("{ InvalidInvoice: { field: a, code: 7 }, Other: 1 }"), "the detail of a fault has one element, but `Other` is a second one [body-mismatch]"},
+		{"a detail without a fault", strings.Replace(thrown("{ InvalidInvoice: { field: a, code: 7 } }"), "CreateInvoice:", "Ping:", 1), "the WSDL declares no fault element `InvalidInvoice` for Ping [body-mismatch]\n    try: declare a `fault` in the WSDL, or remove `detail:`"},
 		{"each operation", listen + handled, ""},
 		{"one kind of operation", listen + "steps:\n  - reply: {}\n    when: ${request.operation != \"Archive\"}\n", ""},
 		{"by conditions", listen + "steps:\n  - if: ${request.operation == 'Archive'}\n    then: [{ log: a }]\n    else: [{ reply: {} }]\n", ""},

@@ -1,8 +1,11 @@
 package examples
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,9 +15,11 @@ import (
 	"valence/internal/test/servers"
 )
 
-// runSoapFront runs the example soap-front. With digest, its callers send the
-// password as a digest.
-func runSoapFront(t *testing.T, digest bool) (*atom, *Systems) {
+// asDigest makes the callers of soap-front send the password as a digest.
+var asDigest = []string{"user: erp", "type: digest\nuser: erp"}
+
+// runSoapFront runs the example soap-front with replacements in its files.
+func runSoapFront(t *testing.T, replacements ...string) (*atom, *Systems) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "soap-front")
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(folder, "soap-front"))); err != nil {
@@ -25,14 +30,14 @@ func runSoapFront(t *testing.T, digest bool) (*atom, *Systems) {
 		t.Fatal(err)
 	}
 	systems := startSystems(t, e)
-	if digest {
-		file := filepath.Join(dir, "connections.yaml")
+	edit := strings.NewReplacer(replacements...)
+	for _, name := range []string{"connections.yaml", "orders.yaml"} {
+		file := filepath.Join(dir, name)
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = []byte(strings.Replace(string(text), "user: erp", "type: digest\nuser: erp", 1))
-		if err := os.WriteFile(file, text, 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(edit.Replace(string(text))), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,20 +50,22 @@ func TestZeep(t *testing.T) {
 	packages := installPython(t, "zeep")
 	const want = `Ada [('TEA', 2)] 12.50 None
 None
-e:unknown_order: there is no order O-8
+e:unknown_order: there is no order O-8 (O-8)
 soap:Client: The document does not match the schema of CreateOrder: /line/0/quantity: 0 is less than 1
 O-9
-soap:Sender: there is no order O-8
+soap:Sender: there is no order O-8 (O-8)
 e:FailedAuthentication: The security token could not be authenticated or authorized.
 `
 	for _, kind := range []string{"text", "digest"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			a, _ := runSoapFront(t, kind == "digest")
-			args := []string{"testdata/zeep/orders.py", a.listen + "/soap/orders?wsdl"}
+			args := []string{"testdata/zeep/orders.py", ""}
+			var edit []string
 			if kind == "digest" {
-				args = append(args, kind)
+				args, edit = append(args, kind), asDigest
 			}
+			a, _ := runSoapFront(t, edit...)
+			args[1] = a.listen + "/soap/orders?wsdl"
 			cmd := exec.CommandContext(t.Context(), "python3", args...)
 			cmd.Env = append(os.Environ(), "PYTHONPATH="+packages, "PYTHONDONTWRITEBYTECODE=1", "NO_PROXY=127.0.0.1")
 			if out, err := cmd.CombinedOutput(); err != nil || string(out) != want {
@@ -73,19 +80,19 @@ e:FailedAuthentication: The security token could not be authenticated or authori
 func TestCxfClient(t *testing.T) {
 	const want = `Ada TEA 2 12.50 null
 O-9
-unknown_order: there is no order O-8
+UnknownOrder O-8: there is no order O-8
 Client: The document does not match the schema of CreateOrder: /line/0/quantity: 0 is less than 1
 FailedAuthentication: The security token could not be authenticated or authorized.
 Ada TEA 2 12.50 null
 O-9
-Sender unknown_order: there is no order O-8
+UnknownOrder O-8: there is no order O-8
 Sender: The document does not match the schema of CreateOrder: /line/0/quantity: 0 is less than 1
 Sender FailedAuthentication: The security token could not be authenticated or authorized.
 `
-	for kind, digest := range map[string]bool{"PasswordText": false, "PasswordDigest": true} {
+	for kind, edit := range map[string][]string{"PasswordText": nil, "PasswordDigest": asDigest} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			a, systems := runSoapFront(t, digest)
+			a, systems := runSoapFront(t, edit...)
 			out, err := runCxf(t, "Orders", a.listen+"/soap/orders?wsdl", kind)
 			if err != nil || out != want {
 				t.Errorf("got %v\n%s, want\n%s", err, out, want)
@@ -105,6 +112,36 @@ Sender FailedAuthentication: The security token could not be authenticated or au
 			})
 		})
 	}
+}
+
+// A detail that does not match the WSDL is not sent: the caller gets a fault
+// without it, and the execution fails instead of being rejected.
+func TestFaultDetail(t *testing.T) {
+	a, _ := runSoapFront(t, `detail: { UnknownOrder: { id: "${input.id}" } }`, `detail: '${ {"UnknownOrder": {"id": "no id"}} }'`)
+	text, err := os.ReadFile(filepath.Join(folder, "soap-front", "unknown-order.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Post(a.listen+"/soap/orders", "text/xml", bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), "<faultcode>soap:Server</faultcode>") || strings.Contains(string(body), "UnknownOrder") {
+		t.Errorf("got %s %s, want a fault of the server without the detail", resp.Status, body)
+	}
+	a.until("the execution is recorded as failed", func() string {
+		out, err := exec.CommandContext(t.Context(), binary, "failed", "--json", "--data", a.data).CombinedOutput()
+		want := "the detail of the fault does not match the schema of GetOrder: /UnknownOrder/id: `no id` does not match the pattern"
+		if err == nil && strings.Contains(string(out), want) {
+			return ""
+		}
+		return fmt.Sprintf("got %v %s, want %s", err, out, want)
+	})
 }
 
 // runCxf runs a client in testdata/cxf and returns its output. The test is

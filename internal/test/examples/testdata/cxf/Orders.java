@@ -2,7 +2,7 @@ import jakarta.jws.*;
 import jakarta.jws.soap.SOAPBinding;
 import jakarta.xml.bind.annotation.*;
 import jakarta.xml.soap.*;
-import jakarta.xml.ws.Service;
+import jakarta.xml.ws.*;
 import jakarta.xml.ws.soap.SOAPFaultException;
 import java.math.BigDecimal;
 import java.net.URL;
@@ -50,10 +50,20 @@ public class Orders {
     @XmlAccessorType(XmlAccessType.FIELD) @XmlRootElement(name = "NotifyShipment", namespace = NS) @XmlType(propOrder = {"id", "tracking"})
     public static class NotifyShipment { @XmlElement(namespace = NS) public String id, tracking; }
 
+    @XmlAccessorType(XmlAccessType.FIELD) @XmlRootElement(name = "UnknownOrder", namespace = NS)
+    public static class UnknownOrder { @XmlElement(namespace = NS) public String id; }
+
+    @WebFault(name = "UnknownOrder", targetNamespace = NS)
+    public static class UnknownOrderException extends Exception {
+        private final UnknownOrder detail;
+        public UnknownOrderException(String message, UnknownOrder detail) { super(message); this.detail = detail; }
+        public UnknownOrder getFaultInfo() { return detail; }
+    }
+
     @WebService(name = "Orders", targetNamespace = NS) @SOAPBinding(parameterStyle = SOAPBinding.ParameterStyle.BARE)
     public interface Port {
         @WebMethod(operationName = "GetOrder") @WebResult(name = "GetOrderResponse", targetNamespace = NS, partName = "body")
-        Order get(@WebParam(name = "GetOrder", targetNamespace = NS, partName = "body") GetOrder request);
+        Order get(@WebParam(name = "GetOrder", targetNamespace = NS, partName = "body") GetOrder request) throws UnknownOrderException;
 
         @WebMethod(operationName = "CreateOrder") @WebResult(name = "CreateOrderResponse", targetNamespace = NS, partName = "body")
         Created create(@WebParam(name = "CreateOrder", targetNamespace = NS, partName = "body") CreateOrder request);
@@ -91,12 +101,17 @@ public class Orders {
     static String fault(Callable<?> call) throws Exception {
         try {
             return "no fault: " + call.call();
+        } catch (UnknownOrderException e) {
+            return "UnknownOrder " + e.getFaultInfo().id + ": " + e.getMessage();
         } catch (SOAPFaultException e) {
-            SOAPFault f = e.getFault();
-            boolean old = f.getNamespaceURI().equals(SOAPConstants.URI_NS_SOAP_1_1_ENVELOPE); // its faults have no subcodes
-            Iterator<QName> codes = old ? Collections.emptyIterator() : f.getFaultSubcodes();
-            return f.getFaultCodeAsQName().getLocalPart() + (codes.hasNext() ? " " + codes.next().getLocalPart() : "") + ": " + f.getFaultString();
+            return text(e.getFault());
         }
+    }
+
+    static String text(SOAPFault f) {
+        boolean old = f.getNamespaceURI().equals(SOAPConstants.URI_NS_SOAP_1_1_ENVELOPE); // its faults have no subcodes
+        Iterator<QName> codes = old ? Collections.emptyIterator() : f.getFaultSubcodes();
+        return f.getFaultCodeAsQName().getLocalPart() + (codes.hasNext() ? " " + codes.next().getLocalPart() : "") + ": " + f.getFaultString();
     }
 
     public static void main(String[] args) throws Exception {

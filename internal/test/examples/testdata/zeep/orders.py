@@ -10,7 +10,9 @@ def fault(call, **arguments):
     try:
         return "no fault: %s" % call(**arguments)
     except Fault as f:
-        return "%s: %s" % (f.code, f.message)
+        entry = f.detail[0] if f.detail is not None and len(f.detail) == 1 else None
+        typed = entry is not None and entry.tag == "{urn:example:orders}UnknownOrder"
+        return "%s: %s%s" % (f.code, f.message, " (%s)" % client.wsdl.types.deserialize(entry).id if typed else "")
 
 
 wsdl, digest = sys.argv[1], len(sys.argv) > 2
