@@ -30,6 +30,16 @@ func (a *Atom) open(d *DeployedProcess) error {
 	return nil
 }
 
+// busy reports whether the backlog of a process has reached this member's share
+// of its limit.
+func (a *Atom) busy(d *DeployedProcess) bool {
+	return a.engine.Queues.Queue(d.Process.Name).Full(store.Share(d.Process.Delivery.Backlog, a.Members()))
+}
+
+// Members returns the number of members of the group, of which this atom is
+// one; 1 without a group.
+func (a *Atom) Members() int { return a.store.Members() }
+
 // Accept accepts a message for a fire-and-forget process. When it returns
 // without an error, the message is on disk. It fails with a *fault.Failure if
 // the message is invalid for the process; see IsUnavailable for other errors.
@@ -55,7 +65,7 @@ func (a *Atom) Accept(ctx context.Context, d *DeployedProcess, in *Message) (*Ac
 // acceptOnce admits a message and stores it. If the origin was seen before, it
 // stores nothing.
 func (a *Atom) acceptOnce(ctx context.Context, d *DeployedProcess, in *Message, origin string) (*Acknowledgement, error) {
-	if a.engine.Queues.Queue(d.Process.Name).Full(d.Process.Delivery.Backlog) {
+	if a.busy(d) {
 		return nil, ErrBusy
 	}
 	m, dropped, err := a.engine.Admit(ctx, d.deployed(), in)

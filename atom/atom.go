@@ -93,7 +93,7 @@ func New(o Options) *Atom {
 	a := &Atom{store: o.Store, ids: run.NewIDs(o.Key), phase: &phase{}, grace: o.Grace, halt: halt}
 	a.SetPublicURL(o.PublicURL)
 	timer := clock.New(o.Wall)
-	host := &connection.Host{Clock: timer, Holds: o.Store, Log: o.Log, Metrics: o.Metrics, Masks: o.Masks, Work: work, Running: func() bool { return a.phase.ready() == nil }}
+	host := &connection.Host{Clock: timer, Holds: o.Store, Log: o.Log, Metrics: o.Metrics, Masks: o.Masks, Work: work, Running: func() bool { return a.phase.ready() == nil }, Members: o.Store.Members}
 	a.deployments = newDeployments(o, host)
 	a.triggers = newTriggers(a, o)
 	a.deployments.pauses, a.deployments.halted = &a.triggers.pauses, &a.triggers.halted
@@ -108,6 +108,7 @@ func New(o Options) *Atom {
 	a.failures = &failures{store: o.Store, ids: a.ids, engine: a.engine, deployments: a.deployments, views: a.views, phase: a.phase, log: o.Log, work: work}
 	a.store.OnAccepted(a.accepted)
 	a.store.OnReady(a.ready)
+	a.store.OnNews(a.engine.News(a.triggers.changed, a.resized))
 	return a
 }
 
@@ -133,6 +134,8 @@ func (a *Atom) Run(ctx context.Context) error {
 	triggers.Go(func() { a.triggers.scheduler.Run(ctx) })
 	triggers.Go(func() { a.triggers.subscriptions.Run(ctx) })
 	triggers.Go(func() { a.engine.Expirer.Run(ctx) })
+	triggers.Go(func() { a.engine.Heeder.Run(ctx) })
+	triggers.Go(func() { a.triggers.follow(ctx) })
 	<-ctx.Done()
 	a.phase.stopping.Store(true)
 	a.engine.Queues.Stop()
@@ -148,6 +151,13 @@ func (a *Atom) Run(ctx context.Context) error {
 	a.engine.Queues.Close()
 	a.deployments.close()
 	return nil
+}
+
+// resized is called by the store when the number of members has changed: limits
+// are divided among them.
+func (a *Atom) resized() {
+	a.deployments.resized()
+	a.engine.Queues.Wake()
 }
 
 // accepted is called by the store with accepted executions, in the order of commit.
@@ -223,8 +233,12 @@ func (a *Atom) Subscribe(wants func(ActivityEvent) bool) *Subscriber {
 
 // Watch returns a watch on an execution; see activity.Watchers.
 func (a *Atom) Watch(id string) *Watch {
-	seq, _, _ := a.ParseID(id)
-	return a.engine.Watchers.Watch(seq)
+	seq, _, ok := a.ParseID(id)
+	w := a.engine.Watchers.Watch(seq)
+	if ok {
+		w.OnClose(a.store.Follow(seq))
+	}
+	return w
 }
 
 // Cancel requests the cancellation of a live execution; see run.Engine.Cancel.

@@ -92,39 +92,143 @@ func TestCancellationIsHonored(t *testing.T) {
 		"elements": {steps: "      - for_each: ${1..3}\n        parallel: 2\n        on_error: continue\n        errors: bad\n        steps:\n          - try: [{ sleep: 1h }]\n            finally: [{ call: sys.post, with: { path: /element } }]",
 			finally: post("/fin"), want: cancelled + " before this sleep ended", calls: []string{"post /element", "post /element", "post /element", "post /fin"}},
 	} {
+		for _, elsewhere := range []bool{false, true} { // committed by another member of a group
+			if elsewhere {
+				name += ", elsewhere"
+			}
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					sys := newSystem()
+					if c.reach != "" {
+						sys = hanging()
+					}
+					if c.failing != "" {
+						sys.answers[c.failing] = failing(1, down, `{}`)
+					}
+					kept := storetest.NewStore()
+					r := start(t, sys, kept, fmt.Sprintf(cleaning, c.steps, c.finally))
+					defer r.stop()
+					id := r.accept("work", `{"id":"1"}`).Execution
+					synctest.Wait()
+					sys.unblock()
+					if c.reach == "post /fin" { // it is in `finally` already: nothing interrupts it
+						time.AfterFunc(time.Second, func() { close(sys.held()) })
+					}
+					began := time.Now()
+					if elsewhere {
+						r.cancelElsewhere(kept, id)
+					}
+					if got := r.cancel(id); got != c.want {
+						t.Errorf("got %q, want %q", got, c.want)
+					}
+					if took := time.Since(began); took > 31*time.Second {
+						t.Errorf("it took %s, want 30 s at most", took)
+					}
+					if got := sys.paths(); fmt.Sprint(got) != fmt.Sprint(c.calls) {
+						t.Errorf("got calls %v, want %v", got, c.calls)
+					}
+					if err := r.atom.Cancel(context.Background(), id); !errors.Is(err, store.ErrEnded) {
+						t.Errorf("after the end: got %v, want store.ErrEnded", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// cancelElsewhere cancels an execution as another member of the group would, and
+// reports it to this one.
+func (r *rig) cancelElsewhere(kept *storetest.Store, id string) {
+	r.t.Helper()
+	r.cancelUnnoticed(kept, id)
+	seq, _, _ := r.atom.ParseID(id)
+	kept.News().Cancelled(seq)
+}
+
+// cancelUnnoticed is cancelElsewhere if the notification is lost.
+func (r *rig) cancelUnnoticed(kept *storetest.Store, id string) {
+	r.t.Helper()
+	kept.Elsewhere(true)
+	defer kept.Elsewhere(false)
+	for range 2 { // a repetition changes nothing
+		if err := r.atom.Cancel(context.Background(), id); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// A cancellation by another member whose notification is lost is found when the
+// run ends or is suspended; of one that nobody runs, by the member that takes it
+// over.
+func TestUnnoticedCancellation(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps string
+		want  string
+		calls []string
+	}{
+		"end":        {steps: post("/slow"), want: "cancelled cancelled by an operator", calls: []string{"post /slow", "post /fin", "post /after"}},
+		"suspension": {steps: post("/slow") + "\n      - sleep: 1h", want: "cancelled cancelled by an operator before this sleep ended", calls: []string{"post /slow", "post /fin"}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sys := newSystem()
-				if c.reach != "" {
-					sys = hanging()
-				}
-				if c.failing != "" {
-					sys.answers[c.failing] = failing(1, down, `{}`)
-				}
-				r := start(t, sys, nil, fmt.Sprintf(cleaning, c.steps, c.finally))
+				sys, kept := hanging(), storetest.NewStore()
+				r := start(t, sys, kept, fmt.Sprintf(cleaning, c.steps, post("/fin")))
 				defer r.stop()
 				id := r.accept("work", `{"id":"1"}`).Execution
 				synctest.Wait()
+				r.cancelUnnoticed(kept, id)
 				sys.unblock()
-				if c.reach == "post /fin" { // it is in `finally` already: nothing interrupts it
-					time.AfterFunc(time.Second, func() { close(sys.held()) })
-				}
-				began := time.Now()
-				if got := r.cancel(id); got != c.want {
+				close(sys.held())
+				v := r.ended(id)
+				if got := v.Status + " " + v.Error.Message; got != c.want {
 					t.Errorf("got %q, want %q", got, c.want)
-				}
-				if took := time.Since(began); took > 31*time.Second {
-					t.Errorf("it took %s, want 30 s at most", took)
 				}
 				if got := sys.paths(); fmt.Sprint(got) != fmt.Sprint(c.calls) {
 					t.Errorf("got calls %v, want %v", got, c.calls)
 				}
-				if err := r.atom.Cancel(context.Background(), id); !errors.Is(err, store.ErrEnded) {
-					t.Errorf("after the end: got %v, want store.ErrEnded", err)
-				}
 			})
 		})
 	}
+	synctest.Test(t, func(t *testing.T) { // taken over
+		sys, kept := newSystem(), storetest.NewStore()
+		r := start(t, sys, kept, fmt.Sprintf(cleaning, post("/one")+"\n      - sleep: 1h", post("/fin")))
+		defer r.stop()
+		id := r.accept("work", `{"id":"1"}`).Execution
+		synctest.Wait()
+		kept.Expire()
+		synctest.Wait()
+		if err := r.atom.Cancel(context.Background(), id); err != nil {
+			t.Fatal(err)
+		}
+		kept.Rejoin()
+		if v := r.ended(id); v.Status != "cancelled" {
+			t.Errorf("got %+v, want it cancelled", v)
+		}
+		if got, want := sys.paths(), []string{"post /one", "post /fin"}; !slices.Equal(got, want) {
+			t.Errorf("got calls %v, want %v", got, want)
+		}
+	})
+}
+
+// An execution that has not begun ends at once after another member has cancelled it.
+func TestUnbegunIsCancelledElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys, kept := hanging(), storetest.NewStore()
+		r := start(t, sys, kept, strings.Replace(fmt.Sprintf(cleaning, post("/slow"), post("/fin")), "retry:", "workers: 1\nretry:", 1))
+		defer r.stop()
+		r.accept("work", `{"id":"1"}`)
+		second := r.accept("work", `{"id":"2"}`).Execution
+		synctest.Wait()
+		r.cancelElsewhere(kept, second)
+		if v := r.ended(second); v.Status != "cancelled" {
+			t.Errorf("got %+v, want it cancelled", v)
+		}
+		if got, want := sys.paths(), []string{"post /slow"}; !slices.Equal(got, want) {
+			t.Errorf("got calls %v, want %v: only the first has begun", got, want)
+		}
+		sys.unblock()
+		close(sys.held())
+	})
 }
 
 // A held execution ends although its connection is down, and its `finally` has

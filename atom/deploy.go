@@ -247,12 +247,21 @@ func (s *deployments) Workers(process string) int {
 		return 0
 	}
 	if d, ok := s.process(process); ok && d.Process.Delivery.Workers > 0 {
-		return d.Process.Delivery.Workers
+		return store.Share(d.Process.Delivery.Workers, s.host.Members())
 	}
 	if process == run.CallbackProcess {
 		return callbackWorkers
 	}
 	return defaultWorkers
+}
+
+// resized makes connections follow the number of members of the group.
+func (s *deployments) resized() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, c := range s.current.connections() {
+		c.Resized()
+	}
 }
 
 // open opens the connections of releases and resolves the settings of their

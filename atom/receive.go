@@ -24,7 +24,7 @@ var errPropsTooLarge = fault.Failf(fault.CodeTooLarge, "the properties of the me
 // Receive implements trigger.Subscribed.
 func (d triggered) Receive(ctx context.Context, ds []*trigger.Delivery) {
 	err := d.atom.open(d.DeployedProcess)
-	if err == nil && d.atom.engine.Queues.Queue(d.Process.Name).Full(d.Process.Delivery.Backlog) {
+	if err == nil && d.atom.busy(d.DeployedProcess) {
 		err = ErrBusy
 	}
 	if err != nil {

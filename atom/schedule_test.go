@@ -215,6 +215,41 @@ func TestScheduleLostProgress(t *testing.T) {
 	})
 }
 
+// A member that another one keeps from running the schedules runs them when that
+// one has gone, without repeating its runs.
+func TestOneMemberRunsSchedules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys, kept := newSystem(), &occupied{Store: storetest.NewStore()}
+		kept.taken.Store(true)
+		r := start(t, sys, kept, scheduled(`cron: "@hourly"`))
+		<-time.After(time.Hour + time.Second)
+		r.ran("")
+		kept.taken.Store(false)
+		<-time.After(time.Hour)
+		r.ran("2000-01-01T02%3A00%3A00Z")
+		kept.taken.Store(true)
+		<-time.After(time.Hour)
+		r.ran("2000-01-01T02%3A00%3A00Z")
+		if s := r.atom.ScheduleStatus(r.process("nightly")); s.LastDue.UTC().Hour() != 2 || s.NextDue.Hour() != 3 {
+			t.Errorf("got status %+v, want that of the other member", s)
+		}
+		r.stop()
+	})
+}
+
+// occupied is a store of a group in which another member may have all names.
+type occupied struct {
+	*storetest.Store
+	taken atomic.Bool
+}
+
+func (o *occupied) ClaimName(ctx context.Context, name string) (int64, bool, error) {
+	if o.taken.Load() {
+		return 0, false, nil
+	}
+	return o.Store.ClaimName(ctx, name)
+}
+
 // forgetful is a store that loses checkpoints.
 type forgetful struct {
 	*storetest.Store

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"valence/atom/activity"
 	"valence/atom/run"
@@ -23,7 +24,8 @@ type triggers struct {
 	atom          *Atom
 	scheduler     *trigger.Scheduler
 	subscriptions *trigger.Subscriptions
-	contents      store.Contents
+	contents      settings
+	kick          chan struct{} // another member may have changed the pauses
 	activity      *activity.Feed
 	pauses        pauses // of triggers
 	halted        pauses // of processing
@@ -32,8 +34,8 @@ type triggers struct {
 }
 
 func newTriggers(a *Atom, o Options) *triggers {
-	t := &triggers{atom: a, contents: o.Store, masks: o.Masks, pauses: pauses{content: pauseContent}, halted: pauses{content: haltContent}}
-	t.scheduler = trigger.NewScheduler(t, o.Store, o.Log)
+	t := &triggers{atom: a, kick: make(chan struct{}, 1), contents: o.Store, masks: o.Masks, pauses: pauses{content: pauseContent}, halted: pauses{content: haltContent}}
+	t.scheduler = trigger.NewScheduler(t, o.Store, o.Store, o.Log)
 	t.subscriptions = trigger.NewSubscriptions(t.subscribed, o.Store, o.Log)
 	return t
 }
@@ -108,16 +110,52 @@ func (t *triggers) set(ctx context.Context, name string, paused bool) error {
 	if err := t.pauses.set(ctx, t.contents, name, paused); err != nil {
 		return err
 	}
-	t.wake()
-	if t.onSwitch != nil {
-		t.onSwitch()
-	}
+	t.switched()
 	event := ActivityResumed
 	if paused {
 		event = ActivityPaused
 	}
 	t.activity.Publish(ActivityEvent{Event: event, Process: name})
 	return nil
+}
+
+// switched makes triggers follow a pause.
+func (t *triggers) switched() {
+	t.wake()
+	if t.onSwitch != nil {
+		t.onSwitch()
+	}
+}
+
+// changed is called by the store when another member may have changed the
+// pauses.
+func (t *triggers) changed() {
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+// follow follows the pauses that people set at other members, until ctx ends.
+func (t *triggers) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.kick:
+		}
+		paused, err := t.pauses.load(ctx, t.contents)
+		halted, e := t.halted.load(ctx, t.contents)
+		if paused {
+			t.switched()
+		}
+		if halted {
+			t.atom.engine.Queues.Wake()
+		}
+		if err := errors.Join(err, e); err != nil && ctx.Err() == nil {
+			t.atom.engine.Log.Warn("cannot read the pauses of other members; trying again", "error", err)
+		}
+	}
 }
 
 // OnSwitch sets the function that is called when a trigger was paused or
@@ -162,7 +200,17 @@ func (t *triggers) setProcessing(ctx context.Context, name string, paused bool) 
 
 // load reads the pauses.
 func (t *triggers) load(ctx context.Context) error {
-	return errors.Join(t.pauses.load(ctx, t.contents), t.halted.load(ctx, t.contents))
+	_, paused := t.pauses.load(ctx, t.contents)
+	_, halted := t.halted.load(ctx, t.contents)
+	return errors.Join(paused, halted)
+}
+
+// settings stores what people set, for all members of a group.
+type settings interface {
+	store.Contents
+	store.Leases
+	store.Members
+	Err() error
 }
 
 // pauses are the processes whose triggers, or whose processing, are paused.
@@ -187,22 +235,50 @@ func (p *pauses) has(process string) bool {
 	return p.paused[process]
 }
 
-func (p *pauses) load(ctx context.Context, contents store.Contents) error {
+// load reads the pauses, and reports whether they have changed.
+func (p *pauses) load(ctx context.Context, contents store.Contents) (changed bool, err error) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	return p.read(ctx, contents)
+}
+
+// read is load. The caller holds p.changing.
+func (p *pauses) read(ctx context.Context, contents store.Contents) (changed bool, err error) {
 	text, err := contents.Content(ctx, p.content)
 	if errors.Is(err, store.ErrUnknown) {
-		return nil
+		return false, nil
+	}
+	next := map[string]bool{}
+	if err == nil {
+		err = json.Unmarshal(text, &next)
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", p.content, err)
+		return false, fmt.Errorf("read %s: %w", p.content, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return json.Unmarshal(text, &p.paused)
+	changed = !maps.Equal(p.paused, next)
+	p.paused = next
+	return changed, nil
 }
 
-func (p *pauses) set(ctx context.Context, contents store.Contents, process string, paused bool) error {
+// set stores a pause, or its end. Members of a group change their pauses one after
+// the other.
+func (p *pauses) set(ctx context.Context, s settings, process string, paused bool) error {
 	p.changing.Lock()
 	defer p.changing.Unlock()
+	epoch, err := p.claim(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { // otherwise the others wait until the lease ends
+		if err := s.ReleaseName(ctx, p.content); err == nil {
+			s.AnnounceSettings()
+		}
+	}()
+	if _, err := p.read(ctx, s); err != nil {
+		return err
+	}
 	p.mu.RLock()
 	next := maps.Clone(p.paused)
 	p.mu.RUnlock()
@@ -216,13 +292,40 @@ func (p *pauses) set(ctx context.Context, contents store.Contents, process strin
 	if err != nil {
 		return err
 	}
-	if err := contents.PutContent(ctx, p.content, text); err != nil {
+	if !s.Holds(epoch) {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrFenced)
+	}
+	if err := s.PutContent(ctx, p.content, text); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.paused = next
 	return nil
+}
+
+// claimAgain is how often a member asks for the right to change pauses while
+// another one changes them.
+const claimAgain = 50 * time.Millisecond
+
+// claim waits for the right to change the pauses.
+func (p *pauses) claim(ctx context.Context, s settings) (epoch int64, err error) {
+	for {
+		epoch, claimed, err := s.ClaimName(ctx, p.content)
+		switch {
+		case err != nil:
+			return 0, err
+		case claimed:
+			return epoch, nil
+		case s.Err() != nil:
+			return 0, s.Err()
+		}
+		select {
+		case <-time.After(claimAgain):
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
+		}
+	}
 }
 
 // triggered is a deployed process as package trigger sees it.

@@ -19,7 +19,12 @@ type Watch struct {
 	c   chan struct{}
 	seq int64
 	of  *Watchers
+
+	closing func() // called by Close; nil: nothing
 }
+
+// OnClose sets a function that Close calls. It may be called more than once.
+func (x *Watch) OnClose(f func()) { x.closing = f }
 
 // Watch returns a watch on an execution. It must be closed. Commits after Watch
 // returns are signaled; the caller looks at the execution once before it waits.
@@ -43,6 +48,9 @@ func (w *Watchers) Watch(seq int64) *Watch {
 func (x *Watch) Close() {
 	if x.of == nil {
 		return
+	}
+	if x.closing != nil {
+		x.closing()
 	}
 	x.of.mu.Lock()
 	defer x.of.mu.Unlock()

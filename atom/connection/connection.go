@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"valence/atom/store"
 	"valence/connectors"
 	"valence/internal/blob"
 	"valence/internal/clock"
@@ -40,6 +41,15 @@ type Host struct {
 	Masks   *mask.Set       // masks the failures of calls
 	Work    context.Context // of releases: ends when the atom has stopped
 	Running func() bool     // whether executions may be released
+	Members func() int      // of the group, which share the limits; nil: 1
+}
+
+// members returns the number of members that share the limits.
+func (h *Host) members() int {
+	if h.Members == nil {
+		return 1
+	}
+	return h.Members()
 }
 
 // Connection is an open connection with its bounds.
@@ -51,7 +61,8 @@ type Connection struct {
 	Cache   Cache
 
 	host    *Host
-	slots   chan struct{} // nil: calls are not bounded
+	limits  processes.ConnectionLimits
+	slots   *slots        // nil: calls are not bounded
 	pace    *rate.Limiter // nil: the rate is not bounded
 	users   atomic.Int64
 	retired atomic.Bool
@@ -61,17 +72,30 @@ type Connection struct {
 // New returns a connection over an open client. Circuits with a zero limit
 // never open.
 func New(host *Host, name string, client connectors.Connection, limits processes.ConnectionLimits) *Connection {
-	c := &Connection{Name: name, Client: client, Timeout: limits.Timeout, Circuit: newCircuit(host, name, limits.Circuit), host: host}
+	c := &Connection{Name: name, Client: client, Timeout: limits.Timeout, Circuit: newCircuit(host, name, limits.Circuit), host: host, limits: limits}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
 	}
 	if limits.Concurrency > 0 {
-		c.slots = make(chan struct{}, limits.Concurrency)
+		c.slots = &slots{limit: func() int { return store.Share(limits.Concurrency, host.members()) }}
 	}
 	if limits.Rate > 0 {
-		c.pace = rate.NewLimiter(rate.Limit(limits.Rate), max(1, int(limits.Rate/10)))
+		c.pace = rate.NewLimiter(0, 1)
 	}
+	c.Resized()
 	return c
+}
+
+// Resized makes the limits follow the number of members that share them.
+func (c *Connection) Resized() {
+	if c.slots != nil {
+		c.slots.resized()
+	}
+	if c.pace != nil {
+		share := c.limits.Rate / float64(c.host.members())
+		c.pace.SetLimit(rate.Limit(share))
+		c.pace.SetBurst(max(1, int(share/10)))
+	}
 }
 
 // Acquire prevents the connection from closing until Release.
@@ -148,13 +172,11 @@ func (c *Connection) enter(ctx context.Context) (func(), error) {
 	c.Acquire()
 	leave := c.Release
 	if c.slots != nil {
-		select {
-		case c.slots <- struct{}{}:
-		case <-ctx.Done():
+		if err := c.slots.enter(ctx); err != nil {
 			leave()
-			return nil, ctx.Err()
+			return nil, err
 		}
-		leave = func() { <-c.slots; c.Release() }
+		leave = func() { c.slots.leave(); c.Release() }
 	}
 	if c.pace != nil {
 		if err := c.pace.Wait(ctx); err != nil {

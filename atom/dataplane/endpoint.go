@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"valence/atom"
+	"valence/atom/store"
 	"valence/internal/authn"
 	"valence/internal/convert"
 	"valence/internal/metrics"
@@ -43,13 +44,16 @@ type endpoint struct {
 // limiter enforces the limits of a listener. It survives deployments that do
 // not change the limits.
 type limiter struct {
-	limits processes.Limits
-	rate   *rate.Limiter // nil: unlimited
-	inUse  atomic.Int64
+	limits  processes.Limits
+	rate    *rate.Limiter // nil: unlimited
+	inUse   atomic.Int64
+	members func() int   // that share the limits
+	shared  atomic.Int64 // by how many the rate is divided
 }
 
-func newLimiter(l processes.Limits) *limiter {
-	n := &limiter{limits: l}
+func newLimiter(l processes.Limits, members func() int) *limiter {
+	n := &limiter{limits: l, members: members}
+	n.shared.Store(1)
 	if l.Rate > 0 {
 		// The burst is one second's worth, which allows rates below the timer's resolution and
 		// catches up after a pause.
@@ -62,15 +66,21 @@ func newLimiter(l processes.Limits) *limiter {
 // rate is exceeded or 503 if the concurrency is, and the time to wait. The
 // caller must release what it acquired.
 func (l *limiter) acquire(now time.Time) (status int, retry time.Duration) {
-	if l.limits.Concurrency > 0 && l.inUse.Add(1) > int64(l.limits.Concurrency) {
+	members := l.members()
+	if l.limits.Concurrency > 0 && l.inUse.Add(1) > int64(store.Share(l.limits.Concurrency, members)) {
 		l.inUse.Add(-1)
 		return 503, time.Second
 	}
 	if l.rate != nil {
+		share := l.limits.Rate / float64(members)
+		if l.shared.Swap(int64(members)) != int64(members) {
+			l.rate.SetLimitAt(now, rate.Limit(share))
+			l.rate.SetBurstAt(now, max(1, int(math.Ceil(share))))
+		}
 		if !l.rate.AllowN(now, 1) {
 			l.release()
 			missing := 1 - l.rate.TokensAt(now)
-			return 429, time.Duration(missing / l.limits.Rate * float64(time.Second))
+			return 429, time.Duration(missing / share * float64(time.Second))
 		}
 	}
 	return 0, 0
@@ -125,7 +135,7 @@ func (s *Server) newEndpoint(d *atom.DeployedProcess) *endpoint {
 	p := d.Process
 	e := &endpoint{
 		deployed: d, process: p.Name, listen: p.Listen, metrics: s.options.Metrics.Process(p.Name),
-		maxBody: p.Listen.Limits.Body, limiter: newLimiter(p.Listen.Limits), scheme: "none",
+		maxBody: p.Listen.Limits.Body, limiter: newLimiter(p.Listen.Limits, s.options.Atom.Members), scheme: "none",
 	}
 	e.metrics.DeclareRequests()
 	if e.maxBody <= 0 {

@@ -31,6 +31,7 @@ type fake struct {
 	put      func(ctx context.Context, in *atom.Message) (*atom.Acknowledgement, *atom.Reply, error)
 	events   func(id, after string) ([]atom.Event, bool, error)
 	watch    chan struct{}
+	members  int // 0: 1
 	follow   func(id, principal, token string) (*atom.Progress, error)
 	callBack func(token string, doc *document.Document) (bool, error)
 	cancel   func(id string) error
@@ -100,6 +101,8 @@ func (f *fake) Cancel(_ context.Context, id string) error {
 }
 
 func (f *fake) Watch(string) *atom.Watch { return &atom.Watch{C: f.watch} }
+
+func (f *fake) Members() int { return max(f.members, 1) }
 
 func (f *fake) KnowsCallback(token string) bool { return token != "made-up" }
 

@@ -64,6 +64,8 @@ type Replies interface {
 	Cancel(ctx context.Context, id string) error
 	// Watch returns a watch that signals changes of an execution.
 	Watch(id string) *atom.Watch
+	// Members returns the number of members of the group that share the limits of listeners.
+	Members() int
 }
 
 // Options configure a Server. Only Atom is required.

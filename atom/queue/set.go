@@ -107,6 +107,15 @@ func (s *Set) Drop() {
 	}
 }
 
+// Wake starts workers after the number of workers has changed.
+func (s *Set) Wake() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, q := range s.queues {
+		q.Wake()
+	}
+}
+
 // Start lets workers start.
 func (s *Set) Start() { s.phase.Store(phaseRunning) }
 

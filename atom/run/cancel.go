@@ -190,16 +190,41 @@ func (e *execution) Begun(f *steps.Frame) map[int]bool {
 func (g *Engine) Cancel(ctx context.Context, seq int64, received time.Time) error {
 	ctx, stop := Detach(ctx)
 	defer stop()
-	c := &cancellation{done: make(chan struct{})}
-	if earlier, repeated := g.cancels.LoadOrStore(seq, c); repeated {
+	for {
+		epoch, own := g.Store.Lease(seq)
+		err := store.ErrFenced
+		if !own {
+			err = g.cancelElsewhere(ctx, seq, received)
+		} else if c, repeated := g.cancelOnce(ctx, &cancelRequest{seq: seq, received: received, epoch: epoch}); repeated && c.err == nil {
+			return g.isLive(ctx, seq, received)
+		} else {
+			err = c.err
+		}
+		if !own || !errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
+			return err
+		}
+	} // another member runs it since then, or this one under another epoch
+}
+
+// cancelRequest is a cancellation at the atom that runs the execution.
+type cancelRequest struct {
+	seq       int64
+	received  time.Time
+	epoch     int64
+	committed bool // by another member
+}
+
+// cancelOnce commits a cancellation, unless one is being committed: then it waits for
+// the result of that.
+func (g *Engine) cancelOnce(ctx context.Context, r *cancelRequest) (c *cancellation, repeated bool) {
+	c = &cancellation{done: make(chan struct{})}
+	if earlier, repeated := g.cancels.LoadOrStore(r.seq, c); repeated {
 		c := earlier.(*cancellation)
 		<-c.done
-		if c.err != nil {
-			return c.err
-		}
-		return g.isLive(ctx, seq, received)
+		return c, true
 	}
-	c.err = g.commitCancel(ctx, seq, received, c)
+	c.err = g.commitCancel(ctx, r, c)
+	seq := r.seq
 	switch {
 	case c.err != nil:
 		g.cancels.Delete(seq)
@@ -207,7 +232,28 @@ func (g *Engine) Cancel(ctx context.Context, seq int64, received time.Time) erro
 		time.AfterFunc(forgetAfter, func() { g.cancels.CompareAndDelete(seq, c) })
 	}
 	close(c.done)
-	return c.err
+	return c, false
+}
+
+// cancelElsewhere commits the cancellation of an execution that another member runs, or
+// that is about to be taken over. Only a member that runs an execution ends it: it
+// knows whether steps have run, and runs its `finally`.
+func (g *Engine) cancelElsewhere(ctx context.Context, seq int64, received time.Time) error {
+	for {
+		x, err := g.Store.Get(ctx, seq, received)
+		switch {
+		case err != nil:
+			return err
+		case x.Outcome != nil:
+			return store.ErrEnded
+		case isCancelRequested(x.Journal):
+			return nil
+		}
+		err = g.Store.Apply(ctx, &store.Change{Seq: seq, Cancel: true, Entries: []store.Entry{{Kind: KindCancel, At: Now()}}, Require: giveUpWaits(x.Journal)})
+		if !errors.Is(err, store.ErrSignaled) { // otherwise the journal has the signal now
+			return err
+		}
+	}
 }
 
 // isLive returns nil if an execution is live, otherwise store.ErrEnded.
@@ -236,29 +282,31 @@ func (g *Engine) heedCancel(seq int64, a *activeRun) bool {
 
 // commitCancel commits a cancellation. No run starts its steps meanwhile, and none
 // that runs begins its last commit.
-func (g *Engine) commitCancel(ctx context.Context, seq int64, received time.Time, c *cancellation) error {
-	change := &store.Change{Seq: seq, Entries: []store.Entry{{Kind: KindCancel, At: Now()}}}
+func (g *Engine) commitCancel(ctx context.Context, r *cancelRequest, c *cancellation) error {
+	change := &store.Change{Seq: r.seq, Epoch: r.epoch, Cancelled: true, Entries: []store.Entry{{Kind: KindCancel, At: Now()}}}
 	for {
-		if a, ok := g.running.Load(seq); ok {
+		if a, ok := g.running.Load(r.seq); ok {
 			a := a.(*activeRun)
 			if !a.take(c) {
 				<-a.over
 				continue
 			}
-			if err := g.Store.Apply(ctx, change); err != nil {
-				return err
+			if !r.committed {
+				if err := g.Store.Apply(ctx, change); err != nil {
+					return err
+				}
 			}
 			a.cancel()
 			return nil
 		}
-		x, err := g.Store.Get(ctx, seq, received)
+		x, err := g.Store.Get(ctx, r.seq, r.received)
 		switch {
 		case err != nil:
 			return err
 		case x.Outcome != nil:
 			return store.ErrEnded
-		case isCancelRequested(x.Journal):
-			return nil
+		case isCancelRequested(x.Journal) && (!r.committed || hasBegun(&x.Record, x.Journal)):
+			return nil // the store has made it ready if it was suspended
 		case hasBegun(&x.Record, x.Journal):
 			change.Require = giveUpWaits(x.Journal)
 			change.Disposition = &store.Suspension{State: store.Accepted, Reason: "cancelled by an operator"}
@@ -268,6 +316,7 @@ func (g *Engine) commitCancel(ctx context.Context, seq int64, received time.Time
 			continue // the journal has the signal now
 		}
 		c.ended = true
+		x.Epoch = r.epoch
 		return g.endUnbegun(ctx, x)
 	}
 }
@@ -333,7 +382,7 @@ func (g *Engine) endCancelled(ctx context.Context, r *store.Record, why *fault.F
 		return err
 	}
 	now := time.Now().UTC()
-	c := &store.Change{Seq: r.Seq, Disposition: &store.Outcome{Status: store.Cancelled, Started: now, Ended: now, Error: text, Trace: emptyTrace}}
+	c := &store.Change{Seq: r.Seq, Epoch: r.Epoch, Cancelled: true, Disposition: &store.Outcome{Status: store.Cancelled, Started: now, Ended: now, Error: text, Trace: emptyTrace}}
 	if err := g.concludeReply(ctx, r, c, why); err != nil {
 		return err
 	}

@@ -212,8 +212,9 @@ func (j *journal) restore(c *store.Change) {
 
 // apply commits a change. It retries while the store is unavailable, because
 // nothing may continue that is not on disk. It fails with steps.Interrupted
-// when the atom stops or another member runs the execution, with the error of a condition that does not hold, and
-// with store.ErrEnded if the execution has ended.
+// when the atom stops or another member runs the execution, with the error of a
+// condition that does not hold, with store.ErrCancelled, and with store.ErrEnded
+// if the execution has ended.
 func (g *Engine) apply(c *store.Change) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := g.Store.Apply(context.WithoutCancel(g.Work), c)
@@ -228,6 +229,9 @@ func (g *Engine) apply(c *store.Change) error {
 			}
 			if errors.Is(err, store.ErrConflict) {
 				return store.ErrConflict
+			}
+			if errors.Is(err, store.ErrCancelled) {
+				return store.ErrCancelled
 			}
 			return &fault.Failure{Code: fault.CodeInternal, Source: fault.FromAtom, Message: "the store rejected a change: " + err.Error(), Cause: err}
 		}

@@ -253,11 +253,12 @@ func cancelledEnd(why *fault.Failure, err error) error {
 // commitLast commits the last change of a run. It logs errors that are not
 // expected, and returns them all.
 func (d durableRun) commitLast(c *store.Change) error {
+	c.Cancelled = d.run.cancelled() != nil
 	err := d.engine.apply(c)
 	switch {
 	case err == nil:
 		d.engine.Watchers.Wake(d.seq)
-	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrConflict), err == steps.Interrupted:
+	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrCancelled), err == steps.Interrupted:
 	default:
 		d.engine.Log.Error("cannot commit the end of a run; the execution runs again", "process", d.record.Process, "execution", d.id(), "error", err)
 		d.engine.retryLater(d.record.Process, err)
@@ -288,7 +289,11 @@ func (d durableRun) suspension(why *steps.Suspended) *store.Suspension {
 // suspend commits that a run is suspended.
 func (d durableRun) suspend(c *store.Change, s *store.Suspension, why *steps.Suspended) queue.Result {
 	c.Disposition = s
-	if d.commitLast(c) != nil {
+	switch err := d.commitLast(c); {
+	case errors.Is(err, store.ErrCancelled): // its next run ends it
+		d.run.cancel()
+		return d.suspend(c, &store.Suspension{State: store.Accepted, Reason: d.run.cancelled().Message}, why)
+	case err != nil:
 		return queue.Result{}
 	}
 	if d.engine.Activity.Active() {
@@ -314,6 +319,11 @@ func releaseLate(deployments Deployments, holds []string) {
 
 // conclude commits that an execution has ended, with its result or with err.
 func (d durableRun) conclude(c *store.Change, f *steps.Frame, err error) queue.Result {
+	whole := c
+	if c.Epoch != 0 { // another member may have cancelled it: then it ends again
+		whole = cloneChange(c)
+	}
+	result := err
 	var fail *fault.Failure
 	if err != nil {
 		fail = fault.AsFailure(err)
@@ -339,6 +349,10 @@ func (d durableRun) conclude(c *store.Change, f *steps.Frame, err error) queue.R
 	}
 	var refused *fault.Failure
 	switch err := d.commitLast(c); {
+	case errors.Is(err, store.ErrCancelled): // likewise
+		d.run.cancel()
+		d.forgetMissingReply()
+		return d.conclude(whole, f, cancelledEnd(d.run.cancelled(), result))
 	case errors.Is(err, store.ErrConflict): // nothing was changed: the execution fails instead
 		return d.conclude(d.dropEnd(c), f, d.staged.conflict(d.plan.Process.Name))
 	case fail == nil && errors.As(err, &refused): // likewise
@@ -372,7 +386,19 @@ func (d durableRun) dropReply(c *store.Change) {
 // refused: with the results of its calls, and without the effects of the end.
 func (d durableRun) dropEnd(c *store.Change) *store.Change {
 	d.dropReply(c)
-	d.warnings = slices.DeleteFunc(d.warnings, func(w string) bool { return w == d.missingReply() })
+	d.forgetMissingReply()
 	done := slices.DeleteFunc(c.Entries, func(x store.Entry) bool { return x.Kind == KindHandoff || x.Kind == KindMark })
 	return &store.Change{Seq: c.Seq, Epoch: c.Epoch, Entries: done, Trim: c.Trim}
+}
+
+// forgetMissingReply removes the warning of a successful end without a reply.
+func (d durableRun) forgetMissingReply() {
+	d.warnings = slices.DeleteFunc(d.warnings, func(w string) bool { return w == d.missingReply() })
+}
+
+// cloneChange returns a copy whose lists are its own.
+func cloneChange(c *store.Change) *store.Change {
+	own := *c
+	own.Require, own.Entries, own.Handoffs = slices.Clone(c.Require), slices.Clone(c.Entries), slices.Clone(c.Handoffs)
+	return &own
 }

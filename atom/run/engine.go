@@ -81,6 +81,7 @@ type Engine struct {
 	Activity activity.Feed
 	Watchers activity.Watchers
 	Expirer  *Expirer
+	Heeder   *Heeder
 
 	running   sync.Map  // Seq → *activeRun
 	cancels   sync.Map  // Seq → *cancellation, of live executions
@@ -99,6 +100,7 @@ func New(o Options) *Engine {
 	g := &Engine{Options: o, kept: newKeptFailures(o)}
 	g.Queues = queue.NewSet(o.Store, g, o.Clock, o.Log)
 	g.Expirer = &Expirer{engine: g, kick: make(chan struct{}, 1)}
+	g.Heeder = &Heeder{engine: g, kick: make(chan struct{}, 1), seqs: map[int64]bool{}}
 	return g
 }
 
@@ -109,6 +111,13 @@ func (g *Engine) Start(ctx context.Context) error {
 	}
 	g.Queues.Start()
 	return g.Store.Join(ctx, g.adopt, g.lose)
+}
+
+// News returns the functions that receive what other members of the group did.
+// settings is called when people may have changed something at another member,
+// resized when the share of this one has changed.
+func (g *Engine) News(settings, resized func()) store.News {
+	return store.News{Changed: g.Watchers.Wake, Cancelled: g.Heeder.cancelled, Settings: settings, Resized: resized}
 }
 
 // adopt makes the queues read executions that the atom runs from now on.

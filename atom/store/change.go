@@ -17,6 +17,12 @@ type Change struct {
 	Trim        []JournalTrim  // entries to delete from the journal as it was before; resets Crashes
 	Marks       []Mark         // versions of other systems' records that the execution made
 	Writes      []Write        // calls that the execution is about to make
+	// Cancel says that the entries request the cancellation of an execution that
+	// another member runs: News.Cancelled reports it there, and a suspended
+	// execution becomes ready.
+	Cancel bool
+	// Cancelled says that the run which makes the change knows of a cancellation.
+	Cancelled bool
 }
 
 // Outcome returns how the change ends the execution, or nil if it does not.

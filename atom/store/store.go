@@ -161,7 +161,9 @@ type Queue interface {
 type Journal interface {
 	// Apply commits a change and returns when it is on disk. It returns
 	// ErrEnded, changing nothing, if the execution already has an outcome, and
-	// ErrFenced if it has an Epoch and the lease of that has ended.
+	// ErrFenced if it has an Epoch and the lease of that has ended. If it has a
+	// Disposition and an Epoch, it returns ErrCancelled after a Change with Cancel,
+	// unless Cancelled is set.
 	Apply(ctx context.Context, c *Change) error
 	// Started records that an execution is running, without waiting for the
 	// disk. After an unclean stop, the execution's Crashes is incremented. A
@@ -264,6 +266,7 @@ type Store interface {
 	Queue
 	Sources
 	Leases
+	Members
 	Journal
 	History
 	Reservations

@@ -55,9 +55,12 @@ type Scheduler struct {
 
 	host   ScheduleHost
 	stored ProgressStore
+	leases Leases
 	log    *slog.Logger
 	wake   chan struct{}
 	last   Instant // of the last pass; only the goroutine of Run uses it
+	epoch  int64   // lease under which this member runs the schedules
+	leads  bool    // this member runs the schedules; only the goroutine of Run uses both
 
 	mu     sync.Mutex
 	states map[string]*scheduleState // by process
@@ -103,8 +106,8 @@ type progress struct {
 func progressName(process string) string { return "schedule:" + process }
 
 // NewScheduler returns a scheduler. It starts nothing before Run.
-func NewScheduler(host ScheduleHost, stored ProgressStore, log *slog.Logger) *Scheduler {
-	return &Scheduler{Clock: systemClock(), host: host, stored: stored, log: log, wake: make(chan struct{}, 1), states: map[string]*scheduleState{}}
+func NewScheduler(host ScheduleHost, stored ProgressStore, leases Leases, log *slog.Logger) *Scheduler {
+	return &Scheduler{Clock: systemClock(), host: host, stored: stored, leases: leases, log: log, wake: make(chan struct{}, 1), states: map[string]*scheduleState{}}
 }
 
 // Wake makes the scheduler look for due runs at once, after a deployment, a
@@ -116,11 +119,15 @@ func (s *Scheduler) Wake() {
 	}
 }
 
-// Run starts due runs until ctx ends.
+// Run starts due runs until ctx ends. In a group, one member at a time does.
 func (s *Scheduler) Run(ctx context.Context) {
+	defer s.resign(ctx)
 	for ctx.Err() == nil {
 		wait := maxIdle
-		if next := s.pass(ctx, s.Clock()); next.IsZero() {
+		if !s.lead(ctx) {
+			s.observe(ctx)
+			wait = claimEvery
+		} else if next := s.pass(ctx, s.Clock()); next.IsZero() {
 			wait = time.Hour // there is no schedule
 		} else {
 			wait = max(min(wait, next.Sub(s.Clock().Wall)), 0)
@@ -132,6 +139,58 @@ func (s *Scheduler) Run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		timer.Stop()
+	}
+}
+
+// schedulesName is the claim of the member that runs the schedules.
+const schedulesName = "schedules"
+
+// lead reports whether this member runs the schedules now. One that takes them
+// over reads their progress again.
+func (s *Scheduler) lead(ctx context.Context) bool {
+	if len(s.host.Scheduled()) == 0 && !s.leads {
+		return true // there is nothing to run
+	}
+	epoch, claimed, err := s.leases.ClaimName(ctx, schedulesName)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Error("cannot find out which member runs the schedules; trying again", "error", err)
+		}
+		return false
+	}
+	if s.leads != claimed || s.epoch != epoch {
+		s.mu.Lock()
+		clear(s.states)
+		s.mu.Unlock()
+	}
+	s.leads, s.epoch = claimed, epoch
+	return claimed
+}
+
+// observe reads the progress of another member, for operators.
+func (s *Scheduler) observe(ctx context.Context) {
+	for _, p := range s.host.Scheduled() {
+		def, state := p.Definition(), &scheduleState{}
+		text, err := s.stored.Content(ctx, progressName(def.Name))
+		if err != nil || json.Unmarshal(text, &state.progress) != nil {
+			continue // it is shown later
+		}
+		state.next = def.Schedule.Cron.Next(state.progress.Done)
+		s.mu.Lock()
+		s.states[def.Name] = state
+		s.mu.Unlock()
+	}
+}
+
+// resign lets another member run the schedules at once.
+func (s *Scheduler) resign(ctx context.Context) {
+	if !s.leads {
+		return
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer stop()
+	if err := s.leases.ReleaseName(ctx, schedulesName); err != nil {
+		s.log.Warn("cannot let another member run the schedules at once", "error", err)
 	}
 }
 

@@ -1,6 +1,11 @@
 package memory
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+
+	"valence/atom/store"
+)
 
 // leases are the lease of this atom and the functions of Join.
 type leases struct {
@@ -8,6 +13,11 @@ type leases struct {
 	first   int64 // lower numbers were assigned before Join
 	adopted func(map[string]int64)
 	lost    func()
+
+	elsewhere bool // Lease says that another member runs the executions
+	news      store.News
+	size      atomic.Int64   // number of members; 0: 1
+	cancelled map[int64]bool // by Seq: by a Change with Cancel
 }
 
 // runs reports whether the atom runs executions.

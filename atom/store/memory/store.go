@@ -72,7 +72,7 @@ func New(now func() time.Time) *Store {
 		now = time.Now
 	}
 	return &Store{
-		now: now, next: 1, leases: leases{epoch: 1}, states: stateVersions{}, keys: map[[2]string]*key{}, origins: map[string]store.Receipt{}, until: map[string]time.Time{}, cursors: map[string][]byte{}, contents: map[string][]byte{},
+		now: now, next: 1, leases: leases{epoch: 1, cancelled: map[int64]bool{}}, states: stateVersions{}, keys: map[[2]string]*key{}, origins: map[string]store.Receipt{}, until: map[string]time.Time{}, cursors: map[string][]byte{}, contents: map[string][]byte{},
 		replies: map[int64]*store.DeferredReply{}, trims: map[int64]int{}, events: newEvents(), lanes: lanes{byKey: map[[2]string]*lane{}},
 		executions: executions{live: map[int64]*store.Execution{}, kept: map[int64]int64{}, done: map[int64]*store.Execution{}, suspended: map[int64]bool{},
 			expiry: map[int64]time.Time{}, holds: map[int64][]string{}},
@@ -259,6 +259,8 @@ func (s *Store) Apply(ctx context.Context, c *store.Change) error {
 		return store.ErrUnknown
 	case c.Epoch != 0 && c.Epoch != s.epoch:
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrFenced)
+	case c.Epoch != 0 && c.Disposition != nil && !c.Cancelled && s.cancelled[c.Seq]:
+		return store.ErrCancelled
 	}
 	for _, r := range c.Require {
 		if err := s.check(c.Seq, r); err != nil {
@@ -285,6 +287,9 @@ func (s *Store) Apply(ctx context.Context, c *store.Change) error {
 	s.mark(c)
 	x.Journal = append(x.Journal, c.Entries...)
 	s.storeReply(x.Process, c)
+	if c.Cancel {
+		s.cancel(x)
+	}
 	switch d := c.Disposition.(type) {
 	case *store.Suspension:
 		s.suspend(x, d)

@@ -57,6 +57,11 @@ func (t *transaction) apply(c *store.Change) (refused, err error) {
 		return store.ErrUnknown, nil
 	case !x.live():
 		return store.ErrEnded, nil
+	case x.cancelled && c.Epoch != 0 && !c.Cancelled:
+		if c.Disposition != nil {
+			return store.ErrCancelled, nil
+		}
+		t.cancelled = append(t.cancelled, x.seq) // its run learns of it
 	}
 	for _, r := range c.Require {
 		if refused, err := t.check(x, r); refused != nil || err != nil {
@@ -109,6 +114,9 @@ func (t *transaction) write(x *row, c *store.Change) error {
 	t.storeReply(c)
 	if r := c.ClaimResult; r != nil {
 		t.settle(x.process, r.Key, x.seq, r.Reply)
+	}
+	if c.Cancel {
+		t.cancel(x)
 	}
 	switch d := c.Disposition.(type) {
 	case *store.Suspension:
@@ -170,6 +178,16 @@ func (t *transaction) makeReady(x *row) {
 	t.exec("UPDATE atom_execution SET state = $2, due = $3, reason = '' WHERE seq = $1", x.seq, x.state, ns)
 	t.exec("DELETE FROM atom_hold WHERE seq = $1", x.seq)
 	t.wake(store.Wakeup{Process: x.process, Seq: x.seq})
+}
+
+// cancel marks a live execution as cancelled for the member that runs it.
+func (t *transaction) cancel(x *row) {
+	x.cancelled = true
+	t.exec("UPDATE atom_execution SET cancelled = true WHERE seq = $1", x.seq)
+	if x.suspended {
+		t.makeReady(x)
+	}
+	t.cancelled = append(t.cancelled, x.seq)
 }
 
 // end ends a live execution.

@@ -213,8 +213,8 @@ func (s *Store) purgeSomeDocuments(ctx context.Context, now int64) (n int, err e
 // leftNotice is the notification of a member that has left.
 const leftNotice = "left"
 
-// notices are the executions of other members that commits of this one
-// made ready. They are sent after the commit, many at once: a notification
+// notices are what other members must learn of commits of this one, such as
+// their executions that it made ready. They are sent after the commit, many at once: a notification
 // inside a transaction would let one transaction commit at a time.
 type notices struct {
 	mu   sync.Mutex
@@ -224,8 +224,9 @@ type notices struct {
 }
 
 type notice struct {
-	Process    string `json:"p"`
-	Seq        int64  `json:"s"`
+	Kind       string `json:"k,omitempty"` // "": the execution is ready, or was superseded
+	Process    string `json:"p,omitempty"`
+	Seq        int64  `json:"s,omitempty"`
 	Head       bool   `json:"h,omitempty"`
 	Superseded bool   `json:"e,omitempty"`
 }
@@ -233,10 +234,22 @@ type notice struct {
 // noticesAtOnce bounds a notification, which holds at most 8,000 bytes.
 const noticesAtOnce = 50
 
-func (n *notices) add(w store.Wakeup) {
+// Kinds of notices about executions of the receiver, or that it follows.
+const (
+	noticeCancelled = "cancelled" // a Change with Cancel was committed
+	noticeFollowed  = "followed"  // the sender wants to know of its commits
+	noticeChanged   = "changed"   // it was changed; for its followers
+	noticeSettings  = "settings"  // see store.Members
+)
+
+func noticeOf(w store.Wakeup) notice {
+	return notice{Process: w.Process, Seq: w.Seq, Head: w.HeadOfLane, Superseded: w.Superseded}
+}
+
+func (n *notices) add(x notice) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.list = append(n.list, notice{w.Process, w.Seq, w.HeadOfLane, w.Superseded})
+	n.list = append(n.list, x)
 	wake(n.kick)
 }
 
@@ -335,7 +348,7 @@ func (s *Store) listenOnce(ctx context.Context) error {
 	}
 }
 
-// receive announces executions of this member that another made ready.
+// receive announces what another member, or this one, has sent.
 func (s *Store) receive(text string) {
 	var list []notice
 	if json.Unmarshal([]byte(text), &list) != nil {
@@ -345,7 +358,10 @@ func (s *Store) receive(text string) {
 	defer s.lease.mu.Unlock()
 	var own []store.Wakeup
 	for _, n := range list {
-		if s.numbers.holds(n.Seq) {
+		switch {
+		case n.Kind != "":
+			s.hear(n)
+		case s.numbers.holds(n.Seq):
 			own = append(own, store.Wakeup{Process: n.Process, Seq: n.Seq, HeadOfLane: n.Head, Superseded: n.Superseded})
 		}
 	}
@@ -368,6 +384,7 @@ func (s *Store) sweep(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	s.news.Settings()
 	s.lease.mu.Lock()
 	defer s.lease.mu.Unlock()
 	if s.lease.adopted != nil && s.lease.current() != 0 {

@@ -276,12 +276,20 @@ func (s *Store) announce(t *transaction) {
 		if s.numbers.holds(w.Seq) {
 			own = append(own, w)
 		} else {
-			s.changed.add(w)
+			s.changed.add(noticeOf(w))
 		}
 	}
 	if len(own) > 0 && s.announcer.ready != nil {
 		s.announcer.ready(own)
 	}
+	for _, seq := range t.cancelled {
+		if s.numbers.holds(seq) {
+			s.news.Cancelled(seq)
+		} else {
+			s.changed.add(notice{Kind: noticeCancelled, Seq: seq})
+		}
+	}
+	s.announceFollowed(t.rows)
 }
 
 // transaction is one transaction of the committer. Writes are sent with the
@@ -296,9 +304,10 @@ type transaction struct {
 	batch *pgdb.Batch
 	rows  map[int64]*row // executions that this transaction has locked
 
-	accepted []*store.Record
-	wakeups  []store.Wakeup
-	stopped  map[int64]bool
+	accepted  []*store.Record
+	wakeups   []store.Wakeup
+	cancelled []int64 // executions whose runs must learn of a cancellation
+	stopped   map[int64]bool
 }
 
 // run performs the operations.

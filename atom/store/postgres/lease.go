@@ -143,7 +143,7 @@ func (s *Store) adopt(ctx context.Context) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, takeoverTime)
 		defer cancel()
-		return s.takeOver(ctx)
+		return errors.Join(s.takeOver(ctx), s.sweepCancelled(ctx))
 	})
 }
 
@@ -194,7 +194,9 @@ func (s *Store) keepLease(ctx context.Context) error {
 func (s *Store) renewOnce(ctx context.Context) error {
 	start := time.Now()
 	var now time.Time
-	err := s.writes.QueryRow(ctx, "UPDATE atom_member SET until = clock_timestamp() + $2 WHERE epoch = $1 RETURNING clock_timestamp()", s.lease.current(), leaseTime).Scan(&now)
+	var members int64
+	err := s.writes.QueryRow(ctx, `UPDATE atom_member SET until = clock_timestamp() + $2 WHERE epoch = $1
+		RETURNING clock_timestamp(), (SELECT count(*) FROM atom_member WHERE until >= clock_timestamp())`, s.lease.current(), leaseTime).Scan(&now, &members)
 	switch {
 	case errors.Is(err, pgdb.ErrNoRows):
 		return store.ErrFenced
@@ -204,6 +206,9 @@ func (s *Store) renewOnce(ctx context.Context) error {
 	s.clock.set(now, time.Now())
 	until := start.Add(leaseTime - leaseMargin)
 	s.lease.until.Store(&until)
+	if members = max(members, 1); s.members.size.Swap(members) != members {
+		s.news.Resized()
+	}
 	return nil
 }
 

@@ -24,6 +24,7 @@ type row struct {
 	suspended bool
 	waits     bool // it is not the head of its lane
 	expires   *int64
+	cancelled bool // by a change with Cancel
 	lane      *store.Lane
 	resolved  bool // of an ended one
 	drop      bool
@@ -33,7 +34,7 @@ type row struct {
 
 func (r *row) live() bool { return r.state < firstEnded }
 
-const lockColumns = "seq, process, received, state, due, suspended, waits, expires, lane_scope, lane_key, lane_pos, lane_block, resolved IS NOT NULL, coalesce(drop_documents, false), coalesce(keep, 0), coalesce(documents, 0)"
+const lockColumns = "seq, process, received, state, due, suspended, waits, expires, cancelled, lane_scope, lane_key, lane_pos, lane_block, resolved IS NOT NULL, coalesce(drop_documents, false), coalesce(keep, 0), coalesce(documents, 0)"
 
 // lock reads and locks executions that are not locked yet, in order of Seq.
 func (t *transaction) lock(seqs ...int64) error {
@@ -46,7 +47,7 @@ func (t *transaction) lock(seqs ...int64) error {
 	var key []byte
 	var pos *int64
 	var block *bool
-	into := []any{&r.seq, &r.process, &r.received, &r.state, &r.due, &r.suspended, &r.waits, &r.expires, &scope, &key, &pos, &block, &r.resolved, &r.drop, &r.keep, &r.documents}
+	into := []any{&r.seq, &r.process, &r.received, &r.state, &r.due, &r.suspended, &r.waits, &r.expires, &r.cancelled, &scope, &key, &pos, &block, &r.resolved, &r.drop, &r.keep, &r.documents}
 	return t.each(into, func() error {
 		own := r
 		if scope != nil {

@@ -78,6 +78,9 @@ CREATE TABLE atom_claim(name text PRIMARY KEY, epoch bigint NOT NULL);
 CREATE TABLE atom_migration(one boolean PRIMARY KEY DEFAULT true CHECK (one), source text NOT NULL, store text NOT NULL, use text NOT NULL,
   at bigint NOT NULL, next bigint NOT NULL, kinds int NOT NULL DEFAULT 0, after bigint NOT NULL DEFAULT 0, done boolean NOT NULL DEFAULT false);
 CREATE TABLE atom_moved(one boolean PRIMARY KEY DEFAULT true CHECK (one), target text NOT NULL, at timestamptz NOT NULL);
+`, `
+ALTER TABLE atom_execution ADD COLUMN cancelled boolean NOT NULL DEFAULT false;
+CREATE INDEX atom_execution_cancelled ON atom_execution(seq) WHERE cancelled AND state < 4;
 `}}
 
 // Stored codes of states and statuses. Codes below firstEnded are live states.

@@ -71,6 +71,7 @@ type Store struct {
 	clock   clock
 	running runningSet
 	changed notices
+	members
 }
 
 var _ store.Store = (*Store)(nil)
@@ -102,7 +103,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.committer.requests, s.committer.closed = make(chan *request, 4*batchLimit), make(chan struct{})
 	s.recorder.queue = make(chan *store.Finished, maxRecords)
 	s.running.kick, s.changed.kick, s.changed.left = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
-	s.numbers.fresh = map[int64]bool{}
+	s.numbers.fresh, s.members = map[int64]bool{}, newMembers()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := s.migrate(ctx); err != nil {
@@ -169,6 +170,7 @@ func (s *Store) Run(ctx context.Context) error {
 	parts.Go(func() { s.changed.run(ctx, s) })
 	parts.Go(func() { s.listen(ctx) })
 	parts.Go(func() { s.purge(ctx) })
+	parts.Go(func() { s.keepFollowing(ctx) })
 	<-ctx.Done()
 	parts.Wait()
 	stop()

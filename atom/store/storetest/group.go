@@ -40,6 +40,9 @@ func ConformGroup(t *testing.T, open func(t *testing.T) Group) {
 		{"a lane entered by several members at once", laneEnteredAtOnce},
 		{"clean leave", cleanLeave},
 		{"a name held by one member", nameHeldByOne},
+		{"cancelled at another member", cancelledElsewhere},
+		{"followed at another member", followedElsewhere},
+		{"number of members", numberOfMembers},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
 	}
@@ -49,15 +52,33 @@ func ConformGroup(t *testing.T, open func(t *testing.T) Group) {
 type member struct {
 	suite
 	stop    func()
-	adopted map[string]int64 // guarded by suite.mu
+	adopted map[string]int64 // guarded by suite.mu, like the following
 	lost    int
+
+	changed, cancelled map[int64]int // by Seq
+	settings, resized  int
 }
 
 // join opens and runs a member until the test ends.
 func join(t *testing.T, g Group) *member {
 	t.Helper()
-	m := &member{suite: suite{T: t, Store: g.Open(t)}, adopted: map[string]int64{}}
+	m := &member{suite: suite{T: t, Store: g.Open(t)}, adopted: map[string]int64{}, changed: map[int64]int{}, cancelled: map[int64]int{}}
 	m.listen()
+	count := func(n map[int64]int) func(int64) {
+		return func(seq int64) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			n[seq]++
+		}
+	}
+	one := func(n *int) func() {
+		return func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			*n++
+		}
+	}
+	m.OnNews(store.News{Changed: count(m.changed), Cancelled: count(m.cancelled), Settings: one(&m.settings), Resized: one(&m.resized)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Store.Run(ctx) }()
@@ -370,4 +391,78 @@ func nameHeldByOne(t *testing.T, g Group) {
 	claim(first, "inbox", false)
 	other.stop()
 	first.until("the claim after the other member has left", again("inbox"))
+}
+
+// cancelledElsewhere checks that the member that runs an execution learns of a cancellation,
+// that its runs cannot end or suspend it without knowing, and that a takeover
+// passes the cancellation on.
+func cancelledElsewhere(t *testing.T, g Group) {
+	first, other := join(t, g), join(t, g)
+	seq := first.accept(first.message("p"))
+	epoch := first.accepted[0].Epoch
+	suspended := first.acceptWaiting("w", at(1).Add(1000*time.Hour))
+	cancel := []store.Entry{{Kind: "cancel", At: at(0)}}
+	if _, own := other.Lease(seq); own {
+		t.Error("the other member has the lease")
+	}
+	if e, own := first.Lease(seq); !own || e != epoch {
+		t.Errorf("got the lease %d, %v, want %d", e, own, epoch)
+	}
+	for _, s := range []int64{seq, suspended} {
+		other.apply(&store.Change{Seq: s, Cancel: true, Entries: cancel})
+		first.until("the notification of the cancellation", func() bool { return first.cancelled[s] > 0 })
+	}
+	first.until("the wakeup of the suspended execution", func() bool { return len(first.woken) > 0 && first.woken[0] == suspended })
+	first.wantDue("due after the cancellation", "w", time.Now(), suspended)
+	for _, d := range []store.Disposition{completed(), &store.Suspension{State: store.Waiting, Due: at(9)}} {
+		first.wantErr("an end without knowing", first.Apply(ctx, &store.Change{Seq: seq, Epoch: epoch, Entries: cancel, Disposition: d}), store.ErrCancelled)
+	}
+	first.mu.Lock()
+	before := first.cancelled[seq]
+	first.mu.Unlock()
+	first.apply(&store.Change{Seq: seq, Epoch: epoch, Entries: []store.Entry{{Path: "0", Kind: "call", At: at(0)}}})
+	first.until("the news with a commit of the run", func() bool { return first.cancelled[seq] > before })
+	g.Stop(first.Store)
+	if err := g.Expire(first.Store, other.Store); err != nil {
+		t.Fatal(err)
+	}
+	other.until("the news after the takeover", func() bool { return other.cancelled[seq] > 0 && other.cancelled[suspended] > 0 })
+	x, err := other.Get(ctx, seq, at(0))
+	if err != nil || len(x.Journal) != 2 {
+		t.Errorf("got the journal %v, %v, want the cancellation and the call", x, err)
+	}
+	own, _ := other.Lease(seq)
+	other.apply(&store.Change{Seq: seq, Epoch: own, Cancelled: true, Disposition: completed()})
+	first.stop()
+}
+
+// followedElsewhere checks that a member learns of the commits of another one that it
+// follows, and of what people set there.
+func followedElsewhere(t *testing.T, g Group) {
+	first, other := join(t, g), join(t, g)
+	seq := first.accept(first.message("p"))
+	stop := other.Follow(seq)
+	other.until("the first news", func() bool { return other.changed[seq] > 0 })
+	first.apply(&store.Change{Seq: seq, Disposition: completed()})
+	other.mu.Lock()
+	before := other.changed[seq]
+	other.mu.Unlock()
+	other.until("the news of the end", func() bool { return other.changed[seq] > before })
+	stop()
+	stop() // again, without effect
+	other.mu.Lock()
+	settings := other.settings
+	other.mu.Unlock()
+	first.AnnounceSettings()
+	other.until("the settings", func() bool { return other.settings > settings })
+}
+
+// numberOfMembers checks that members know how many they are.
+func numberOfMembers(t *testing.T, g Group) {
+	first := join(t, g)
+	other := join(t, g)
+	first.until("two members", func() bool { return first.Members() == 2 && first.resized > 0 })
+	other.until("two members at the other", func() bool { return other.Members() == 2 })
+	other.stop()
+	first.until("one member", func() bool { return first.Members() == 1 })
 }

@@ -1,0 +1,53 @@
+package store
+
+import "errors"
+
+// ErrCancelled is returned if a run would suspend or end an execution whose
+// cancellation it does not know, because another member of the group committed
+// it. Nothing was changed.
+var ErrCancelled = errors.New("the execution was cancelled at another member of the group")
+
+// News is what an atom learns from the other members of its group. The functions
+// are called from any goroutine and must not block. Whatever a lost notification
+// says is found within seconds all the same.
+type News struct {
+	// Changed reports an execution of Follow that may have changed.
+	Changed func(seq int64)
+	// Cancelled reports that a Change with Cancel was committed to an execution
+	// that this atom runs. It is repeated until the execution ends.
+	Cancelled func(seq int64)
+	// Settings reports that contents which people change may have changed, see
+	// AnnounceSettings.
+	Settings func()
+	// Resized reports that the number of members has changed.
+	Resized func()
+}
+
+// Share returns the part of a group's limit that one of its members may use; at
+// least 1. 0 is no limit.
+func Share(limit, members int) int {
+	if limit <= 0 || members <= 1 {
+		return limit
+	}
+	return max(1, limit/members)
+}
+
+// Members is what an atom needs to know of the other members of its group. A
+// single atom has none.
+type Members interface {
+	// Lease returns the epoch under which this atom runs an execution. own is
+	// false if another member runs it, or none.
+	Lease(seq int64) (epoch int64, own bool)
+	// Members returns the number of members whose lease lasts, at least 1. It does
+	// not wait, also in a function that receives announcements.
+	Members() int
+	// Follow makes News.Changed report the commits of other members to an
+	// execution, until stop is called.
+	Follow(seq int64) (stop func())
+	// AnnounceSettings makes the other members read again what people set, such
+	// as pauses. It does not wait.
+	AnnounceSettings()
+	// OnNews sets the functions that receive what other members did. It must be
+	// called before Run.
+	OnNews(News)
+}
