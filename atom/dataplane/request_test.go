@@ -340,6 +340,14 @@ func TestLimits(t *testing.T) {
 		if got, _ := status("/rate"); got != 200 {
 			t.Errorf("after half a second: got %d, want 200", got)
 		}
+		f.members = 2 // of a group, which share the limits
+		<-time.After(time.Minute)
+		for i, want := range []int{200, 429} {
+			if got, _ := status("/rate"); got != want {
+				t.Errorf("request %d with two members: got %d, want %d", i, got, want)
+			}
+		}
+		f.members = 1
 
 		entered, leave := make(chan struct{}), make(chan struct{})
 		f.accept = func(context.Context, *atom.Message) (*atom.Acknowledgement, error) {
