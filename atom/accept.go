@@ -9,6 +9,7 @@ import (
 	"valence/atom/run"
 	"valence/atom/store"
 	"valence/internal/document"
+	"valence/internal/share"
 )
 
 // The statuses of an Acknowledgement.
@@ -33,7 +34,7 @@ func (a *Atom) open(d *DeployedProcess) error {
 // busy reports whether the backlog of a process has reached this member's share
 // of its limit.
 func (a *Atom) busy(d *DeployedProcess) bool {
-	return a.engine.Queues.Queue(d.Process.Name).Full(store.Share(d.Process.Delivery.Backlog, a.Members()))
+	return a.engine.Queues.Queue(d.Process.Name).Full(share.Of(d.Process.Delivery.Backlog, a.Members()))
 }
 
 // Members returns the number of members of the group, of which this atom is

@@ -158,8 +158,7 @@ func (r *rig) cancelUnnoticed(kept *storetest.Store, id string) {
 }
 
 // A cancellation by another member whose notification is lost is found when the
-// run ends or is suspended; of one that nobody runs, by the member that takes it
-// over.
+// run ends or is suspended; of one that nobody runs, after its takeover.
 func TestUnnoticedCancellation(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps string

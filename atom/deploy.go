@@ -20,6 +20,7 @@ import (
 	"valence/internal/expression"
 	"valence/internal/fault"
 	"valence/internal/metrics"
+	"valence/internal/share"
 	"valence/processes"
 	"valence/processes/analysis"
 	"valence/processes/loader"
@@ -247,7 +248,7 @@ func (s *deployments) Workers(process string) int {
 		return 0
 	}
 	if d, ok := s.process(process); ok && d.Process.Delivery.Workers > 0 {
-		return store.Share(d.Process.Delivery.Workers, s.host.Members())
+		return share.Of(d.Process.Delivery.Workers, s.host.Members())
 	}
 	if process == run.CallbackProcess {
 		return callbackWorkers

@@ -215,8 +215,8 @@ func TestScheduleLostProgress(t *testing.T) {
 	})
 }
 
-// A member that another one keeps from running the schedules runs them when that
-// one has gone, without repeating its runs.
+// While another member runs the schedules, this one does not. Afterwards it does,
+// without repeating runs.
 func TestOneMemberRunsSchedules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys, kept := newSystem(), &occupied{Store: storetest.NewStore()}

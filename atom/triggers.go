@@ -205,7 +205,7 @@ func (t *triggers) load(ctx context.Context) error {
 	return errors.Join(paused, halted)
 }
 
-// settings stores what people set, for all members of a group.
+// settings stores settings for all members of a group.
 type settings interface {
 	store.Contents
 	store.Leases

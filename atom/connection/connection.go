@@ -12,13 +12,13 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"valence/atom/store"
 	"valence/connectors"
 	"valence/internal/blob"
 	"valence/internal/clock"
 	"valence/internal/fault"
 	"valence/internal/mask"
 	"valence/internal/metrics"
+	"valence/internal/share"
 	"valence/processes"
 )
 
@@ -77,7 +77,7 @@ func New(host *Host, name string, client connectors.Connection, limits processes
 		c.Timeout = DefaultTimeout
 	}
 	if limits.Concurrency > 0 {
-		c.slots = &slots{limit: func() int { return store.Share(limits.Concurrency, host.members()) }}
+		c.slots = &slots{limit: func() int { return share.Of(limits.Concurrency, host.members()) }}
 	}
 	if limits.Rate > 0 {
 		c.pace = rate.NewLimiter(0, 1)
@@ -92,9 +92,9 @@ func (c *Connection) Resized() {
 		c.slots.resized()
 	}
 	if c.pace != nil {
-		share := c.limits.Rate / float64(c.host.members())
-		c.pace.SetLimit(rate.Limit(share))
-		c.pace.SetBurst(max(1, int(share/10)))
+		part := c.limits.Rate / float64(c.host.members())
+		c.pace.SetLimit(rate.Limit(part))
+		c.pace.SetBurst(max(1, int(part/10)))
 	}
 }
 

@@ -51,14 +51,14 @@ func (s *slots) leave() {
 	s.grant()
 }
 
-// resized gives slots to those that wait, after the limit has changed.
+// resized grants slots after the limit has changed.
 func (s *slots) resized() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.grant()
 }
 
-// grant gives free slots to those that wait. The caller holds s.mu.
+// grant grants free slots to waiting calls. The caller holds s.mu.
 func (s *slots) grant() {
 	for len(s.waiting) > 0 && s.used < s.limit() {
 		s.used++

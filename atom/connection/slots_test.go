@@ -7,17 +7,16 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"valence/atom/store"
+	"valence/internal/share"
 )
 
 // TestSlotsFollowMembers checks that calls take turns within the share of a member, that
-// the share follows the number of members, and that a caller who gives up keeps no
-// slot.
+// the share follows the number of members, and that an abandoned call has no slot.
 func TestSlotsFollowMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var members, running atomic.Int64
 		members.Store(2)
-		s := &slots{limit: func() int { return store.Share(4, int(members.Load())) }}
+		s := &slots{limit: func() int { return share.Of(4, int(members.Load())) }}
 		leave := make(chan struct{})
 		for range 5 {
 			go func() {

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/time/rate"
 
 	"valence/atom"
-	"valence/atom/store"
 	"valence/internal/authn"
 	"valence/internal/convert"
 	"valence/internal/metrics"
+	"valence/internal/share"
 	"valence/processes"
 )
 
@@ -67,20 +67,20 @@ func newLimiter(l processes.Limits, members func() int) *limiter {
 // caller must release what it acquired.
 func (l *limiter) acquire(now time.Time) (status int, retry time.Duration) {
 	members := l.members()
-	if l.limits.Concurrency > 0 && l.inUse.Add(1) > int64(store.Share(l.limits.Concurrency, members)) {
+	if l.limits.Concurrency > 0 && l.inUse.Add(1) > int64(share.Of(l.limits.Concurrency, members)) {
 		l.inUse.Add(-1)
 		return 503, time.Second
 	}
 	if l.rate != nil {
-		share := l.limits.Rate / float64(members)
+		part := l.limits.Rate / float64(members)
 		if l.shared.Swap(int64(members)) != int64(members) {
-			l.rate.SetLimitAt(now, rate.Limit(share))
-			l.rate.SetBurstAt(now, max(1, int(math.Ceil(share))))
+			l.rate.SetLimitAt(now, rate.Limit(part))
+			l.rate.SetBurstAt(now, max(1, int(math.Ceil(part))))
 		}
 		if !l.rate.AllowN(now, 1) {
 			l.release()
 			missing := 1 - l.rate.TokensAt(now)
-			return 429, time.Duration(missing / share * float64(time.Second))
+			return 429, time.Duration(missing / part * float64(time.Second))
 		}
 	}
 	return 0, 0

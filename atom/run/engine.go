@@ -113,7 +113,7 @@ func (g *Engine) Start(ctx context.Context) error {
 	return g.Store.Join(ctx, g.adopt, g.lose)
 }
 
-// News returns the functions that receive what other members of the group did.
+// News returns the functions that receive the commits of other members.
 // settings is called when people may have changed something at another member,
 // resized when the share of this one has changed.
 func (g *Engine) News(settings, resized func()) store.News {

@@ -7,7 +7,7 @@ import "errors"
 // it. Nothing was changed.
 var ErrCancelled = errors.New("the execution was cancelled at another member of the group")
 
-// News is what an atom learns from the other members of its group. The functions
+// News reports commits of the other members of a group. The functions
 // are called from any goroutine and must not block. Whatever a lost notification
 // says is found within seconds all the same.
 type News struct {
@@ -23,17 +23,8 @@ type News struct {
 	Resized func()
 }
 
-// Share returns the part of a group's limit that one of its members may use; at
-// least 1. 0 is no limit.
-func Share(limit, members int) int {
-	if limit <= 0 || members <= 1 {
-		return limit
-	}
-	return max(1, limit/members)
-}
-
-// Members is what an atom needs to know of the other members of its group. A
-// single atom has none.
+// Members connects an atom with the other members of its group. A single atom has
+// none.
 type Members interface {
 	// Lease returns the epoch under which this atom runs an execution. own is
 	// false if another member runs it, or none.
@@ -44,10 +35,10 @@ type Members interface {
 	// Follow makes News.Changed report the commits of other members to an
 	// execution, until stop is called.
 	Follow(seq int64) (stop func())
-	// AnnounceSettings makes the other members read again what people set, such
-	// as pauses. It does not wait.
+	// AnnounceSettings makes the other members read settings again, such as
+	// pauses. It does not wait.
 	AnnounceSettings()
-	// OnNews sets the functions that receive what other members did. It must be
-	// called before Run.
+	// OnNews sets the functions that receive the commits of other members. It must
+	// be called before Run.
 	OnNews(News)
 }

@@ -145,8 +145,8 @@ func (s *Scheduler) Run(ctx context.Context) {
 // schedulesName is the claim of the member that runs the schedules.
 const schedulesName = "schedules"
 
-// lead reports whether this member runs the schedules now. One that takes them
-// over reads their progress again.
+// lead reports whether this member runs the schedules now. After a takeover
+// it reads their progress again.
 func (s *Scheduler) lead(ctx context.Context) bool {
 	if len(s.host.Scheduled()) == 0 && !s.leads {
 		return true // there is nothing to run

@@ -213,7 +213,7 @@ func (s *Store) purgeSomeDocuments(ctx context.Context, now int64) (n int, err e
 // leftNotice is the notification of a member that has left.
 const leftNotice = "left"
 
-// notices are what other members must learn of commits of this one, such as
+// notices are for other members, about commits of this one, such as
 // their executions that it made ready. They are sent after the commit, many at once: a notification
 // inside a transaction would let one transaction commit at a time.
 type notices struct {
@@ -348,7 +348,7 @@ func (s *Store) listenOnce(ctx context.Context) error {
 	}
 }
 
-// receive announces what another member, or this one, has sent.
+// receive announces the notices of another member, or of this one.
 func (s *Store) receive(text string) {
 	var list []notice
 	if json.Unmarshal([]byte(text), &list) != nil {

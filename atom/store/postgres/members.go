@@ -9,7 +9,7 @@ import (
 	"valence/atom/store"
 )
 
-// members is what this member shares with the others besides executions.
+// members is the state that this member shares with the others, besides executions.
 type members struct {
 	news store.News
 	size atomic.Int64 // members whose lease lasts

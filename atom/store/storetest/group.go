@@ -437,7 +437,7 @@ func cancelledElsewhere(t *testing.T, g Group) {
 }
 
 // followedElsewhere checks that a member learns of the commits of another one that it
-// follows, and of what people set there.
+// follows, and of changed settings.
 func followedElsewhere(t *testing.T, g Group) {
 	first, other := join(t, g), join(t, g)
 	seq := first.accept(first.message("p"))
