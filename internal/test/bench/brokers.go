@@ -41,10 +41,10 @@ func (b *bench) rabbit(ctx context.Context) (_ []Row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &pull{title: "RabbitMQ: queue, process, confirmed publish", baseline: "amqp091-go, manual acknowledgement and confirms", must: 0.5, n: 10_000,
+	c := &pull{title: "RabbitMQ: queue, process, confirmed publish", baseline: "amqp091-go, manual acknowledgement and confirms", must: 0.5, n: 20_000, process: "relay",
 		env: []string{"RABBIT_URL=" + broker.URL(), "RABBIT_USER=" + servers.RabbitMQUser, "RABBIT_PASSWORD=" + servers.RabbitMQPassword},
 		project: "connection: broker\nconnector: amqp\nidempotent: key\nurl: ${env.RABBIT_URL}\nuser: ${env.RABBIT_USER}\npassword: ${secret.RABBIT_PASSWORD}\n---\n" +
-			"process: relay\nsubscribe: { connection: broker, queue: SOURCE }\nworkers: 64\nsteps:\n  - call: broker.publish\n    with: { routing_key: SOURCE-out }\n"}
+			"process: relay\nsubscribe: { connection: broker, queue: SOURCE }\nworkers: 100\nsteps:\n  - call: broker.publish\n    with: { routing_key: SOURCE-out }\n"}
 	c.fill = func(ctx context.Context, source string) error {
 		ch, err := conn.Channel()
 		if err != nil {
@@ -148,7 +148,7 @@ func (b *bench) stream(ctx context.Context) (_ []Row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &pull{title: "NATS JetStream: consumer, process that ends", baseline: "nats.go, explicit acknowledgement", must: 0.4, n: 30_000,
+	c := &pull{title: "NATS JetStream: consumer, process that ends", baseline: "nats.go, explicit acknowledgement", must: 0.4, n: 150_000, process: "take",
 		env: []string{"NATS_URL=" + server.URL}, finished: completed,
 		project: "connection: broker\nconnector: nats\nurl: ${env.NATS_URL}\n---\n" +
 			"process: take\nsubscribe: { connection: broker, stream: SOURCE, consumer: take }\nworkers: 64\nbacklog: 1000000\nsteps:\n  - set: { id: \"${doc.order_id}\" }\n"}
@@ -239,7 +239,7 @@ func (b *bench) topic(ctx context.Context, name, brokers string) (Row, error) {
 		return Row{}, err
 	}
 	defer x.Close()
-	c := &pull{title: "Kafka (" + name + "): topic, process that ends", baseline: "franz-go, commit after an append and fsync", must: 0.4, n: 50_000,
+	c := &pull{title: "Kafka (" + name + "): topic, process that ends", baseline: "franz-go, commit after an append and fsync", must: 0.4, n: 200_000, process: "take",
 		env: []string{"KAFKA_BROKERS=" + brokers}, finished: completed,
 		project: "connection: broker\nconnector: kafka\nbrokers: ${env.KAFKA_BROKERS}\n---\n" +
 			"process: take\nsubscribe: { connection: broker, topic: SOURCE, group: SOURCE }\nworkers: 64\nbacklog: 1000000\nsteps:\n  - set: { id: \"${doc.order_id}\" }\n"}

@@ -39,7 +39,7 @@ const claim = 100
 // table receives the rows of a queue table.
 func (b *bench) table(ctx context.Context) (rows []Row, err error) {
 	return rows, database(ctx, func(url string, conn *pgx.Conn) error {
-		c := &pull{title: "PostgreSQL: queue table, claimed, run, done", baseline: "pgx, for update skip locked in batches of 100", must: 0.5, n: 20_000, env: []string{"PG_URL=" + url},
+		c := &pull{title: "PostgreSQL: queue table, claimed, run, done", baseline: "pgx, for update skip locked in batches of 100", must: 0.5, n: 30_000, process: "take", env: []string{"PG_URL=" + url},
 			project: "connection: db\nconnector: sql\ndriver: postgres\nurl: ${env.PG_URL}\n---\n" +
 				"process: take\nsubscribe:\n  connection: db\n  table: SOURCE\n  key: id\n  where: status = 'new'\n  done: \"update SOURCE set status = 'done' where id = ${row.id}\"\nworkers: 64\nbacklog: 1000000\nsteps:\n  - set: { id: \"${doc.id}\" }\n"}
 		c.fill = func(ctx context.Context, source string) error {
