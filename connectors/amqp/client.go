@@ -16,11 +16,12 @@ const maxIdle = 64
 
 // client is a session with the broker. Its methods are safe for concurrent use.
 type client struct {
-	conn    *amqp091.Connection
-	idle    chan *channel
-	flow    flow
-	replies replies
-	watched sync.WaitGroup
+	conn     *amqp091.Connection
+	idle     chan *channel
+	flow     flow
+	replies  replies
+	watched  sync.WaitGroup
+	pipeline pipeline
 }
 
 func newClient(conn *amqp091.Connection) *client {
@@ -153,12 +154,12 @@ func (c *client) publish(ctx context.Context, to address, m *amqp091.Publishing,
 	if err := c.flow.wait(ctx, what); err != nil {
 		return err
 	}
+	if c.pipeline.reserve(to, m) {
+		return c.publishPipelined(ctx, to, m, what)
+	}
 	ch, err := c.acquire(ctx)
 	if err != nil {
-		if f := connectors.Interrupted(ctx, what); f != nil {
-			return f
-		}
-		return failed(what+": cannot open a channel", err)
+		return notOpened(ctx, what, err)
 	}
 	sent, err := connectors.Within(ctx, func() (*amqp091.DeferredConfirmation, error) {
 		return ch.PublishWithDeferredConfirm(to.Exchange, to.RoutingKey, !to.direct(), false, *m)
@@ -188,11 +189,28 @@ func (c *client) confirmed(ch *channel, sent *amqp091.DeferredConfirmation, to a
 	defer c.release(ch)
 	select {
 	case r := <-ch.returned: // sent by the broker before the confirmation
-		return connectors.Failf(CodeUnroutable, false, nil, "%s: no queue receives messages of %s (%s)", what, to, r.ReplyText)
+		return unroutable(what, to, r)
 	default:
 	}
 	if !sent.Acked() {
-		return connectors.Failf(CodeRejected, true, nil, "%s: the broker did not store the message; a queue may be full", what)
+		return rejected(what)
 	}
+	c.pipeline.prove(to)
 	return nil
+}
+
+// notOpened returns the failure of a message for which no channel could be opened.
+func notOpened(ctx context.Context, what string, err error) *fault.Failure {
+	if f := connectors.Interrupted(ctx, what); f != nil {
+		return f
+	}
+	return failed(what+": cannot open a channel", err)
+}
+
+func unroutable(what string, to address, r amqp091.Return) error {
+	return connectors.Failf(CodeUnroutable, false, nil, "%s: no queue receives messages of %s (%s)", what, to, r.ReplyText)
+}
+
+func rejected(what string) error {
+	return connectors.Failf(CodeRejected, true, nil, "%s: the broker did not store the message; a queue may be full", what)
 }

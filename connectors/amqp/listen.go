@@ -99,15 +99,22 @@ func (c *connection) consume(ctx context.Context, s *client, w *listenWith, host
 		return err
 	}
 	host.Up()
+	left := make(chan struct{})
+	received := buffered(deliveries, min(w.Prefetch, maxBatch), left)
+	defer func() {
+		close(left)
+		for range received { // until the reader has ended
+		}
+	}()
 	measure := time.NewTicker(lagEvery)
 	defer measure.Stop()
 	for ctx.Err() == nil {
 		select {
-		case d, ok := <-deliveries:
+		case d, ok := <-received:
 			if !ok {
 				return ended(closed)
 			}
-			if err := c.deliver(ctx, ch, gather(d, deliveries), w, host); err != nil {
+			if err := c.deliver(ctx, ch, gather(d, received), w, host); err != nil {
 				return err
 			}
 		case <-measure.C:
@@ -120,6 +127,32 @@ func (c *connection) consume(ctx context.Context, s *client, w *listenWith, host
 		}
 	}
 	return nil
+}
+
+// buffered returns a channel that holds the deliveries which have arrived, so that
+// gather finds them: the channel of the client library holds none. It is closed
+// after the end of deliveries, and after left is closed.
+func buffered(deliveries <-chan amqp091.Delivery, n int, left <-chan struct{}) <-chan amqp091.Delivery {
+	out := make(chan amqp091.Delivery, n)
+	go func() {
+		defer close(out)
+		for {
+			select {
+			case d, ok := <-deliveries:
+				if !ok {
+					return
+				}
+				select {
+				case out <- d:
+				case <-left:
+					return
+				}
+			case <-left:
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // closeChannel closes a channel, which also sends the last acknowledgements.
