@@ -31,9 +31,9 @@ func (d triggered) Receive(ctx context.Context, ds []*trigger.Delivery) {
 		redeliver(ds, err)
 		return
 	}
-	r := reception{triggered: d, stopped: map[string]error{}}
-	for _, m := range ds {
-		r.add(ctx, m)
+	r := reception{triggered: d, stopped: map[string]error{}, immediate: map[*store.Arrival]*run.Immediate{}}
+	for i, c := range d.candidates(ctx, ds) {
+		r.add(ds[i], c)
 	}
 	for len(r.arrivals) > 0 {
 		d.atom.engine.Queues.AddSenders(1)
@@ -71,6 +71,8 @@ func (r *reception) settle() {
 			m.Redeliver(a.Err)
 		case a.Receipt.Duplicate:
 			m.Result, m.Err = trigger.Duplicate, nil
+		case a.Receipt.Ended:
+			r.immediate[a].Stored(a.Receipt.Seq)
 		}
 	}
 }
@@ -85,7 +87,7 @@ func (r *reception) refuseRepeat(m *trigger.Delivery, a *store.Arrival) bool {
 	}
 	kept := r.atom.engine.Refuse(r.deployed(), r.message(m.Message), fault.AsFailure(err))
 	kept.Origin, kept.Remember = a.Message.Origin, a.Message.Remember
-	a.Message, a.Repeats = kept, nil
+	a.Message, a.Outcome, a.Repeats = kept, nil, nil
 	m.Result, m.Err = trigger.Refused, err
 	return true
 }
@@ -100,43 +102,48 @@ func (d triggered) source(stream string) string {
 	return run.DeriveText("source", d.Process.Name, d.Process.Subscribe.Connection, stream)
 }
 
+// origin returns the origin of a message among all messages of the atom. Related
+// origins stay related, so that the store can write them next to each other.
+func (d triggered) origin(message string) string {
+	return run.DeriveText("origins", d.Process.Name, d.Process.Subscribe.Connection)[:16] + message
+}
+
 // reception checks the messages of one commit.
 type reception struct {
 	triggered
 	deliveries []*trigger.Delivery // of arrivals
 	arrivals   []*store.Arrival
 	stopped    map[string]error // by stream: why its next messages must wait
+	immediate  map[*store.Arrival]*run.Immediate
 }
 
-// add checks a message and adds it to the commit.
-func (r *reception) add(ctx context.Context, m *trigger.Delivery) {
+// add adds a message to the commit, or sets its result.
+func (r *reception) add(m *trigger.Delivery, c candidate) {
 	if m.Result == "" {
 		if err := r.stopped[m.Stream]; err != nil {
 			m.Redeliver(err)
 			return
 		}
-		r.check(ctx, m)
+		r.check(m, c)
 	}
 	if m.Result == trigger.Redelivered {
 		r.stopped[m.Stream] = m.Err
 	}
 }
 
-func (r *reception) check(ctx context.Context, m *trigger.Delivery) {
-	if err := checkIdentity(m.Message); err != nil {
-		m.Redeliver(err)
-		return
-	}
-	in := r.message(m.Message)
-	accepted, dropped, err := r.admit(ctx, m.Message, in)
-	if err == nil && accepted != nil && len(accepted.Meta) > store.MaxMeta {
-		in.Props, err = nil, errPropsTooLarge
-	}
-	a := &store.Arrival{Message: accepted}
+func (r *reception) check(m *trigger.Delivery, c candidate) {
+	err := c.err
+	a := &store.Arrival{Message: c.accepted}
 	m.Result = trigger.Accepted
 	switch {
-	case err == nil && dropped != "":
+	case c.unidentified:
+		m.Redeliver(err)
+		return
+	case err == nil && c.dropped != "":
 		m.Result = trigger.Dropped
+	case err == nil && c.immediate != nil:
+		a.Outcome = c.immediate.Outcome()
+		r.immediate[a] = c.immediate
 	case err == nil:
 	case !connectors.Refused(err) && (m.Delivery <= maxDeliveries || IsUnavailable(err)):
 		m.Redeliver(err)
@@ -146,10 +153,10 @@ func (r *reception) check(ctx context.Context, m *trigger.Delivery) {
 		return
 	default:
 		m.Result, m.Err = trigger.Refused, err
-		a.Message = r.atom.engine.Refuse(r.deployed(), in, fault.AsFailure(err))
+		a.Message = r.atom.engine.Refuse(r.deployed(), c.in, fault.AsFailure(err))
 	}
 	if a.Message != nil && m.Origin != "" && m.Remember > 0 {
-		a.Message.Origin = run.DeriveText("message", r.Process.Name, r.Process.Subscribe.Connection, m.Origin)
+		a.Message.Origin = r.origin(m.Origin)
 		a.Message.Remember = r.atom.engine.Clock.Now().Add(m.Remember)
 	}
 	if a.Message != nil && a.Message.Dedupe != nil {
@@ -168,17 +175,17 @@ func (r *reception) check(ctx context.Context, m *trigger.Delivery) {
 }
 
 // admit applies the checks of the process to a message.
-func (r *reception) admit(ctx context.Context, m *connectors.Message, in *Message) (*store.Message, string, error) {
+func (d triggered) admit(ctx context.Context, m *connectors.Message, in *Message) (*store.Message, string, error) {
 	if m.Invalid != nil {
 		f := *fault.AsFailure(m.Invalid)
 		f.Retryable = false
 		return nil, "", &f
 	}
-	return r.atom.engine.Admit(ctx, r.deployed(), in)
+	return d.atom.engine.Admit(ctx, d.deployed(), in)
 }
 
 // message returns a message of the subscription as the engine admits it.
-func (r *reception) message(m *connectors.Message) *Message {
+func (d triggered) message(m *connectors.Message) *Message {
 	in := &Message{Doc: m.Doc, Received: run.Now(), Props: m.Props, CorrelationID: m.CorrelationID, Traceparent: traceparent.OrNew(m.Traceparent),
 		ReplyTo: m.ReplyTo, By: BySubscription}
 	if in.Doc == nil {

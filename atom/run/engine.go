@@ -88,6 +88,7 @@ type Engine struct {
 	isolation isolation // of executions that two unclean stops interrupted
 	writes    writes    // calls of other systems that are being made
 	labels    stepLabels
+	pure      purity
 	failures  failureLog
 	kept      *keptFailures
 	retention atomic.Int64 // upper bound, ns; 0: none

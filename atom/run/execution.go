@@ -53,8 +53,9 @@ type identity struct {
 	lane     *store.Lane // of a durable execution; nil: none
 	meta     *Meta
 
-	idMu   sync.Mutex
-	public string // public id; "" until it is needed
+	idMu     sync.Mutex
+	public   string // public id; "" until it is needed
+	nameless bool   // the id was needed before the execution had a number; see Immediate
 }
 
 // inputs are the values that expressions read. They are written before the run
@@ -158,6 +159,7 @@ func (i *identity) root() string {
 func (i *identity) id() string {
 	i.idMu.Lock()
 	defer i.idMu.Unlock()
+	i.nameless = i.nameless || i.seq == 0
 	if i.public == "" {
 		i.public = i.ids.ExecutionID(i.seq, i.received)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // ErrCursorMoved is returned if the cursor of a source is not the one that an
@@ -27,6 +28,10 @@ type Cursor struct {
 type Arrival struct {
 	Message *Message // nil: the process dropped it, and only the cursor moves
 	Cursor  *Cursor  // nil: the source has none
+	// Outcome is how the execution ended that has run already, without effects;
+	// nil: it is to be run. The message has no Seq, Due, Expires, Lane and Coalesce
+	// then. A store may leave it to be run again: Receipt.Ended says so.
+	Outcome *Outcome
 	// Repeats reports whether the message repeats the first one of its dedupe
 	// key, which has the holder. Nil means that every message with the key does.
 	Repeats func(holder []byte) bool
@@ -43,14 +48,32 @@ func (a *Arrival) Conflict(r Receipt) error {
 	return nil
 }
 
+// Check rejects an arrival whose Outcome cannot be stored.
+func (a *Arrival) Check() error {
+	o, m := a.Outcome, a.Message
+	switch {
+	case o == nil:
+	case o.Status != Completed && o.Status != CompletedWithWarnings:
+		return fmt.Errorf("an execution that is stored with its message cannot end as %s", o.Status)
+	case m == nil || m.Seq != 0 || !m.Due.IsZero() || !m.Expires.IsZero() || m.Lane != nil || m.Coalesce != nil || len(m.Entries) > 0:
+		return errors.New("an execution that is stored with its message must not wait for anything")
+	}
+	return nil
+}
+
 // Sources accepts the messages of subscriptions.
 type Sources interface {
 	// AcceptAll stores messages in one commit, in their order, with the cursors
 	// after them, and returns when they are on disk. Arrival.Err is ErrLaneFull,
 	// ErrCursorMoved or ErrKeyReused for those that are not stored; later arrivals
 	// with the same source then fail too, and after ErrLaneFull without a source
-	// those without one. After an error of AcceptAll none is known to be stored.
+	// those without one. A message that is stored with its Outcome is not
+	// announced, and nothing else is to be done for it. After an error of AcceptAll none is known to be stored.
 	AcceptAll(ctx context.Context, arrivals []*Arrival) error
+	// Outcomes reports whether AcceptAll stores outcomes. After a stop that was
+	// not clean it is cautious: a message that comes again may have caused it, and
+	// should be stored before it runs.
+	Outcomes() (stored, cautious bool)
 	// Cursor returns the current position in a source; nil if there is none.
 	Cursor(ctx context.Context, source string) ([]byte, error)
 }

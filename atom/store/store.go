@@ -92,6 +92,7 @@ type Receipt struct {
 	Duplicate   bool      // the dedupe key or the origin was seen before: nothing was stored
 	Holder      []byte    // Dedupe.Holder of the first message, for a duplicate by its dedupe key
 	WaitsInLane bool      // it is not the head of its lane
+	Ended       bool      // Arrival.Outcome was stored as well
 }
 
 // Record is a live execution as the store holds it.

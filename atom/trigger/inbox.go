@@ -28,7 +28,10 @@ var Results = []Result{Accepted, Duplicate, Dropped, Refused, DeadLettered, Rede
 // Delivery is one message of a subscription and its fate.
 type Delivery struct {
 	*connectors.Message
-	From   []byte // the cursor before the message, if it has one
+	From []byte // the cursor before the message, if it has one
+	// Early is set for a message that may have been delivered before an unclean
+	// stop of the atom, which it may have caused. It must be stored before it runs.
+	Early  bool
 	Result Result
 	// Err is the answer to the listener, see connectors.Inbox. With
 	// DeadLettered and Redelivered it is not nil; with Refused it is the reason
@@ -47,6 +50,10 @@ func (d *Delivery) answer() error {
 // Redeliver leaves the message to the source.
 func (d *Delivery) Redeliver(err error) { d.Result, d.Err = Redelivered, err }
 
+// maxEarly is how many messages of each stream of a subscription that starts are
+// Early: more than a source delivers before the first of them is acknowledged.
+const maxEarly = 4096
+
 // errCursorUnread answers a message with a cursor before Inbox.Cursor was called.
 var errCursorUnread = errors.New("the position of the stream is not known: a delivery has failed, or its cursor was not read")
 
@@ -54,6 +61,11 @@ var errCursorUnread = errors.New("the position of the stream is not known: a del
 type inbox struct {
 	subscription *subscription
 	process      Subscribed
+
+	started struct {
+		sync.Mutex
+		received map[string]int // messages, by stream, up to maxEarly
+	}
 
 	mu      sync.Mutex        // held while messages with a cursor are delivered
 	cursors map[string][]byte // known positions, by stream
@@ -84,7 +96,7 @@ func (b *inbox) DeliverBatch(ctx context.Context, ms []*connectors.Message) []er
 	ds := make([]*Delivery, len(ms))
 	inOrder := false
 	for i, m := range ms {
-		ds[i] = &Delivery{Message: m}
+		ds[i] = &Delivery{Message: m, Early: b.isEarly(m)}
 		inOrder = inOrder || m.Cursor != nil
 	}
 	if inOrder {
@@ -102,6 +114,20 @@ func (b *inbox) DeliverBatch(ctx context.Context, ms []*connectors.Message) []er
 	}
 	b.subscription.delivered(ds)
 	return errs
+}
+
+// isEarly counts a message, and reports whether it is Early.
+func (b *inbox) isEarly(m *connectors.Message) bool {
+	b.started.Lock()
+	defer b.started.Unlock()
+	n := b.started.received[m.Stream]
+	if n < maxEarly {
+		if b.started.received == nil {
+			b.started.received = map[string]int{}
+		}
+		b.started.received[m.Stream] = n + 1
+	}
+	return m.Delivery > 1 || n < maxEarly
 }
 
 // continueFrom sets the cursors that the messages continue from.

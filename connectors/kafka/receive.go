@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxBatch     = 500 // records of one commit
+	maxBatch     = 2000 // records of one commit
 	tick         = 250 * time.Millisecond
 	checkEvery   = 10 * time.Second // the topic
 	leaveTimeout = 2 * time.Second

@@ -23,7 +23,7 @@ const (
 	stopTimeout   = 2 * time.Second
 	// One commit accepts at most maxBatch messages, of maxBatchBytes unless one
 	// is larger.
-	maxBatch      = 256
+	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
 	// maxSetbacks is how many messages of a batch may have to be redelivered
 	// before the others are too, without an attempt.

@@ -16,6 +16,11 @@ func (s *Store) AcceptAll(ctx context.Context, arrivals []*store.Arrival) error 
 	if err := cmp.Or(s.err, ctx.Err()); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
+	for _, a := range arrivals {
+		if err := a.Check(); err != nil {
+			return err
+		}
+	}
 	var accepted []*store.Record
 	stopped := map[string]error{}
 	for _, a := range arrivals {
@@ -37,8 +42,14 @@ func (s *Store) arrive(a *store.Arrival, accepted *[]*store.Record) (err error) 
 		return store.ErrCursorMoved
 	}
 	if a.Message != nil {
+		n := len(*accepted)
 		if a.Receipt, err = s.accept(a.Message, accepted); err != nil {
 			return err
+		}
+		if a.Outcome != nil && !a.Receipt.Duplicate {
+			*accepted = (*accepted)[:n]
+			s.end(s.live[a.Receipt.Seq], *a.Outcome)
+			a.Receipt.Ended = true
 		}
 		if err := a.Conflict(a.Receipt); err != nil {
 			return err
@@ -49,6 +60,9 @@ func (s *Store) arrive(a *store.Arrival, accepted *[]*store.Record) (err error) 
 	}
 	return nil
 }
+
+// Outcomes implements store.Sources.
+func (s *Store) Outcomes() (stored, cautious bool) { return true, false }
 
 // Cursor implements store.Sources.
 func (s *Store) Cursor(_ context.Context, source string) ([]byte, error) {

@@ -261,6 +261,9 @@ func (s *Store) Origin(ctx context.Context, origin string) (r store.Receipt, err
 // arriveOp commits one AcceptAll.
 type arriveOp struct{ arrivals []*store.Arrival }
 
+// Outcomes implements store.Sources.
+func (s *Store) Outcomes() (stored, cautious bool) { return false, false }
+
 // AcceptAll implements store.Sources.
 func (s *Store) AcceptAll(ctx context.Context, arrivals []*store.Arrival) error {
 	for _, a := range arrivals {

@@ -16,10 +16,11 @@ type pendingAccept struct {
 	entries     []storedEntry
 	receipt     store.Receipt
 	keys        []uniqueKey
-	dedupeUntil int64  // expiry of its dedupe key
-	holder      []byte // store.Dedupe.Holder
-	arrival     int64  // order in its transaction
-	takesPos    int64  // lane position inherited from a failed execution; 0: none
+	dedupeUntil int64          // expiry of its dedupe key
+	holder      []byte         // store.Dedupe.Holder
+	arrival     int64          // order in its transaction
+	takesPos    int64          // lane position inherited from a failed execution; 0: none
+	ended       *storedOutcome // nil: it is to be run
 }
 
 // uniqueKey is the dedupe key or the origin of a message.
@@ -117,6 +118,7 @@ func (b *batch) flushPacks(tx *sqlitedb.Tx) error {
 	slices.SortStableFunc(b.toPack, func(x, y *pendingAccept) int { return cmp.Compare(x.Process, y.Process) })
 	first := b.s.seqs.allocate(int64(len(b.toPack)))
 	var laned []laneEntrant
+	var ended []*mutation
 	for i := 0; i < len(b.toPack); {
 		n := i
 		p := &pack{first: first + int64(i), process: b.toPack[i].Process}
@@ -132,7 +134,12 @@ func (b *batch) flushPacks(tx *sqlitedb.Tx) error {
 			}
 			a.Message = &own.Message
 			a.receipt.Seq, a.receipt.Received = own.Seq, own.Received
-			b.records = append(b.records, own)
+			if a.ended == nil {
+				b.records = append(b.records, own)
+			} else {
+				a.receipt.Ended = true
+				ended = append(ended, &mutation{seq: own.Seq, process: p.process, pack: p, before: codeAccepted, after: statusCode(string(a.ended.Status)), outcome: a.ended})
+			}
 			h := a.storedMessage
 			p.members = append(p.members, &h)
 			p.bytes += len(a.Doc) + len(a.Data) + len(a.Meta) + 400
@@ -160,6 +167,7 @@ func (b *batch) flushPacks(tx *sqlitedb.Tx) error {
 	for r, a := range b.duplicates {
 		r.Seq, r.Received = a.receipt.Seq, a.receipt.Received
 	}
+	b.mutationOrder = append(b.mutationOrder, ended...)
 	return nil
 }
 

@@ -53,6 +53,9 @@ func (w *randomWorker) accept(name string) error {
 	case 1:
 		a.Dedupe = &store.Dedupe{Key: name, Until: time.Now().Add(time.Hour)}
 	}
+	if w.r.IntN(4) == 0 && a.Seq == 0 {
+		return w.acceptEnded(name, a)
+	}
 	receipt, err := w.h.store.Accept(ctx, a)
 	if err != nil {
 		return err
@@ -65,6 +68,22 @@ func (w *randomWorker) accept(name string) error {
 	})
 	w.h.assigned(receipt.Seq)
 	w.live = append(w.live, &workedOn{receipt.Seq, len(a.Entries)})
+	return nil
+}
+
+// acceptEnded accepts a message of a source whose execution has ended.
+func (w *randomWorker) acceptEnded(name string, m *store.Message) error {
+	a := &store.Arrival{Message: m, Outcome: &store.Outcome{Status: store.Completed, Started: time.Now(), Ended: time.Now(), Trace: docOf(w.r, name)}}
+	if err := w.h.store.AcceptAll(ctx, []*store.Arrival{a}); err != nil {
+		return err
+	}
+	w.h.acknowledge(a.Receipt.Seq, "ended "+name, func(x *store.Execution) error {
+		if !bytes.Equal(x.Doc, m.Doc) || x.Outcome == nil || x.Outcome.Status != store.Completed || !bytes.Equal(x.Outcome.Trace, a.Outcome.Trace) {
+			return fmt.Errorf("got a message of %d bytes and outcome %+v, want %d and completed", len(x.Doc), x.Outcome, len(m.Doc))
+		}
+		return nil
+	})
+	w.h.assigned(a.Receipt.Seq)
 	return nil
 }
 

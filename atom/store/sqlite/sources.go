@@ -106,6 +106,7 @@ func (s *Store) AcceptAll(ctx context.Context, arrivals []*store.Arrival) error 
 	n := len(arrivals)
 	op := &acceptAllOp{b: s.batch, arrivals: arrivals, prepared: make([]pendingAccept, n), accepts: make([]pendingAccept, n), errs: make([]error, n)}
 	var all pins
+	waits := false
 	defer func() { all.release() }()
 	for i, a := range arrivals {
 		if err := checkArrival(a); err != nil {
@@ -116,8 +117,19 @@ func (s *Store) AcceptAll(ctx context.Context, arrivals []*store.Arrival) error 
 		}
 		pinned, err := s.blobs.spillMessage(a.Message, &op.prepared[i])
 		all = append(all, pinned...)
+		if err == nil && a.Outcome != nil {
+			waits = true
+			op.prepared[i].ended = &storedOutcome{Outcome: *a.Outcome}
+			pinned, err = s.blobs.spill(a.Outcome.Trace, &op.prepared[i].ended.traceFile)
+			all = append(all, pinned...)
+		}
 		if err != nil {
 			return s.storeError(err)
+		}
+	}
+	if waits {
+		if err := s.archiver.waitForRoom(ctx); err != nil {
+			return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 		}
 	}
 	if err := s.db.Do(ctx, op); err != nil {
@@ -129,12 +141,18 @@ func (s *Store) AcceptAll(ctx context.Context, arrivals []*store.Arrival) error 
 	return nil
 }
 
+// Outcomes implements store.Sources.
+func (s *Store) Outcomes() (stored, cautious bool) { return true, s.unclean }
+
 // checkArrival rejects an arrival that no store could hold.
 func checkArrival(a *store.Arrival) error {
 	if a.Message != nil {
 		if err := checkMessage(a.Message); err != nil {
 			return err
 		}
+	}
+	if err := a.Check(); err != nil {
+		return err
 	}
 	switch c := a.Cursor; {
 	case c == nil:

@@ -32,6 +32,7 @@ func Conform(t *testing.T, open func(t *testing.T) store.Store) {
 		{"limits of sources", sourceLimits},
 		{"remembered origins", remembered},
 		{"reused keys of sources", reusedKeys},
+		{"ended arrivals", endedArrivals},
 		{"reserved numbers", ownNumber},
 		{"journal", journal},
 		{"first outcome wins", firstOutcome},

@@ -141,3 +141,56 @@ func reusedKeys(s *suite) {
 	s.equal("without the key", []error{again.Err, after.Err}, []error{nil, nil})
 	s.cursor("4")
 }
+
+// endedArrivals checks that a store which stores outcomes with their messages
+// ends these executions in the commit, and announces only the others.
+func endedArrivals(s *suite) {
+	stored, _ := s.Outcomes()
+	m := func(from, to, origin string) *store.Arrival {
+		a := s.arrival(from, to)
+		a.Message.Origin, a.Message.Remember = origin, time.Now().Add(time.Hour)
+		a.Outcome = &store.Outcome{Status: store.Completed, Started: at(1), Ended: at(2), Trace: []byte(`{"steps":[]}`)}
+		return a
+	}
+	first, second, repeat, third := m("", "1", "a"), s.arrival("1", "2"), m("2", "3", "a"), m("3", "4", "b")
+	third.Outcome.Status, third.Outcome.DropDocuments = store.CompletedWithWarnings, true
+	s.arrive(first, second, repeat, third)
+	s.cursor("4")
+	s.equal("errors", []error{first.Err, second.Err, repeat.Err, third.Err}, make([]error, 4))
+	s.equal("ended", []bool{first.Receipt.Ended, second.Receipt.Ended, repeat.Receipt.Ended, third.Receipt.Ended}, []bool{stored, false, false, stored})
+	s.equal("the repeat", repeat.Receipt.Duplicate, true)
+	s.equal("of", repeat.Receipt.Seq, first.Receipt.Seq)
+	if !stored {
+		s.equal("to run", len(s.ready("p", 0, 10)), 3)
+		return
+	}
+	s.equal("to run", seqs(s.ready("p", 0, 10)), []int64{second.Receipt.Seq})
+	s.mu.Lock()
+	s.equal("announced", seqs(s.accepted), []int64{second.Receipt.Seq})
+	s.mu.Unlock()
+	counts, err := s.Counts(ctx)
+	s.equal("error", err, nil)
+	s.equal("live", counts["p"], map[store.State]int64{store.Accepted: 1})
+	for _, a := range []*store.Arrival{first, third} {
+		x, err := s.Get(ctx, a.Receipt.Seq, a.Receipt.Received)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if x.Outcome == nil || x.Outcome.Status != a.Outcome.Status || string(x.Outcome.Trace) != `{"steps":[]}` {
+			s.Errorf("got outcome %+v, want %s with its trace", x.Outcome, a.Outcome.Status)
+		}
+	}
+	s.wantErr("a change after the end", s.Apply(ctx, &store.Change{Seq: first.Receipt.Seq, Disposition: &store.Outcome{Status: store.Completed, Ended: at(3)}}), store.ErrEnded)
+	again := m("4", "5", "b")
+	s.arrive(again)
+	s.equal("later", again.Receipt.Duplicate, true)
+	list, _, err := s.List(ctx, store.Filter{Process: "p"}, "", 10)
+	s.equal("error", err, nil)
+	s.equal("listed", len(list), 3)
+	failed := m("5", "6", "c")
+	failed.Outcome.Status = store.Failed
+	if err := s.AcceptAll(ctx, []*store.Arrival{failed}); err == nil {
+		s.Error("a failure: got nil, want an error")
+	}
+	s.cursor("5")
+}
