@@ -40,14 +40,15 @@ type archiver struct {
 
 	mu      sync.Mutex
 	records []*store.Finished
-	writing []*store.Finished // taken from records, until the history has them
+	files   map[*store.Finished][]string // pinned until the records are stored
+	writing []*store.Finished            // taken from records, until the history has them
 	bytes   int
 	failed  error         // why archiving fails
 	changed chan struct{} // closed after each round of archiving
 }
 
 func newArchiver(s *Store) *archiver {
-	return &archiver{s: s, encoders: sync.Pool{New: func() any { return &recordEncoder{bareTrace: s.o.BareTrace} }}, kick: make(chan struct{}, 1), tick: archiveTick, packTime: packTime, changed: make(chan struct{})}
+	return &archiver{s: s, encoders: sync.Pool{New: func() any { return &recordEncoder{bareTrace: s.o.BareTrace} }}, files: map[*store.Finished][]string{}, kick: make(chan struct{}, 1), tick: archiveTick, packTime: packTime, changed: make(chan struct{})}
 }
 
 func (a *archiver) wake() {
@@ -61,6 +62,10 @@ func (a *archiver) wake() {
 func (s *Store) Record(f *store.Finished) {
 	size := f.Size()
 	a := s.archiver
+	var files []string
+	if statusCode(string(f.Status)) <= codeExpired && len(f.Resolved) == 0 {
+		files = recordFiles(f)
+	}
 	a.mu.Lock()
 	if a.bytes+size > recordBytes {
 		a.mu.Unlock()
@@ -68,8 +73,10 @@ func (s *Store) Record(f *store.Finished) {
 		return
 	}
 	before := a.bytes
-	if statusCode(string(f.Status)) <= codeExpired && len(f.Resolved) == 0 {
-		s.files.pin(recordFiles(f)...)
+	if len(files) > 0 {
+		if files = s.files.pinAgain(files); len(files) > 0 {
+			a.files[f] = files
+		}
 	}
 	a.bytes += size
 	a.records = append(a.records, f)
@@ -216,7 +223,11 @@ func (a *archiver) encodeRecord(enc *recordEncoder, f *store.Finished) []*histor
 		}
 		return enc.encode(&h, entries, e, f.Attempt, f.Crashes)
 	}
-	if names := recordFiles(f); len(names) > 0 {
+	a.mu.Lock()
+	names := a.files[f]
+	delete(a.files, f)
+	a.mu.Unlock()
+	if len(names) > 0 {
 		defer a.s.ReleaseFiles(names)
 	}
 	message := pendingAccept{}

@@ -27,6 +27,8 @@ type blobs struct {
 	fs  disk.FS
 	log *slog.Logger
 
+	files *files // that documents refer to
+
 	mu      sync.Mutex
 	pinned  map[[32]byte]int
 	folders map[string]bool // created and flushed
@@ -127,7 +129,7 @@ func (b *blobs) write(hash [32]byte, v []byte) error {
 }
 
 func (b *blobs) spillMessage(a *store.Message, to *pendingAccept) (pins, error) {
-	to.storedMessage = storedMessage{Message: a, files: namesOf(a.Doc, a.Data, a.Meta)}
+	to.storedMessage = storedMessage{Message: a, files: b.files.mentions(a.Doc, a.Data, a.Meta)}
 	all, err := b.spill(a.Doc, &to.docFile)
 	if err != nil {
 		return all, err
@@ -146,7 +148,7 @@ func (b *blobs) spillEntries(entries []store.Entry, to *[]storedEntry) (all pins
 	}
 	lines := make([]storedEntry, len(entries))
 	for i, e := range entries {
-		lines[i].Entry, lines[i].files = e, namesOf(e.Body)
+		lines[i].Entry, lines[i].files = e, b.files.mentions(e.Body)
 		more, err := b.spill(e.Body, &lines[i].bodyFile)
 		if all = append(all, more...); err != nil {
 			return all, err

@@ -28,15 +28,15 @@ type fileRef struct {
 type storedMessage struct {
 	*store.Message
 	docFile, dataFile *fileRef
-	files             []string // that it refers to; see files
-	lost              error    // why documents outside files were not read; nil: they were
+	files             []mention
+	lost              error // why documents outside files were not read; nil: they were
 }
 
 // storedEntry is a journal entry whose body may be in a file.
 type storedEntry struct {
 	store.Entry
 	bodyFile *fileRef
-	files    []string // that it refers to
+	files    []mention
 }
 
 // storedOutcome is an outcome whose trace may be in a file.

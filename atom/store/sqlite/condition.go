@@ -36,7 +36,7 @@ func (s *Store) conditions(ctx context.Context, require []store.Condition) (list
 		case store.GiveUp:
 			list = append(list, giveUpCondition{r.WaitID})
 		case *store.Signal:
-			list = append(list, &delivery{signal: r})
+			list = append(list, &delivery{signal: r, files: s.files.mentions(r.Entry.Body)})
 		case *store.StateUpdate:
 			u := &stateCondition{update: r}
 			if u.stages, u.done, err = s.stager.stage(ctx, r); err != nil {

@@ -295,7 +295,8 @@ func (v *verified) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{v})
 }
 
-// namesOf returns the files that parts of an execution refer to.
+// namesOf returns the names in parts of an execution. Anyone can write a name into
+// a document, so there may be no file.
 func namesOf(parts ...[]byte) (names []string) {
 	for _, b := range parts {
 		names = blob.Names(names, b)
@@ -303,10 +304,49 @@ func namesOf(parts ...[]byte) (names []string) {
 	return names
 }
 
-// refer stores that an execution refers to files.
-func refer(tx *sqlitedb.Tx, seq int64, names []string) error {
+// mention is a name in a document.
+type mention struct {
+	name   string
+	pinned bool // a scope that lasts until the commit has the file
+}
+
+// mentions returns the names in parts of an execution. It runs before the commit,
+// because it reads all of them.
+func (f *files) mentions(parts ...[]byte) (found []mention) {
+	names := namesOf(parts...)
+	if len(names) == 0 {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, n := range names {
-		if _, err := tx.Exec("INSERT OR IGNORE INTO stored_file(seq, name) VALUES(?,?)", seq, n); err != nil {
+		found = append(found, mention{n, f.pinned[n] > 0})
+	}
+	return found
+}
+
+// pinAgain pins those of the names that are pinned already, and returns them.
+func (f *files) pinAgain(names []string) (pinned []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range names {
+		if f.pinned[n] > 0 {
+			f.pinned[n]++
+			pinned = append(pinned, n)
+		}
+	}
+	return pinned
+}
+
+// refer stores that an execution refers to files. A name without a file is not
+// stored: neither a scope nor an execution has it.
+func refer(tx *sqlitedb.Tx, seq int64, found []mention) error {
+	for _, m := range found {
+		query, values := "INSERT OR IGNORE INTO stored_file(seq, name) VALUES(?,?)", []any{seq, m.name}
+		if !m.pinned {
+			query, values = "INSERT OR IGNORE INTO stored_file(seq, name) SELECT ?, ? WHERE EXISTS(SELECT 1 FROM stored_file WHERE name = ?)", append(values, m.name)
+		}
+		if _, err := tx.Exec(query, values...); err != nil {
 			return err
 		}
 	}

@@ -128,6 +128,44 @@ func TestFailedExecutionsKeepTheirFiles(t *testing.T) {
 	wantFiles(t, "completed", dir, 0)
 }
 
+// TestInventedNamesAreNotStored accepts, journals, signals and records documents
+// with names that were not handed out. One that was handed out is stored for all
+// executions that it is passed on to.
+func TestInventedNamesAreNotStored(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, sqlite.Options{})
+	defer startStore(t, s)()
+	invented := blob.NewName([16]byte{1}, [32]byte{1})
+	text := []byte(`{"raw":"` + invented + `","encoding":"valence-blob"}`)
+	entry := store.Entry{Path: "1", Kind: "call", At: time.Now(), Body: text}
+	seq := accept(t, s, message(text))
+	apply(t, s, &store.Change{Seq: seq, Entries: []store.Entry{entry}, Handoffs: []*store.Message{message(text)}})
+	apply(t, s, &store.Change{Seq: seq, Waits: []store.Wait{{Path: "x", ID: 1, Match: []byte("key")}}, Disposition: &store.Suspension{State: store.Waiting, Waits: []int64{1}}})
+	if result, err := s.Signal(ctx, &store.Signal{Match: []byte("key"), Entry: entry}); err != nil || result != store.SignalDelivered {
+		t.Fatalf("got %s, %v, want it delivered", result, err)
+	}
+	failed := message(text)
+	failed.Seq = s.Reserve()
+	o := outcome()
+	o.Status = store.Failed
+	failed.Entries = []store.Entry{entry}
+	s.Record(&store.Finished{Record: store.Record{Message: *failed}, Outcome: *o})
+	if err := s.Archive(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.CountRows("stored_file"); n != 0 || err != nil {
+		t.Errorf("got %d references, %v, want 0", n, err)
+	}
+	name := putFile(t, s, "content")
+	apply(t, s, &store.Change{Seq: seq, Entries: []store.Entry{{Path: "2", Kind: "call", At: time.Now(), Body: []byte(name)}}})
+	s.ReleaseFiles([]string{name})
+	apply(t, s, &store.Change{Seq: seq, Handoffs: []*store.Message{message([]byte(name + invented))}})
+	if n, err := s.CountRows("stored_file"); n != 2 || err != nil {
+		t.Errorf("handed on: got %d references, %v, want 2", n, err)
+	}
+	wantFiles(t, "handed on", dir, 1)
+}
+
 // TestSignalsOwnTheirFiles delivers a signal with a stored file, whose sender has
 // ended.
 func TestSignalsOwnTheirFiles(t *testing.T) {

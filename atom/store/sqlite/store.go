@@ -187,6 +187,7 @@ func (s *Store) open() (err error) {
 	if s.files, err = newFiles(filepath.Join(s.dir, blobsFolder), s.o.FS, s.space, s.o.Log); err != nil {
 		return err
 	}
+	s.blobs.files = s.files
 	if err := errors.Join(s.openKey(lost), lost.record()); err != nil {
 		return err
 	}

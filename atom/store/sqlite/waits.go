@@ -26,7 +26,7 @@ func (s *Store) Signal(ctx context.Context, g *store.Signal) (store.SignalResult
 	if s.space.Level() >= sqlitedb.Low {
 		return "", store.ErrFull
 	}
-	op := &signalOp{b: s.batch, delivery: delivery{signal: g}}
+	op := &signalOp{b: s.batch, delivery: delivery{signal: g, files: s.files.mentions(g.Entry.Body)}}
 	if err := s.db.Do(ctx, op); err != nil {
 		return "", s.storeError(err)
 	}
@@ -51,6 +51,7 @@ func (o *signalOp) Do(tx *sqlitedb.Tx) (err error) {
 // delivery delivers a signal, alone or as a condition of a change.
 type delivery struct {
 	signal *store.Signal
+	files  []mention // of its body
 	result store.SignalResult
 	waiter *mutation // execution that the signal wakes; nil: none
 	waitID int64
@@ -154,7 +155,7 @@ func (d *delivery) commit(b *batch, tx *sqlitedb.Tx, _ int64) error {
 	var err error
 	switch {
 	case d.waiter != nil:
-		err = b.waits().deliver(tx, d.waiter, d.waitID, d.path, g.Entry)
+		err = b.waits().deliver(tx, d.waiter, d.waitID, d.path, g.Entry, d.files)
 	case d.result != store.SignalKept:
 	case g.Match != nil:
 		_, err = tx.Exec("INSERT INTO kept(match, until, body) VALUES(?,?,?)", g.Match, g.Keep.UnixNano(), encodeEntry(g.Entry))
@@ -174,7 +175,7 @@ type waitWriter struct{ *batch }
 func (b *batch) waits() waitWriter { return waitWriter{b} }
 
 // deliver ends an open wait with a signal, and makes its execution ready.
-func (b waitWriter) deliver(tx *sqlitedb.Tx, m *mutation, place int64, path string, e store.Entry) error {
+func (b waitWriter) deliver(tx *sqlitedb.Tx, m *mutation, place int64, path string, e store.Entry, files []mention) error {
 	if _, err := tx.Exec("UPDATE wait SET state = ?, match = NULL, body = NULL WHERE seq = ? AND place = ?", int64(waitSignaled), m.seq, place); err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func (b waitWriter) deliver(tx *sqlitedb.Tx, m *mutation, place int64, path stri
 	if err := writeEntries(tx, m.seq, []storedEntry{{Entry: e}}); err != nil {
 		return err
 	}
-	if err := refer(tx, m.seq, namesOf(e.Body)); err != nil {
+	if err := refer(tx, m.seq, files); err != nil {
 		return err
 	}
 	return b.makeReady(tx, m)
