@@ -51,7 +51,7 @@ func Connector(string) *connectors.Connector {
 			spec.Int("port", func(s *settings) *int { return &s.Port }, "Port of the server. The default follows from `tls`: 993 for `implicit`, otherwise 143.").Min(1).Max(65535),
 			spec.String("user", func(s *settings) *string { return &s.User }, "User name.").Eg("invoices@example.com").Required(),
 			spec.String("password", func(s *settings) *string { return &s.Password }, "Password of the user.").Eg("${secret.MAIL_PASSWORD}").Secret().Required(),
-			spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a message. A larger one is refused; the failed execution has its headers.").Or(32 << 20).Min(1).Max(1 << 30),
+			spec.Size("max_size", func(s *settings) *int64 { return &s.MaxSize }, "Maximum size of a message. A larger one is refused; the failed execution has its headers. Attachments of more than 1 MiB are stored outside the document.").Or(32 << 20).Min(1).Max(4 << 30),
 		}, tlsconfig.ModeFields(func(s *settings) *tlsconfig.Mode { return &s.Mode })...),
 		NewSettings:  func() any { return &settings{} },
 		Operations:   []connectors.Operation{listOperation, moveOperation, flagOperation},

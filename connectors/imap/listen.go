@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,9 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/document"
+	"valence/internal/fault"
 	"valence/internal/spec"
 )
 
@@ -128,11 +131,7 @@ func (r *reader) pass(ctx context.Context) error {
 	rest := func() []imap.UID { return uids[sort.Search(len(uids), func(i int) bool { return uids[i] > r.last }):] }
 	for uids = rest(); len(uids) > 0 && ctx.Err() == nil; uids = rest() {
 		r.host.Lag(int64(len(uids)))
-		batch, err := r.batch(uids[:min(len(uids), batchMessages)])
-		if err != nil {
-			return failed(ctx, what, err)
-		}
-		if err := r.deliver(ctx, batch); err != nil {
+		if err := r.next(ctx, uids[:min(len(uids), batchMessages)]); err != nil {
 			return err
 		}
 	}
@@ -140,9 +139,21 @@ func (r *reader) pass(ctx context.Context) error {
 	return nil
 }
 
+// next delivers the first of the given messages. Their large attachments are
+// stored until they are accepted.
+func (r *reader) next(ctx context.Context, uids []imap.UID) error {
+	ctx, release := blob.Begin(ctx)
+	defer release()
+	batch, err := r.batch(ctx, uids)
+	if err != nil {
+		return failed(ctx, quoted("read", r.Folder), err)
+	}
+	return r.deliver(ctx, batch)
+}
+
 // batch fetches the first of the given messages, up to the size of a batch. If
 // some have been deleted, last is still the last UID of the batch.
-func (r *reader) batch(uids []imap.UID) (*batch, error) {
+func (r *reader) batch(ctx context.Context, uids []imap.UID) (*batch, error) {
 	found, err := r.link.client.Fetch(imap.UIDSetNum(uids...), &imap.FetchOptions{UID: true, RFC822Size: true, InternalDate: true}).Collect()
 	if err != nil {
 		return nil, err
@@ -155,11 +166,11 @@ func (r *reader) batch(uids []imap.UID) (*batch, error) {
 			b.last = found[i-1].UID
 			break
 		}
-		content, err := r.content(m)
+		content, err := r.content(ctx, m)
 		if err != nil {
 			return nil, err
 		}
-		if content.text == nil {
+		if content == nil {
 			continue // deleted meanwhile
 		}
 		b.uids = append(b.uids, m.UID)
@@ -175,22 +186,51 @@ type batch struct {
 	last     imap.UID
 }
 
-// content is the text of a message, or a part of it if it is too large. It is nil
-// if the message does not exist.
+// content is a message: parsed, or as it is if it is invalid or too large. It is
+// nil if the message does not exist.
 type content struct {
-	text []byte
-	size int64 // of the message
+	letter  *letter
+	raw     *blob.Content
+	size    int64 // of the message
+	invalid error
 }
 
 // content fetches a message, or its headers if it is too large. The server may
 // send more than it said.
-func (r *reader) content(m *imapclient.FetchMessageBuffer) (content, error) {
+func (r *reader) content(ctx context.Context, m *imapclient.FetchMessageBuffer) (*content, error) {
 	section := &imap.FetchItemBodySection{Peek: true}
 	if m.RFC822Size > r.maxSize {
 		section.Specifier = imap.PartSpecifierHeader
 	}
-	command := r.link.client.Fetch(imap.UIDSetNum(m.UID), &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{section}})
-	out := content{size: m.RFC822Size}
+	var out *content
+	size := m.RFC822Size
+	err := r.fetch(m.UID, section, func(text imap.LiteralReader) (err error) {
+		if size = max(size, text.Size()); size > r.maxSize {
+			out = &content{invalid: fmt.Errorf("the message has %d bytes, more than max_size allows", size)}
+			out.raw, err = blob.Read(ctx, io.LimitReader(text, r.maxSize), r.maxSize)
+			return err
+		}
+		out, err = received(ctx, text)
+		return err
+	})
+	if err == nil && out != nil && out.invalid != nil && out.raw == nil { // it was parsed while it arrived
+		err = r.fetch(m.UID, section, func(text imap.LiteralReader) (err error) {
+			out.raw, err = blob.Read(ctx, io.LimitReader(text, r.maxSize), r.maxSize)
+			return err
+		})
+		if err == nil && out.raw == nil {
+			out = nil // deleted meanwhile
+		}
+	}
+	if out != nil {
+		out.size = size
+	}
+	return out, err
+}
+
+// fetch calls f with a section of a message, unless the message does not exist.
+func (r *reader) fetch(uid imap.UID, section *imap.FetchItemBodySection, f func(text imap.LiteralReader) error) error {
+	command := r.link.client.Fetch(imap.UIDSetNum(uid), &imap.FetchOptions{UID: true, BodySection: []*imap.FetchItemBodySection{section}})
 	var failed error
 	for data := command.Next(); data != nil; data = command.Next() {
 		for item := data.Next(); item != nil; item = data.Next() {
@@ -198,17 +238,57 @@ func (r *reader) content(m *imapclient.FetchMessageBuffer) (content, error) {
 			if !ok || body.Literal == nil || failed != nil {
 				continue
 			}
-			out.size = max(out.size, body.Literal.Size())
-			if out.text, failed = io.ReadAll(io.LimitReader(body.Literal, r.maxSize)); failed == nil {
+			if failed = f(body.Literal); failed == nil {
 				_, failed = io.Copy(io.Discard, body.Literal)
 			}
 		}
 	}
-	return out, errors.Join(failed, command.Close())
+	return errors.Join(failed, command.Close())
+}
+
+// received reads a message of which large attachments are stored. It is read into
+// memory first if it is small, so that an invalid one is at hand.
+func received(ctx context.Context, text imap.LiteralReader) (*content, error) {
+	var raw *blob.Content
+	from := &source{r: text}
+	var in io.Reader = from
+	if text.Size() <= blob.Threshold || !blob.Open(ctx) {
+		b, err := io.ReadAll(from)
+		if err != nil {
+			return nil, err
+		}
+		raw, in = &blob.Content{Bytes: b}, bytes.NewReader(b)
+	}
+	l, err := parse(ctx, in)
+	var known *fault.Failure // of the store
+	switch {
+	case from.err != nil:
+		return nil, from.err
+	case errors.As(err, &known):
+		return nil, known
+	case err != nil:
+		return &content{raw: raw, invalid: err}, nil
+	}
+	return &content{letter: l}, nil
+}
+
+// source remembers why the server could not be read.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }
 
 // message returns the message to deliver.
-func (r *reader) message(m *imapclient.FetchMessageBuffer, c content) *connectors.Message {
+func (r *reader) message(m *imapclient.FetchMessageBuffer, c *content) *connectors.Message {
 	props := &document.Object{}
 	props.Set("folder", r.Folder)
 	props.Set("uid", number(int64(m.UID)))
@@ -217,15 +297,14 @@ func (r *reader) message(m *imapclient.FetchMessageBuffer, c content) *connector
 	out := &connectors.Message{
 		Props: props, Stream: r.stream, Cursor: strconv.AppendUint(nil, uint64(m.UID), 10), Time: m.InternalDate,
 	}
-	if c.size > r.maxSize {
-		out.Invalid = fmt.Errorf("the message has %d bytes, more than max_size allows", c.size)
-	} else if l, err := parse(c.text); err != nil {
-		out.Invalid = err
-	} else {
-		out.Doc = l.document(m.InternalDate)
-	}
-	if out.Invalid != nil {
-		out.Doc = document.New(c.text, "message/rfc822", "")
+	out.Invalid = c.invalid
+	switch {
+	case c.invalid == nil:
+		out.Doc = c.letter.document(m.InternalDate)
+	case c.raw.Name != "":
+		out.Doc = document.FromValue(c.raw.Reference("message.eml", "message/rfc822"))
+	default:
+		out.Doc = document.New(c.raw.Bytes, "message/rfc822", "")
 	}
 	return out
 }

@@ -1,11 +1,12 @@
 package imap
 
 import (
-	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,6 +17,7 @@ import (
 	_ "github.com/emersion/go-message/charset" // the charsets of messages
 	"github.com/emersion/go-message/mail"
 
+	"valence/internal/blob"
 	"valence/internal/document"
 )
 
@@ -31,26 +33,28 @@ type letter struct {
 	text, html  []string
 	attachments []any
 	parts       int
+	inMemory    int64 // bytes of parts
 }
 
-// parse reads a message.
-func parse(content []byte) (*letter, error) {
-	e, err := message.Read(bytes.NewReader(content))
+// parse reads a message. Large attachments are stored if ctx has a scope. Its error
+// is that of the message, of content, or a *fault.Failure of the store.
+func parse(ctx context.Context, content io.Reader) (*letter, error) {
+	e, err := message.Read(content)
 	if err != nil && !message.IsUnknownCharset(err) && !message.IsUnknownEncoding(err) {
 		return nil, fmt.Errorf("the message cannot be read: %w", err)
 	}
 	l := &letter{header: mail.Header{Header: e.Header}, attachments: []any{}}
-	return l, l.read(e, 1)
+	return l, l.read(ctx, e, 1)
 }
 
 // read adds the content of an entity.
-func (l *letter) read(e *message.Entity, depth int) error {
+func (l *letter) read(ctx context.Context, e *message.Entity, depth int) error {
 	if l.parts++; l.parts > maxParts || depth > maxDepth {
 		return fmt.Errorf("the message has more than %d parts, or parts within parts deeper than %d", maxParts, maxDepth)
 	}
 	parts := e.MultipartReader()
 	if parts == nil {
-		return l.leaf(e)
+		return l.leaf(ctx, e)
 	}
 	for {
 		p, err := parts.NextPart()
@@ -60,18 +64,14 @@ func (l *letter) read(e *message.Entity, depth int) error {
 		case err != nil && !message.IsUnknownCharset(err) && !message.IsUnknownEncoding(err):
 			return fmt.Errorf("a part of the message cannot be read: %w", err)
 		}
-		if err := l.read(p, depth+1); err != nil {
+		if err := l.read(ctx, p, depth+1); err != nil {
 			return err
 		}
 	}
 }
 
 // leaf adds the content of a part that has no parts.
-func (l *letter) leaf(e *message.Entity) error {
-	content, err := io.ReadAll(e.Body)
-	if err != nil {
-		return fmt.Errorf("a part of the message cannot be read: %w", err)
-	}
+func (l *letter) leaf(ctx context.Context, e *message.Entity) error {
 	media, params, err := e.Header.ContentType()
 	if err != nil {
 		media = "application/octet-stream"
@@ -82,9 +82,17 @@ func (l *letter) leaf(e *message.Entity) error {
 		name = params["name"]
 	}
 	disposition, _, _ := e.Header.ContentDisposition() // none if it is invalid
-	isText := (media == "text/plain" || media == "text/html") && utf8.Valid(content)
+	isFile := media != "text/plain" && media != "text/html" || disposition == "attachment" || name != ""
+	content, stored, err := l.content(ctx, e, isFile)
+	if err != nil {
+		return fmt.Errorf("a part of the message cannot be read: %w", err)
+	}
 	switch {
-	case !isText || disposition == "attachment" || name != "":
+	case stored != nil:
+		file := stored.Reference(baseName(name), media)
+		file.Set("filename", baseName(name)) // also if it is empty
+		l.attachments = append(l.attachments, file)
+	case isFile || !utf8.Valid(content):
 		l.attachments = append(l.attachments, attachment(baseName(name), media, content))
 	case media == "text/html":
 		l.html = append(l.html, lines(content))
@@ -92,6 +100,27 @@ func (l *letter) leaf(e *message.Entity) error {
 		l.text = append(l.text, lines(content))
 	}
 	return nil
+}
+
+// content returns the content of a part. That of a large file is stored.
+func (l *letter) content(ctx context.Context, e *message.Entity, isFile bool) (b []byte, stored *blob.Content, err error) {
+	left := int64(math.MaxInt64 - 1)
+	if blob.Open(ctx) { // the message may be larger than the memory
+		left = blob.MaxInline - l.inMemory
+	}
+	if isFile {
+		c, err := blob.Read(ctx, e.Body, math.MaxInt64-1)
+		if err != nil || c.Name != "" {
+			return nil, c, err
+		}
+		b = c.Bytes
+	} else if b, err = io.ReadAll(io.LimitReader(e.Body, left+1)); err != nil {
+		return nil, nil, err
+	}
+	if l.inMemory += int64(len(b)); int64(len(b)) > left {
+		return nil, nil, fmt.Errorf("its text and small attachments have more than %d bytes", blob.MaxInline)
+	}
+	return b, nil, nil
 }
 
 // attachment returns a file as listeners describe uploaded ones.

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ func TestParse(t *testing.T) {
 			`{"from":"a@x","to":[],"cc":[],"reply_to":[],"subject":"","date":"2026-01-31T08:00:00Z","message_id":"","text":"x","html":"","attachments":[]}`},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			l, err := parse([]byte(strings.ReplaceAll(x.content, "\n", "\r\n")))
+			l, err := parse(t.Context(), strings.NewReader(strings.ReplaceAll(x.content, "\n", "\r\n")))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,7 +50,7 @@ func TestParseIsBounded(t *testing.T) {
 		"deep":  nested(10_000),
 		"parts": "Content-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("--b\n\nx\n", 100_000) + "--b--\n",
 	} {
-		if _, err := parse([]byte(strings.ReplaceAll(content, "\n", "\r\n"))); err == nil || !strings.Contains(err.Error(), "parts") {
+		if _, err := parse(t.Context(), strings.NewReader(strings.ReplaceAll(content, "\n", "\r\n"))); err == nil || !strings.Contains(err.Error(), "parts") {
 			t.Errorf("%s: got %v, want an error about the parts", name, err)
 		}
 	}
@@ -60,7 +61,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("From: a@x\r\nSubject: =?x?b?/w==?=\r\n\r\n\xff"))
 	f.Add([]byte("Content-Type: multipart/mixed; boundary=\"\"\r\n\r\n--\r\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		l, err := parse(content)
+		l, err := parse(t.Context(), bytes.NewReader(content))
 		if err != nil {
 			return
 		}

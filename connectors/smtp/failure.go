@@ -61,6 +61,11 @@ func (c *connection) sendFailure(ctx context.Context, err error) *fault.Failure 
 	if f := connectors.Interrupted(ctx, what); f != nil {
 		return f
 	}
+	var known *fault.Failure // of a stored file
+	if errors.As(err, &known) {
+		return known
+	}
+	var reply *textproto.Error
 	var sent *gomail.SendError
 	if errors.As(err, &sent) {
 		text, _, _ := strings.Cut(sent.Error(), ", affected message ID")
@@ -68,6 +73,9 @@ func (c *connection) sendFailure(ctx context.Context, err error) *fault.Failure 
 			return connectors.Failf(codeOf(code), temporary(code), err, "%s: %s", what, text)
 		}
 		return connectors.Failf(fault.CodeAborted, true, err, "%s: the connection was lost: %s", what, text)
+	}
+	if errors.As(err, &reply) {
+		return connectors.Failf(codeOf(reply.Code), temporary(reply.Code), err, "%s: %v", what, err)
 	}
 	return connectors.Failf(fault.CodeAborted, true, err, "%s: the connection was lost: %v", what, err)
 }

@@ -1,8 +1,13 @@
 package smtp
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"mime"
 	"net/mail"
@@ -13,7 +18,9 @@ import (
 	gomail "github.com/wneessen/go-mail"
 
 	"valence/connectors"
+	"valence/internal/blob"
 	"valence/internal/document"
+	"valence/internal/fault"
 	"valence/internal/spec"
 )
 
@@ -27,14 +34,16 @@ type send struct {
 
 type attachment struct {
 	Filename, Type, Encoding string
+	Size                     int
 	Raw                      any
 }
 
 var attachmentFields = []spec.Field{
 	spec.String("filename", func(a *attachment) *string { return &a.Filename }, "Name of the file, without a folder.").Eg("invoice.pdf").Required(),
 	spec.String("type", func(a *attachment) *string { return &a.Type }, "Media type. The default follows from `raw`: that of the file, otherwise `application/octet-stream`.").Eg("application/pdf"),
-	spec.Any("raw", func(a *attachment) *any { return &a.Raw }, "Content: a string, or a file such as `raw` of a binary document.").Eg("${raw}").Required(),
-	spec.Enum("encoding", func(a *attachment) *string { return &a.Encoding }, "`base64` if the string in `raw` is Base64.", "base64"),
+	spec.Any("raw", func(a *attachment) *any { return &a.Raw }, "Content: a string, or a file such as `raw` of a binary document. The content of a stored file is streamed.").Eg("${raw}").Required(),
+	spec.Enum("encoding", func(a *attachment) *string { return &a.Encoding }, "`base64` if the string in `raw` is Base64. Stored files have another one.", "base64", blob.EncodingBinary, blob.EncodingText),
+	spec.Int("size", func(a *attachment) *int { return &a.Size }, "Size of the content, as stored files have it. Content of another size fails with `bad_call`.").Min(0),
 }
 
 var sendFields = []spec.Field{
@@ -109,15 +118,22 @@ func addressProblem(text string) string {
 	return "`" + spec.Clip(text) + "` is not an address such as `anna@example.com` or `Anna <anna@example.com>`"
 }
 
+// letter is a message. Its large attachments are not in it, but written in the
+// place of a line each.
+type letter struct {
+	*gomail.Msg
+	files map[string]*blob.File // by line
+}
+
 // compose returns the message of a call.
-func compose(w *send, call *connectors.Call) (*gomail.Msg, error) {
-	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
+func compose(ctx context.Context, w *send, call *connectors.Call) (*letter, error) {
+	m := &letter{Msg: gomail.NewMsg(gomail.WithNoDefaultUserAgent()), files: map[string]*blob.File{}}
 	from, err := mail.ParseAddress(w.From)
 	if err != nil {
 		return nil, badCall("from: %s", addressProblem(w.From))
 	}
 	m.FromMailAddress(from)
-	if err := address(m, w); err != nil {
+	if err := address(m.Msg, w); err != nil {
 		return nil, err
 	}
 	if strings.ContainsFunc(w.Subject, unicode.IsControl) {
@@ -141,7 +157,12 @@ func compose(w *send, call *connectors.Call) (*gomail.Msg, error) {
 		}
 	}
 	for i := range w.Attachments {
-		if err := w.Attachments[i].attach(m); err != nil {
+		err := w.Attachments[i].attach(ctx, m)
+		var known *fault.Failure
+		if errors.As(err, &known) {
+			return nil, known
+		}
+		if err != nil {
 			return nil, badCall("attachments: %s: %v", spec.Clip(w.Attachments[i].Filename), err)
 		}
 	}
@@ -184,14 +205,15 @@ func messageID(key, from string) string {
 	return hex.EncodeToString(sum[:16]) + "@" + domain
 }
 
-func (a *attachment) attach(m *gomail.Msg) error {
-	content, mediaType, err := a.content()
+func (a *attachment) attach(ctx context.Context, m *letter) error {
+	file, err := a.file(ctx)
 	if err != nil {
 		return err
 	}
 	if a.Filename == "" {
 		return fmt.Errorf("the name is empty")
 	}
+	mediaType := file.MediaType
 	if a.Type != "" {
 		mediaType = a.Type
 	}
@@ -199,25 +221,46 @@ func (a *attachment) attach(m *gomail.Msg) error {
 	if err != nil {
 		return fmt.Errorf("`%s` is not a media type", spec.Clip(mediaType))
 	}
-	return m.AttachReader(a.Filename, strings.NewReader(string(content)), gomail.WithFileContentType(gomail.ContentType(media)))
+	content, err := m.content(file)
+	if err != nil {
+		return err
+	}
+	if a.Size > 0 && int64(a.Size) != file.Size {
+		return fmt.Errorf("the content has %d bytes, not the %d of size", file.Size, a.Size)
+	}
+	return m.AttachReader(a.Filename, bytes.NewReader(content), gomail.WithFileContentType(gomail.ContentType(media)))
 }
 
-// content returns the bytes of an attachment and the media type of its raw.
-func (a *attachment) content() ([]byte, string, error) {
+// content returns the content of a file, or for a stored one the content whose
+// only line in the message stands for it.
+func (m *letter) content(file *blob.File) ([]byte, error) {
+	if !file.Stored() {
+		return file.Bytes(file.Size)
+	}
+	if err := file.Stat(); err != nil {
+		return nil, err
+	}
+	place := make([]byte, lineBytes)
+	_, _ = rand.Read(place) // it never fails
+	m.files[base64.StdEncoding.EncodeToString(place)] = file
+	return place, nil
+}
+
+// file returns the content of an attachment.
+func (a *attachment) file(ctx context.Context) (*blob.File, error) {
 	raw := document.Decode(a.Raw)
 	if text, isText := raw.(string); isText {
-		file := &document.Object{}
-		file.Set("filename", a.Filename)
-		file.Set("raw", text)
+		o := &document.Object{}
+		o.Set("filename", a.Filename)
+		o.Set("raw", text)
 		if a.Encoding != "" {
-			file.Set("encoding", a.Encoding)
+			o.Set("encoding", a.Encoding)
 		}
-		content, mediaType, _, err := document.File(file)
-		return content, mediaType, err
+		raw = o
 	}
-	content, mediaType, isFile, err := document.File(raw)
+	file, isFile, err := blob.Of(ctx, raw)
 	if err == nil && !isFile {
 		err = fmt.Errorf("raw must be a string or a file, not %s", document.TypeName(raw))
 	}
-	return content, mediaType, err
+	return file, err
 }

@@ -29,21 +29,22 @@ const headerRecipients = "X-Recipients"
 
 var sendOperation = func() connectors.Operation {
 	op := connectors.Define(connectors.Operation{
-		Name: "send", With: sendFields, Check: checkSend,
+		Name: "send", With: sendFields, Check: checkSend, Files: true,
 		Doc: "Sends a message to all recipients. It returns `{ message_id, response }` after the server has accepted the message for all of them; " +
 			"if it rejects one of them, nobody gets it and the failure has the code of its reply, such as `550`.",
 		Sample: "- call: mail.send\n  with:\n    from: Shop <shop@example.com>\n    to: ${doc.customer.email}\n    subject: Order ${doc.number}\n    text: Thank you for your order.\n",
 	}, func(ctx context.Context, c *connection, w *send, call *connectors.Call) (*connectors.Result, error) {
-		m, err := compose(w, call)
+		m, err := compose(ctx, w, call)
 		if err != nil {
 			return nil, err
 		}
-		if f := c.send(ctx, m); f != nil {
+		response, f := c.send(ctx, m)
+		if f != nil {
 			return nil, f
 		}
 		o := &document.Object{}
 		o.Set("message_id", m.GetMessageID())
-		o.Set("response", m.ServerResponse())
+		o.Set("response", response)
 		return &connectors.Result{Doc: document.FromValue(o)}, nil
 	})
 	op.Preview = preview
@@ -51,9 +52,9 @@ var sendOperation = func() connectors.Operation {
 }()
 
 // preview returns the message that a call would send.
-func preview(_ context.Context, conn connectors.Connection, with any, call *connectors.Call) (*connectors.Preview, error) {
+func preview(ctx context.Context, conn connectors.Connection, with any, call *connectors.Call) (*connectors.Preview, error) {
 	c, w := conn.(*connection), with.(*send)
-	m, err := compose(w, call)
+	m, err := compose(ctx, w, call)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func preview(_ context.Context, conn connectors.Connection, with any, call *conn
 		return nil, badCall("%v", err)
 	}
 	var text bytes.Buffer
-	if _, err := m.WriteTo(&text); err != nil {
+	if err := m.write(&text, described); err != nil {
 		return nil, badCall("%v", err)
 	}
 	return &connectors.Preview{
@@ -70,24 +71,31 @@ func preview(_ context.Context, conn connectors.Connection, with any, call *conn
 	}, nil
 }
 
-// send sends a message over a connection of its own, which the end of ctx closes.
-func (c *connection) send(ctx context.Context, m *gomail.Msg) error {
+// send sends a message over a connection of its own, which the end of ctx closes,
+// and returns the response of the server.
+func (c *connection) send(ctx context.Context, m *letter) (response string, err error) {
 	link := &link{ctx: ctx, c: c}
 	client, err := c.client(ctx, link.dial)
 	if err != nil {
-		return badCall("%v", err)
+		return "", badCall("%v", err)
 	}
 	defer link.close()
 	session, err := client.DialToSMTPClientWithContext(ctx)
 	if err != nil {
-		return c.connectFailure(ctx, err)
+		return "", c.connectFailure(ctx, err)
 	}
-	err = client.SendWithSMTPClient(session, m)
-	if !m.IsDelivered() {
-		return c.sendFailure(ctx, err)
+	if len(m.files) > 0 {
+		if response, err = m.deliver(session); err != nil {
+			return "", c.sendFailure(ctx, err)
+		}
+	} else {
+		if err = client.SendWithSMTPClient(session, m.Msg); !m.IsDelivered() {
+			return "", c.sendFailure(ctx, err)
+		}
+		response = m.ServerResponse()
 	}
 	_ = session.Quit() // the server has accepted the message
-	return nil
+	return response, nil
 }
 
 // client returns a client. The end of ctx closes its connection, so its own
