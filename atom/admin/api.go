@@ -58,6 +58,7 @@ type Options struct {
 	Sequences   Sequences
 	Connections Connections
 	Activity    Activity
+	Group       store.Group     // nil: the atom is not a member of a group
 	Backup      Backup          // nil: the store has no backup
 	Stopped     <-chan struct{} // closed to end event streams; nil: never
 	Metrics     http.Handler    // nil: no /metrics
@@ -114,6 +115,7 @@ func New(o Options) http.Handler {
 		{http.MethodGet, "/executions/{id}", a.showExecution},
 		{http.MethodPost, "/executions/{id}/cancel", a.cancel},
 		{http.MethodGet, "/connections", a.listConnections},
+		{http.MethodGet, "/group", a.group},
 		{http.MethodGet, "/sequences", a.listSequences},
 		{http.MethodPost, "/sequences/{name}/{key}/skip", a.skipKey},
 		{http.MethodPost, "/sequences/{name}/{key}/release", a.releaseKey},

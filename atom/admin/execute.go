@@ -116,7 +116,7 @@ func (a *api) backup(w http.ResponseWriter, r *http.Request) {
 	folder, ok := textOf(body, "folder")
 	switch {
 	case a.Backup == nil:
-		writeProblem(w, http.StatusNotImplemented, "This store is backed up with its own tools.")
+		writeProblem(w, http.StatusNotImplemented, "The executions of a group are in its PostgreSQL database. Back it up with the tools of PostgreSQL, such as pg_basebackup or pg_dump.")
 		return
 	case !ok || !filepath.IsAbs(folder):
 		rejectValue(w, "The folder must be an absolute path on the atom's machine.", "/folder", "must be an absolute path")

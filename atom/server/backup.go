@@ -23,6 +23,9 @@ func BackupStopped(ctx context.Context, folder, dest string) (done bool, err err
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		return false, clierror.Failed("--data DIR with the data folder of the atom", "there is no data folder %s", folder)
 	}
+	if err := CheckAlone(folder); err != nil {
+		return false, err
+	}
 	store, err := sqlite.Open(folder, sqlite.Options{KeyFile: KeyFile, Log: slog.New(slog.DiscardHandler)})
 	if locked := (*sqlitedb.LockedError)(nil); errors.As(err, &locked) {
 		return false, nil

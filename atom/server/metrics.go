@@ -8,13 +8,12 @@ import (
 	"valence/atom/store"
 	"valence/internal/metrics"
 	"valence/internal/servercert"
-	"valence/internal/sqlitedb"
 )
 
 // storeMetrics reads the state of the store for one scrape.
 func (s *Server) storeMetrics() metrics.Store {
-	stats := s.store.Stats()
-	m := metrics.Store{Err: s.store.Err(), HistoryBytes: stats.HistoryBytes, RecordsDropped: stats.Dropped, ClockJumps: stats.ClockJumps}
+	m := metrics.Store{Err: s.store.Err()}
+	s.store.stats(&m)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	replies, repliesErr := s.store.CountDeferredReplies(ctx)
@@ -38,9 +37,6 @@ func (s *Server) storeMetrics() metrics.Store {
 	}
 	if m.Err == nil {
 		m.Err = err
-	}
-	if free, size, err := sqlitedb.Free(s.o.Data); err == nil {
-		m.DiskFree, m.DiskSize = free, size
 	}
 	m.Certificates = map[string]time.Time{}
 	s.certificates.Range(func(address, c any) bool {

@@ -13,10 +13,8 @@ import (
 	"time"
 
 	"valence/atom"
-	"valence/atom/admin"
 	"valence/atom/agent"
 	"valence/atom/agent/cloudclient"
-	"valence/atom/store/sqlite"
 	"valence/connectors"
 	"valence/internal/clierror"
 	"valence/internal/datafolder"
@@ -34,6 +32,7 @@ type Options struct {
 	MaxKeptFailures int64  // limit of the failures of waiting callers of one process, in bytes; 0: none
 	HistoryMaxBytes int64  // limit of finished executions on disk; 0: none
 	AcceptLoss      bool   // start on a data folder that lacks some of its files or records
+	Group           GroupOptions
 	Web             WebOptions
 	Admin           AdminOptions
 	Grace           time.Duration // time for running work to finish after a stop
@@ -84,7 +83,7 @@ type Server struct {
 	recent  *agent.Recent // the last log lines, for the control plane
 	masks   *mask.Set     // of the loaded secrets
 	metrics *metrics.Metrics
-	store   *sqlite.Store
+	store   *backend
 	atom    *atom.Atom
 	parts   *lifecycle.Group
 
@@ -111,20 +110,14 @@ func Open(o Options) (*Server, error) {
 	recent, masks := agent.NewRecent(o.Log.Handler()), &mask.Set{}
 	s := &Server{o: o, recent: recent, masks: masks, log: slog.New(mask.Handler(recent, masks)), metrics: metrics.New(), parts: lifecycle.NewGroup()}
 	s.metrics.Version(o.Version)
-	store, err := sqlite.Open(o.Data, sqlite.Options{
-		BareTrace: atom.BareTrace, KeyFile: KeyFile, AcceptLoss: o.AcceptLoss,
-		Log: s.log, HistoryMaxBytes: o.HistoryMaxBytes, OnCommit: s.metrics.Commit,
-	})
+	store, err := s.openBackend()
 	if err != nil {
-		return nil, OpenError(o.Data, err)
+		return nil, err
 	}
-	s.store = store
-	if s.token, err = admin.Token(o.Data); err != nil {
-		return nil, errors.Join(clierror.AsFailed(err, "--data DIR with a folder that this user owns"), store.Close())
-	}
+	s.store, s.token = store, store.token
 	s.masks.Add(s.token)
 	s.atom = atom.New(atom.Options{
-		Store: store, Connectors: o.Catalog.Connectors, Callbacks: o.Callbacks, Key: store.Key(), Log: s.log, Metrics: s.metrics, Masks: s.masks, Grace: o.Grace, KeptFailures: o.MaxKeptFailures,
+		Store: store.Store, Connectors: o.Catalog.Connectors, Callbacks: o.Callbacks, Key: store.key, Log: s.log, Metrics: s.metrics, Masks: s.masks, Grace: o.Grace, KeptFailures: o.MaxKeptFailures,
 	})
 	s.metrics.OnScrape(s.storeMetrics)
 	s.metrics.OnSubscriptions(s.subscriptionMetrics)
@@ -217,6 +210,10 @@ func (s *Server) Address() datafolder.AtomAddress { return s.address }
 
 // AdminToken returns the token of the admin API.
 func (s *Server) AdminToken() string { return s.token }
+
+// Members returns the number of members of the group, this one included; 1
+// without a group.
+func (s *Server) Members() int { return s.atom.Members() }
 
 // Processes returns the deployed processes.
 func (s *Server) Processes() []*atom.DeployedProcess { return s.atom.Processes() }

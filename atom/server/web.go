@@ -12,6 +12,7 @@ import (
 
 	"valence/atom/admin"
 	"valence/atom/dataplane"
+	"valence/atom/store"
 	"valence/internal/budget"
 	"valence/internal/clierror"
 	"valence/internal/drain"
@@ -43,7 +44,7 @@ func (w WebOptions) perAddress() int {
 func (s *Server) openWeb() (func(context.Context) error, error) {
 	w := s.o.Web
 	o := dataplane.Options{
-		Atom: s.atom, Blobs: s.store, Address: w.Address, Ready: s.ready, Log: s.log, Metrics: s.metrics,
+		Atom: s.atom, Blobs: s.store.blobs, Address: w.Address, Ready: s.ready, Log: s.log, Metrics: s.metrics,
 		PublicURL: w.PublicURL, Grace: s.o.Grace, Lag: w.ShutdownDelay, MaxConnections: w.MaxConnections, MaxConnectionsPerAddress: w.perAddress(),
 	}
 	o.Memory = budget.NewPool(cmp.Or(w.MaxRequestMemory, budget.Machine()/requestShare))
@@ -89,10 +90,15 @@ func (s *Server) openAdmin() (func(context.Context) error, error) {
 		return nil, err
 	}
 	stopped := make(chan struct{})
+	var group store.Group
+	if g := s.store.group; g != nil {
+		group = g
+	}
 	srv := &http.Server{
 		Handler: drain.Handler(admin.New(admin.Options{
+			Group:    group,
 			Activity: s.atom, Stopped: stopped,
-			Processes: s.atom, Triggers: s.atom, Executions: s.atom, Failures: s.atom, Sequences: s.atom, Connections: s.atom, Backup: s.store.Backup,
+			Processes: s.atom, Triggers: s.atom, Executions: s.atom, Failures: s.atom, Sequences: s.atom, Connections: s.atom, Backup: s.store.backup,
 			Metrics: s.metrics.Handler(), Token: s.token, Log: s.log, Masks: s.masks,
 		})),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,

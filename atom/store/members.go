@@ -1,6 +1,10 @@
 package store
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"time"
+)
 
 // ErrCancelled is returned if a run would suspend or end an execution whose
 // cancellation it does not know, because another member of the group committed
@@ -21,6 +25,33 @@ type News struct {
 	Settings func()
 	// Resized reports that the number of members has changed.
 	Resized func()
+}
+
+// Group describes a group of atoms, for operators.
+type Group interface {
+	// Group returns the members of the group, also those whose lease has ended and
+	// that no other member has taken over yet.
+	Group(ctx context.Context) (*GroupView, error)
+}
+
+// GroupView is a group of atoms.
+type GroupView struct {
+	Name    string
+	Members []*MemberView // in the order in which they joined
+}
+
+// MemberView is a member of a group.
+type MemberView struct {
+	Epoch   int64
+	Name    string
+	Version string
+	This    bool // it is the atom that answers
+	Joined  time.Time
+	Lease   time.Duration // until the lease ends; 0: it has ended
+	Blocks  int64         // blocks of numbers whose executions it runs
+	Backlog int64         // its live executions
+	Lanes   int64         // sequence keys of these
+	Lag     time.Duration // age of the oldest one that is accepted or held; 0: there is none
 }
 
 // Members connects an atom with the other members of its group. A single atom has

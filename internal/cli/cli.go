@@ -43,13 +43,14 @@ type grammar struct {
 	Connection connection.Command        `cmd:"" help:"Prepare the other system of a connection."`
 	Executions operate.ExecutionsCommand `cmd:"" help:"List, show and cancel the executions of a running atom."`
 	Failed     operate.FailedCommand     `cmd:"" help:"List, group, resubmit and delete failed executions."`
+	Group      operate.GroupCommand      `cmd:"" help:"List the members of a group of atoms: leases, backlog, lag, version."`
 	Sequences  operate.SequencesCommand  `cmd:"" help:"List, skip and release blocked sequence keys."`
 	Processes  operate.ProcessesCommand  `cmd:"" help:"List the processes of a running atom, pause and resume their triggers."`
 	Join       run.JoinCommand           `cmd:"" help:"Enroll the atom of this machine with a control plane."`
 	Deploy     deploy.Command            `cmd:"" help:"Package a project and deploy it to an environment."`
 	Backup     backup.Command            `cmd:"" help:"Back up the data of an atom."`
 	Check      backup.CheckCommand       `cmd:"" help:"Read a data folder or a backup, and report damage."`
-	Migrate    migrate.Command           `cmd:"" hidden:"" help:"Move everything of an atom to a group, or back."`
+	Migrate    migrate.Command           `cmd:"" help:"Move everything of an atom to a group, or back."`
 	Cloud      cloudcmd.Command          `cmd:"" help:"Start or manage a control plane."`
 	Schema     project.SchemaCommand     `cmd:"" help:"Print the JSON Schema of the language."`
 	LSP        editor.Command            `cmd:"" name:"lsp" help:"Serve an editor: the language server of projects."`

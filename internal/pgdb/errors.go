@@ -80,7 +80,11 @@ func (s *Server) explainNetwork(err error, say func(hint, format string, args ..
 	case errors.As(err, &op):
 		return say("check the address, and that the server is running", "cannot reach the server %s: %v", at, op)
 	}
-	return say("see the log of the database", "cannot use the database %s at %s: %v", s.Database(), at, err)
+	hint := "see the log of the database"
+	if s.config.ConnConfig.TLSConfig != nil {
+		hint = "check that the server accepts TLS (ssl = on), or see its log"
+	}
+	return say(hint, "cannot use the database %s at %s: %v", s.Database(), at, err)
 }
 
 // message returns the server's message.

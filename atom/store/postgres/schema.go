@@ -81,6 +81,8 @@ CREATE TABLE atom_moved(one boolean PRIMARY KEY DEFAULT true CHECK (one), target
 `, `
 ALTER TABLE atom_execution ADD COLUMN cancelled boolean NOT NULL DEFAULT false;
 CREATE INDEX atom_execution_cancelled ON atom_execution(seq) WHERE cancelled AND state < 4;
+`, `
+ALTER TABLE atom_group ADD COLUMN token text;
 `}}
 
 // Stored codes of states and statuses. Codes below firstEnded are live states.

@@ -32,6 +32,8 @@ type Options struct {
 	// the trace is dropped with them.
 	BareTrace func(trace []byte) []byte
 	Log       *slog.Logger
+	// Check inspects the connection before anything is written; nil accepts it.
+	Check func(*pgdb.Conn) error
 	// OnCommit observes each commit: its number of operations and its duration.
 	OnCommit func(operations int, took time.Duration)
 }
@@ -74,12 +76,19 @@ type Store struct {
 	members
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store = (*Store)(nil)
+	_ store.Group = (*Store)(nil)
+)
 
 // group is the group as the database knows it.
 type group struct {
-	id  string
-	key []byte
+	id    string
+	key   []byte
+	token string // of the admin API
+	// mayLose says that a failover can lose commits, because no standby is
+	// synchronous.
+	mayLose bool
 }
 
 // Open joins a group, which it creates if the database has none. An error that
@@ -130,6 +139,14 @@ func (s *Store) migrate(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if s.o.Check != nil {
+		if err := s.o.Check(conn); err != nil {
+			return err
+		}
+	}
+	if err := s.readSettings(ctx, conn); err != nil {
+		return err
+	}
 	return s.server.Migrate(ctx, conn, schema, func(tx pgdb.Tx) error {
 		id, key := make([]byte, 8), make([]byte, 32)
 		rand.Read(id) // never fails: crypto/rand
@@ -149,9 +166,41 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err := checkComplete(ctx, tx); err != nil {
 			return err
 		}
-		return checkMoved(ctx, tx)
+		if err := checkMoved(ctx, tx); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "UPDATE atom_group SET token = coalesce(token, $1) RETURNING token", rand.Text()+rand.Text()).Scan(&s.group.token)
 	})
 }
+
+// readSettings reads the settings of the server that decide when a commit is safe. It rejects
+// a server that acknowledges commits before they are on disk.
+func (s *Store) readSettings(ctx context.Context, conn *pgdb.Conn) error {
+	var commit, standbys string
+	if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')").Scan(&commit, &standbys); err != nil {
+		return err
+	}
+	if commit == "off" {
+		return &pgdb.Error{Text: fmt.Sprintf("the database %s acknowledges commits before they are on disk: synchronous_commit is off", s.server.Database()),
+			Hint: "ALTER ROLE … SET synchronous_commit = on, for the database user"}
+	}
+	s.group.mayLose = standbys == ""
+	return nil
+}
+
+// MayLose reports whether a failover to a standby can lose acknowledged messages,
+// because no standby confirms commits.
+func (s *Store) MayLose() bool { return s.group.mayLose }
+
+// Token returns the token of the group's admin API, which the first member creates.
+func (s *Store) Token() string { return s.group.token }
+
+// Dropped returns the number of executions that ran in memory and could not be
+// recorded.
+func (s *Store) Dropped() int64 { return s.recorder.dropped.Load() }
+
+// String describes the database for people.
+func (s *Store) String() string { return s.server.String() }
 
 // Key returns the key that signs the ids of the group's executions.
 func (s *Store) Key() []byte { return s.group.key }

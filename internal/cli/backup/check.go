@@ -109,8 +109,10 @@ func (c *CheckCommand) check(ctx context.Context, checker datafolder.Checker) er
 	if err := datafolder.CheckFinished(c.Data); err != nil {
 		return &clierror.Error{Code: clierror.ExitInvalid, Message: err.Error(), Hint: "delete it and back up again"}
 	}
-	var err error
+	err := server.CheckAlone(c.Data)
 	switch {
+	case err != nil:
+		return err
 	case c.has("cloud.db") || c.isPlane():
 		err = store.Check(ctx, c.Data, controlplane.KeyFile, checker)
 	case c.has("hot.db") || c.has(datafolder.InventoryFile) || c.has("history") || c.has(server.KeyFile):

@@ -3,10 +3,12 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"valence/internal/cli/project"
 	"valence/internal/cli/terminal"
 	"valence/internal/clierror"
+	"valence/internal/pgdb"
 	"valence/internal/version"
 	"valence/processes"
 	"valence/processes/loader"
@@ -27,6 +30,7 @@ import (
 type Command struct {
 	Paths []string `arg:"" optional:"" files:"" help:"Folders and files of the project; default: the current folder."`
 	dataFlags
+	groupFlags
 	listenFlags
 	terminal.LogFlags
 	Watch bool `help:"Reload the project when its files change; versions with errors are reported and ignored."`
@@ -40,6 +44,42 @@ type dataFlags struct {
 	MaxKeptFailures int64  `type:"size" default:"256MiB" env:"VALENCE_MAX_KEPT_FAILURES" placeholder:"SIZE" help:"Failures of waiting callers that one process keeps for resubmission; further ones are counted and logged. 0B is unlimited. Failures of acknowledged messages are always kept. Default: 256MiB."`
 	HistoryMaxBytes int64  `type:"size" env:"VALENCE_HISTORY_MAX_BYTES" placeholder:"SIZE" help:"Disk space for finished executions, such as 20GiB; the oldest day is deleted first. Default: limited by their retention only."`
 }
+
+// groupFlags are the flags of a member of a group of atoms.
+type groupFlags struct {
+	Store          string `env:"VALENCE_STORE" placeholder:"URL" help:"PostgreSQL database of a group of atoms, postgres://user@host:5432/database. The data folder then holds the address and the token of this member only. Default: the store is in the data folder."`
+	Group          string `env:"VALENCE_GROUP" placeholder:"NAME" help:"Name of the group that shares the database of --store."`
+	StorePlaintext bool   `name:"store-allow-plaintext" help:"Connect to a database on another machine without TLS. Anyone who can read that network can read messages and keys."`
+}
+
+// check returns an error for flags that are invalid or do not fit together.
+func (c *groupFlags) check(d *dataFlags) error {
+	switch {
+	case c.Store == "" && c.Group == "" && !c.StorePlaintext:
+		return nil
+	case c.Store == "":
+		return clierror.Usage("--store postgres://user@host:5432/database", "--group and --store-allow-plaintext need --store")
+	case c.Group == "":
+		return clierror.Usage("--group NAME, the same one for every member", "--store needs the name of the group")
+	case len(c.Group) > maxGroupName || !groupName.MatchString(c.Group):
+		return clierror.Usage("--group shop", "--group must be up to %d letters, digits, hyphens and underscores", maxGroupName)
+	case d.HistoryMaxBytes != 0:
+		return clierror.Usage("`retention:` in the processes", "--history-max-bytes limits the data folder, and has no effect with --store")
+	case d.AcceptLoss:
+		return clierror.Usage("the tools of PostgreSQL", "--accept-loss repairs the data folder, and has no effect with --store")
+	}
+	if err := pgdb.CheckAddress("--store", c.Store); err != nil {
+		e := (*pgdb.Error)(nil)
+		errors.As(err, &e)
+		return clierror.Usage(e.Hint, "%s", e.Text)
+	}
+	return nil
+}
+
+// groupName matches the names of groups.
+var groupName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+const maxGroupName = 40
 
 // listenFlags are the flags of the web services and the admin API.
 type listenFlags struct {
@@ -71,6 +111,11 @@ Examples:
     valence run orders/ --environment prod --data /var/lib/valence
     valence run --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
     valence run --data /var/lib/valence
+    valence run orders/ --store postgres://valence@db.example/valence --group shop
+
+With --store, several atoms share a PostgreSQL database: each accepts messages and
+runs executions, and takes over from one that dies. The password comes from the file
+that PGPASSWORD_FILE names, or from ~/.pgpass.
 
 After valence join, no project is needed: the atom runs what the control plane
 deploys. A project named here runs alongside; process names and listener paths
@@ -130,12 +175,16 @@ func (c *Command) options(s *terminal.Streams) server.Options {
 			MaxConnections: c.MaxConnections, MaxConnectionsPerAddress: c.MaxPerAddress, MaxRequestMemory: c.MaxRequestMemory, ShutdownDelay: c.ShutdownDelay, AccessLogEvery: c.AccessLog,
 		},
 		Admin: server.AdminOptions{Address: c.Admin, TLSCert: c.AdminTLSCert, TLSKey: c.AdminTLSKey, AllowPlain: c.AdminBeyondLoopback},
+		Group: server.GroupOptions{Store: c.Store, Name: c.Group, AllowPlaintext: c.StorePlaintext},
 		Grace: c.Grace, Version: version.String(), Catalog: project.Catalog(), Callbacks: webhook.Callbacks(version.String()), Log: c.Logger(s.Err),
 	}
 }
 
 // check returns an error for flags that are invalid or do not fit together.
 func (c *Command) check() error {
+	if err := c.groupFlags.check(&c.dataFlags); err != nil {
+		return err
+	}
 	if c.Listen == "" || c.Admin == "" {
 		return clierror.Usage("--listen 127.0.0.1:9090", "--listen and --admin must not be empty")
 	}
@@ -177,6 +226,9 @@ func (c *Command) printBanner(w io.Writer, started *server.Server, p *project.Lo
 	fmt.Fprintf(w, "  web services  %s\n", at.Listen)
 	fmt.Fprintf(w, "  admin API     %s, with the token in %s\n", at.Admin, filepath.Join(c.Data, admin.TokenFile))
 	fmt.Fprintf(w, "  data folder   %s\n", c.Data)
+	if c.Group != "" {
+		fmt.Fprintf(w, "  group         %s, with %s\n", c.Group, terminal.Count(started.Members(), "member", "members"))
+	}
 	printAgent(w, started)
 	from := ""
 	if p != nil {

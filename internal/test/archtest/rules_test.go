@@ -31,7 +31,7 @@ var rules = []rule{
 	{"atom/dataplane", []string{"internal", "connectors", "processes", "atom", "atom/steps", "atom/store"}},
 	{"atom/admin", []string{"internal", "connectors", "processes", "atom", "atom/steps", "atom/store"}},
 	{"atom/agent", []string{"internal", "connectors", "processes", "atom", "atom/steps", "atom/store", "atom/replay"}},
-	{"atom/server", []string{"internal", "connectors", "processes", "atom", "atom/steps", "atom/store", "atom/store/sqlite", "atom/dataplane", "atom/admin", "atom/agent"}},
+	{"atom/server", []string{"internal", "connectors", "processes", "atom", "atom/steps", "atom/store", "atom/store/sqlite", "atom/store/postgres", "atom/dataplane", "atom/admin", "atom/agent"}},
 	{"internal/lsp", []string{"internal", "connectors", "processes"}},
 	{"internal/cli/terminal", []string{"internal"}},
 	{"internal/cli/client", []string{"internal", "atom/admin", "atom/agent", "cloud", "internal/cli/terminal"}},

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"valence/internal/test/program"
+	"valence/internal/test/servers"
 )
 
 const (
@@ -76,6 +77,7 @@ type atom struct {
 	listen  string
 	admin   string
 	sink    string
+	store   []string // flags of a member of a group; nil: no group
 	out     bytes.Buffer
 	cmd     *exec.Cmd
 }
@@ -115,8 +117,8 @@ func freeAddr(t *testing.T) string {
 func (a *atom) start() {
 	a.t.Helper()
 	a.out.Reset()
-	a.cmd = exec.Command(binary, "run", "--listen", a.listen, "--admin", a.admin, "--data", a.data, a.project)
-	a.cmd.Env = append(os.Environ(), "SINK=http://"+a.sink)
+	a.cmd = exec.Command(binary, append([]string{"run", "--listen", a.listen, "--admin", a.admin, "--data", a.data, a.project}, a.store...)...)
+	a.cmd.Env = append(os.Environ(), "SINK=http://"+a.sink, "PGPASSWORD="+servers.PostgresPassword)
 	a.cmd.Stdout, a.cmd.Stderr = &a.out, &a.out
 	if err := a.cmd.Start(); err != nil {
 		a.t.Fatal(err)
