@@ -103,6 +103,10 @@ build: go ## Build bin/valence; VERSION=1.2.3 names a release.
 demo: build ## Show what it does on this machine: a shop, an ERP and an atom between them.
 	@bin/valence demo
 
+.PHONY: demo-group
+demo-group: setup ## Kill and stop two atoms and their PostgreSQL database while 1,000 orders arrive.
+	@go test -count=1 -v -run '^TestGroupDeliversInOrder$$' ./internal/test/crash
+
 .PHONY: extension
 extension: setup ## Pack the extension for Visual Studio Code as bin/valence.vsix.
 	@mkdir -p bin && cd editors/vscode && npm ci --ignore-scripts --no-audit --no-fund && npm run package -- --out ../../bin/valence.vsix

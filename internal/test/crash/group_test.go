@@ -318,7 +318,7 @@ func TestGroupServesAtAnyMember(t *testing.T) {
 	}
 }
 
-// A member that cannot join says why and what to do, and writes nothing.
+// A member that cannot join prints the reason and a hint, and writes nothing.
 func TestGroupStartErrors(t *testing.T) {
 	sink := newCustomers(t)
 	_, members := newGroup(t, 1, sink.addr())
@@ -430,18 +430,23 @@ func TestGroupDeliversInOrder(t *testing.T) {
 	dead, alive := members[0], members[1]
 	hang := dead.accept("/work", `{"id":"taken-over"}`) // runs at the member that dies
 	within(t, 20*time.Second, "its call", func() bool { return sink.of("/hang/taken-over") == 1 })
+	t.Logf("killing a member after %d orders", progress())
 	dead.kill()
+	killed := time.Now()
 	within(t, 15*time.Second, "the takeover", func() bool { return sink.of("/hang/taken-over") == 2 })
+	t.Logf("taken over after %s", time.Since(killed).Round(time.Millisecond))
 	if status := alive.adminCall("POST", "/executions/"+hang+"/cancel", &struct{}{}); status != 202 {
 		t.Errorf("cancel after the takeover: got %d, want 202", status)
 	}
 	dead.start()
 
+	t.Logf("stopping the other one for 12 s after %d orders", progress())
 	_ = alive.cmd.Process.Signal(syscall.SIGSTOP)
 	pause(12 * time.Second)
 	_ = alive.cmd.Process.Signal(syscall.SIGCONT)
 	within(t, 20*time.Second, "the stopped member", func() bool { return alive.posted("/orders", `{"customer":"rejoined","n":1}`) })
 
+	t.Logf("killing the database after %d orders", progress())
 	server.Kill(syscall.SIGKILL)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
