@@ -21,9 +21,10 @@ type queue struct {
 	*connection
 	*listen
 	host    *connectors.Host
-	table   string          // quoted
-	columns []string        // that the statements need
-	done    map[string]bool // origins of the last batch
+	table   string             // quoted
+	columns []string           // that the statements need
+	done    [2]map[string]bool // origins of the last batches
+	ahead   chan *claimed      // the next rows; nil: they are not claimed yet
 }
 
 // listenTable delivers the rows of a queue table until ctx ends.
@@ -32,7 +33,8 @@ func (c *connection) listenTable(ctx context.Context, l *listen, host *connector
 	if err != nil {
 		return badCall("%v", err)
 	}
-	q := &queue{c, l, host, table, slices.Clone(l.Key), nil}
+	q := &queue{c, l, host, table, slices.Clone(l.Key), [2]map[string]bool{}, nil}
+	defer q.dropAhead()
 	for _, v := range l.Done.Values {
 		if _, column, ok := spec.IsLate(v); ok && !slices.Contains(q.columns, column) {
 			q.columns = append(q.columns, column)
@@ -82,7 +84,7 @@ func (q *queue) condition(before, after string) spec.Statement {
 }
 
 // waiting returns how many rows wait.
-func (q *queue) waiting(ctx context.Context) (n int64, err error) {
+func (q *queue) waiting(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.pollTimeout)
 	defer cancel()
 	s := q.condition("select count(*) from "+q.table, "")
@@ -96,55 +98,116 @@ func (q *queue) waiting(ctx context.Context) (n int64, err error) {
 			return 0, err
 		}
 		defer tx.end()
+		var n int64
 		err = tx.QueryRowContext(ctx, text, args...).Scan(&n)
 		return n, err
 	}, func(int64) {})
+}
+
+// claimed are rows that a transaction has locked.
+type claimed struct {
+	life      context.Context // of the transaction
+	cancel    context.CancelFunc
+	limit     *time.Timer // cancels life
+	stopClaim func() bool // after it the end of the subscription does not cancel life
+	tx        *work       // nil: it could not begin
+	rows      []row
+	err       error
+}
+
+// take claims the next rows. The caller ends the result.
+func (q *queue) take(ctx context.Context) *claimed {
+	c := &claimed{}
+	c.life, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.limit = time.AfterFunc(q.pollTimeout, c.cancel)
+	c.stopClaim = context.AfterFunc(ctx, c.cancel)
+	if c.tx, c.err = q.begin(c.life, false); c.err == nil {
+		c.rows, c.err = q.claim(c.life, c.tx)
+	}
+	return c
+}
+
+func (c *claimed) end() {
+	if c.tx != nil {
+		c.tx.end()
+	}
+	c.limit.Stop()
+	c.stopClaim()
+	c.cancel()
+}
+
+// takeAhead claims the rows after those that are being delivered. The database
+// passes over the rows that are locked.
+func (q *queue) takeAhead(ctx context.Context) {
+	ahead := make(chan *claimed, 1)
+	q.ahead = ahead
+	go func() { ahead <- q.take(ctx) }()
+}
+
+// dropAhead leaves the rows that were claimed ahead to the next claim.
+func (q *queue) dropAhead() {
+	if q.ahead != nil {
+		(<-q.ahead).end()
+		q.ahead = nil
+	}
 }
 
 // next claims rows, delivers them and commits `done` for those that are
 // accepted. more reports whether further rows may wait. refused is why a row
 // must be delivered again.
 func (q *queue) next(ctx context.Context) (more bool, refused, err error) {
-	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	limit := time.AfterFunc(q.pollTimeout, cancel)
-	defer limit.Stop()
-	stopClaim := context.AfterFunc(ctx, cancel)
-	defer stopClaim()
-	tx, err := q.begin(life, false)
-	if err != nil {
-		return false, nil, q.silent(ctx, life, err)
+	var c *claimed
+	if q.ahead != nil {
+		c, q.ahead = <-q.ahead, nil
+	} else {
+		c = q.take(ctx)
 	}
-	defer tx.end()
-	rows, err := q.claim(life, tx)
-	if err != nil || len(rows) == 0 {
-		return false, nil, q.silent(ctx, life, err)
+	defer c.end()
+	if c.err != nil || len(c.rows) == 0 {
+		return false, nil, q.silent(ctx, c.life, c.err)
 	}
-	messages := make([]*connectors.Message, len(rows))
-	for i, x := range rows {
+	messages := make([]*connectors.Message, len(c.rows))
+	for i, x := range c.rows {
 		messages[i] = x.message()
 		if messages[i].Origin, err = q.origin(x); err != nil {
 			return false, nil, err
 		}
 		messages[i].Remember = rememberFor
 	}
-	if !stopClaim() { // ctx has ended
+	if !c.stopClaim() { // ctx has ended
 		return false, nil, nil
 	}
-	limit.Stop()
+	if !c.limit.Stop() { // its locks are gone
+		return true, nil, nil
+	}
+	if len(c.rows) == q.batch() && !q.dialect.claimsAll {
+		q.takeAhead(ctx)
+	}
 	n, refused := accepted(ctx, q.host, messages)
+	if n < len(messages) { // the rest is first in the next claim
+		q.dropAhead()
+	}
 	if n == 0 {
 		return false, refused, nil
 	}
-	limit.Reset(min(q.pollTimeout, commitTimeout))
-	if err := q.finish(life, tx, rows[:n]); err != nil {
-		return false, nil, q.silent(ctx, life, err)
+	c.limit.Reset(min(q.pollTimeout, commitTimeout))
+	if err := q.finish(c.life, c.tx, c.rows[:n]); err != nil {
+		q.dropAhead()
+		return false, nil, q.silent(ctx, c.life, err)
 	}
-	q.done = make(map[string]bool, n)
+	q.done[0], q.done[1] = make(map[string]bool, n), q.done[0]
 	for _, m := range messages[:n] {
-		q.done[m.Origin] = true
+		q.done[0][m.Origin] = true
 	}
 	return true, refused, nil
+}
+
+// batch returns how many rows are claimed at once.
+func (q *queue) batch() int {
+	if q.Batch == 0 {
+		return defaultBatch
+	}
+	return q.Batch
 }
 
 // commitTimeout bounds `done` and its commit, also while the atom stops. If it
@@ -153,10 +216,7 @@ const commitTimeout = 30 * time.Second
 
 // claim locks rows and returns them.
 func (q *queue) claim(ctx context.Context, tx *work) ([]row, error) {
-	batch := q.Batch
-	if batch == 0 {
-		batch = defaultBatch
-	}
+	batch := q.batch()
 	order := q.OrderBy
 	if !set(order) {
 		names, err := q.dialect.names(q.Key)
@@ -200,7 +260,7 @@ func (q *queue) origin(x row) (string, error) {
 		}
 	}
 	origin := q.Table + ": " + string(document.AppendJSON(nil, key))
-	if q.done[origin] {
+	if q.done[0][origin] || q.done[1][origin] {
 		return "", connectors.Failf(CodeUnexpected, false, nil, "the row %s is claimed again although its `done` was committed: `done` must change the row so that `where` no longer matches; "+
 			"to run a row again, insert a new one or add a column to `key` that changes", origin)
 	}
