@@ -17,7 +17,7 @@ import (
 
 // immediateTime bounds how long the executions of one commit may run before
 // their messages are stored. Those that do not end in time run after it.
-const immediateTime = 100 * time.Millisecond
+const immediateTime = time.Second
 
 // perWorker is how many messages of a commit occupy one goroutine at least.
 const perWorker = 16

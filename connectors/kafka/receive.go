@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -14,10 +15,13 @@ import (
 )
 
 const (
-	maxBatch     = 2000 // records of one commit
-	tick         = 250 * time.Millisecond
-	checkEvery   = 10 * time.Second // the topic
-	leaveTimeout = 2 * time.Second
+	// One commit accepts at most maxBatch records, of maxBatchBytes unless one is
+	// larger.
+	maxBatch      = 10_000
+	maxBatchBytes = 8 << 20
+	tick          = 250 * time.Millisecond
+	checkEvery    = 10 * time.Second // the topic
+	leaveTimeout  = 2 * time.Second
 )
 
 // receiver delivers the records of the partitions that the group assigns to this
@@ -142,8 +146,8 @@ func (r *receiver) commitFirst(ctx context.Context) error {
 	return failure
 }
 
-// deliver delivers records in one commit. A partition with a record that must be
-// redelivered is continued later, from that record.
+// deliver delivers records in as few commits as their size allows. A partition with
+// a record that must be redelivered is continued later, from that record.
 func (r *receiver) deliver(ctx context.Context, fetched kgo.Fetches) {
 	var records []*kgo.Record
 	fetched.EachPartition(func(t kgo.FetchTopicPartition) {
@@ -154,8 +158,22 @@ func (r *receiver) deliver(ctx context.Context, fetched kgo.Fetches) {
 		})
 		records = append(records, t.Records...)
 	})
-	var messages []*connectors.Message
 	stopped := map[int32]error{}
+	for len(records) > 0 && ctx.Err() == nil {
+		n, size := 0, 0
+		for n < len(records) && (n == 0 || size+len(records[n].Value) <= maxBatchBytes) {
+			size += len(records[n].Value)
+			n++
+		}
+		r.deliverBatch(ctx, records[:n], stopped)
+		records = records[n:]
+	}
+}
+
+// deliverBatch delivers records in one commit, except those of partitions that are
+// stopped, and adds the partitions that are to be continued later.
+func (r *receiver) deliverBatch(ctx context.Context, records []*kgo.Record, stopped map[int32]error) {
+	var messages []*connectors.Message
 	var delivered []*kgo.Record
 	for _, record := range records {
 		if stopped[record.Partition] != nil {
@@ -172,11 +190,11 @@ func (r *receiver) deliver(ctx context.Context, fetched kgo.Fetches) {
 	if len(messages) == 0 || ctx.Err() != nil {
 		return
 	}
-	failed := map[int32]bool{}
+	failed := map[int32]error{}
 	for i, err := range r.host.DeliverBatch(ctx, messages) {
 		record := delivered[i]
 		switch {
-		case failed[record.Partition]:
+		case failed[record.Partition] != nil:
 		case err == nil:
 			r.client.MarkCommitRecords(record)
 			r.note(func() {
@@ -185,10 +203,11 @@ func (r *receiver) deliver(ctx context.Context, fetched kgo.Fetches) {
 				}
 			})
 		default:
-			failed[record.Partition] = true
+			failed[record.Partition] = err
 			r.later(ctx, record, err)
 		}
 	}
+	maps.Copy(stopped, failed)
 }
 
 // delivery counts the deliveries of a record.
