@@ -56,6 +56,7 @@ var workloads = []workload{
 	{"kafka", (*bench).kafka},
 	{"table", (*bench).table},
 	{"each", (*bench).each},
+	{"carry", (*bench).carry},
 }
 
 // Run measures the configured workloads and writes the table. Rows of other

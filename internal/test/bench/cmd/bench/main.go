@@ -2,7 +2,7 @@
 // docs/benchmarks.md. It is set by variables:
 //
 //	BENCH=w1,w3      only these workloads: w1 w2 w2e2e w3 soap ack start processes idle backlog history
-//	                 resubmit waits replies relay fleet sequence lsp author amqp nats kafka table each
+//	                 resubmit waits replies relay fleet sequence lsp author amqp nats kafka table each carry
 //	ROUNDS=3         rounds of each; the median counts
 //	DURATION=10s     of each measurement
 //	WARMUP=2s        before each measurement
