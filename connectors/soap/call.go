@@ -183,7 +183,8 @@ func (c *connection) result(ctx context.Context, x *exchange, resp *nethttp.Resp
 	if ok && (x.op.Output == nil || len(bytes.TrimSpace(answer)) == 0 && x.op.Output.Body == nil) {
 		return r, nil
 	}
-	body, f := x.content(ctx, resp, answer)
+	body, reserved, f := x.content(ctx, resp, answer)
+	defer budget.From(ctx).Return(reserved)
 	switch {
 	case f != nil && ok:
 		return nil, f
@@ -212,15 +213,13 @@ func (c *connection) result(ctx context.Context, x *exchange, resp *nethttp.Resp
 }
 
 // content returns the element in the body of a response, with its attachments;
-// nil if it is empty.
-func (x *exchange) content(ctx context.Context, resp *nethttp.Response, answer []byte) (*convert.Element, *fault.Failure) {
-	memory := budget.From(ctx)
-	envelope, files, reserved, err := unpack(memory, resp.Header.Get("Content-Type"), answer)
-	defer memory.Return(reserved)
-	var body *convert.Element
-	var f *fault.Failure
+// nil if it is empty. reserved is the memory that they hold.
+func (x *exchange) content(ctx context.Context, resp *nethttp.Response, answer []byte) (body *convert.Element, reserved int, f *fault.Failure) {
+	envelope, files, reserved, err := unpack(budget.From(ctx), resp.Header.Get("Content-Type"), answer)
 	if err == nil {
-		body, f = x.body(ctx, resp, envelope)
+		tree := 0
+		body, tree, f = x.body(ctx, resp, envelope)
+		reserved += tree
 	}
 	if err == nil && body != nil {
 		err = files.include(body)
@@ -231,16 +230,17 @@ func (x *exchange) content(ctx context.Context, resp *nethttp.Response, answer [
 			f.Status = resp.StatusCode
 		}
 	}
-	return body, f
+	return body, reserved, f
 }
 
-// body returns the element in the body of an envelope; nil if it is empty.
-func (x *exchange) body(ctx context.Context, resp *nethttp.Response, answer []byte) (*convert.Element, *fault.Failure) {
+// body returns the element in the body of an envelope, nil if it is empty, and the
+// memory that the envelope has reserved.
+func (x *exchange) body(ctx context.Context, resp *nethttp.Response, answer []byte) (*convert.Element, int, *fault.Failure) {
 	text, err := convert.Text(ctx, answer, convert.Label{XML: true})
 	if err == nil {
 		answer = text
 	}
-	root, err := convert.XMLTree(ctx, answer)
+	root, reserved, err := convert.ReserveXMLTree(ctx, answer)
 	if err != nil {
 		f := connectors.Interrupted(ctx, x.op.Name)
 		if f == nil {
@@ -250,15 +250,15 @@ func (x *exchange) body(ctx context.Context, resp *nethttp.Response, answer []by
 			f = connectors.Failf(fault.CodeAnswer, false, err, "%s: the response is not valid XML: %v", x.op.Name, err)
 			f.Status = resp.StatusCode
 		}
-		return nil, f
+		return nil, 0, f
 	}
 	for _, c := range root.Children {
 		if root.Name.Local == "Envelope" && c.Name.Local == "Body" && c.Name.Space == root.Name.Space && c.Name.Space == x.space() {
 			if len(c.Children) == 0 {
-				return nil, nil
+				return nil, reserved, nil
 			}
-			return c.Children[0], nil
+			return c.Children[0], reserved, nil
 		}
 	}
-	return nil, connectors.Failf(fault.CodeAnswer, false, io.ErrUnexpectedEOF, "%s: the response is not an envelope of SOAP %s", x.op.Name, x.op.Version)
+	return nil, reserved, connectors.Failf(fault.CodeAnswer, false, io.ErrUnexpectedEOF, "%s: the response is not an envelope of SOAP %s", x.op.Name, x.op.Version)
 }

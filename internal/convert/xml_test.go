@@ -3,11 +3,14 @@ package convert
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
+
+	"valence/internal/budget"
 )
 
 // TestXMLToJSON checks data views and rejected documents.
@@ -250,4 +253,45 @@ func FuzzXML(f *testing.F) {
 			t.Errorf("%q through\n%s\ngot %s %v\nwant %s", b, again, back, err, out)
 		}
 	})
+}
+
+// A tree reserves at least the size of its elements.
+func TestTreeIsReserved(t *testing.T) {
+	many := strings.Repeat("<a/>", 100_000)
+	for name, text := range map[string]string{
+		"elements":   "<r>" + many + "</r>",
+		"attributes": "<r>" + strings.Repeat(`<a b="1" c="2" d="3" e="4"/>`, 50_000) + "</r>",
+		"text":       "<r>" + strings.Repeat("<a>0123456789</a>", 50_000) + "</r>",
+		"namespaces": "<r>" + strings.Repeat(`<p:a xmlns:p="urn:p" p:b="1"/>`, 50_000) + "</r>",
+	} {
+		b := []byte(text)
+		pool := budget.NewPool(1 << 30)
+		var share budget.Share
+		share.Open(pool)
+		heap := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		before := heap()
+		root, reserved, err := ReserveXMLTree(budget.With(t.Context(), &share), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := heap() - before; pool.Used() < took || int64(reserved) != pool.Used() {
+			t.Errorf("%s: got %d bytes reserved for a tree of %d", name, pool.Used(), took)
+		}
+		runtime.KeepAlive(root)
+		runtime.KeepAlive(b)
+		if share.Return(reserved); pool.Used() != 0 {
+			t.Errorf("%s: got %d bytes reserved after the tree, want 0", name, pool.Used())
+		}
+		small := budget.NewPool(int64(reserved) / 2)
+		var less budget.Share
+		less.Open(small)
+		if _, _, err := ReserveXMLTree(budget.With(t.Context(), &less), b); !budget.Exhausted(err) || small.Used() != 0 {
+			t.Errorf("%s: got %v and %d bytes reserved, want no room and none", name, err, small.Used())
+		}
+	}
 }

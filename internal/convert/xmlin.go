@@ -225,7 +225,11 @@ func (r *xmlReader) start(at int, t xml.StartElement) (*element, error) {
 	if r.count += 1 + len(t.Attr); r.count > MaxElements {
 		return nil, r.fail(at, "the XML has more than %d elements and attributes", MaxElements)
 	}
-	if err := r.meter.use(elementBytes + len(t.Attr)*attributeBytes); err != nil {
+	size := elementBytes + len(t.Attr)*attributeBytes
+	if r.tree {
+		size += nodeBytes + len(t.Attr)*nodeAttributeBytes
+	}
+	if err := r.meter.use(size); err != nil {
 		return nil, err
 	}
 	e := &element{name: r.name(t.Name)}

@@ -6,6 +6,8 @@ import (
 	"encoding/xml"
 	"io"
 	"strings"
+
+	"valence/internal/budget"
 )
 
 // Element is an element of an XML document with its namespaces.
@@ -20,20 +22,35 @@ type Element struct {
 }
 
 // XMLTree reads a document as XMLToJSON does, with the same limits, and returns
-// its root element.
+// its root element. The tree does not count in the budget of the request.
 func XMLTree(ctx context.Context, b []byte) (*Element, error) {
+	root, reserved, err := ReserveXMLTree(ctx, b)
+	budget.From(ctx).Return(reserved)
+	return root, err
+}
+
+// ReserveXMLTree is like XMLTree, but the memory of the tree stays reserved in the
+// budget of the request. The caller returns it when the tree is not used any more.
+func ReserveXMLTree(ctx context.Context, b []byte) (root *Element, reserved int, err error) {
 	r, err := newXMLReader(ctx, b)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	r.tree = true
-	defer r.meter.finish()
-	root, err := r.document()
+	top, err := r.document()
 	if err != nil {
-		return nil, err
+		r.meter.finish()
+		return nil, 0, err
 	}
-	return root.node, nil
+	return top.node, r.meter.held, nil
 }
+
+// Approximate memory of an element and of an attribute of a tree, besides those of
+// the reader.
+const (
+	nodeBytes          = 192
+	nodeAttributeBytes = 96
+)
 
 func newXMLReader(ctx context.Context, b []byte) (*xmlReader, error) {
 	text, crowded := normalizeAttributes(b)

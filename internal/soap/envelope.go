@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"valence/internal/budget"
 	"valence/internal/convert"
 	"valence/internal/problem"
 	"valence/internal/spec"
@@ -25,6 +26,8 @@ type Envelope struct {
 	Version wsdl.Version
 	Headers []*convert.Element // header blocks
 	body    *convert.Element   // nil: empty
+	// Reserved is the memory of the elements in the budget of the request.
+	Reserved int
 }
 
 // MediaType returns the media type of a version, with its charset.
@@ -54,30 +57,41 @@ func namespaceOf(v wsdl.Version) string {
 }
 
 // Parse reads an envelope. version is that of the media type, or "" if the
-// request has none. Text that is not XML is an error of package convert.
+// request has none. Text that is not XML is an error of package convert. The caller
+// returns the memory that the envelope has reserved.
 func Parse(ctx context.Context, text []byte, charset string, version wsdl.Version) (*Envelope, *problem.Document, error) {
 	text, err := convert.Text(ctx, text, convert.Label{XML: true, Charset: charset})
 	if err != nil {
 		return nil, nil, err
 	}
-	root, err := convert.XMLTree(ctx, text)
+	root, reserved, err := convert.ReserveXMLTree(ctx, text)
 	if err != nil {
 		return nil, nil, err
 	}
-	e := &Envelope{Version: wsdl.SOAP11}
+	e := &Envelope{Version: wsdl.SOAP11, Reserved: reserved}
+	refused := e.check(root, version)
+	if refused != nil {
+		budget.From(ctx).Return(reserved)
+		return nil, refused, nil
+	}
+	return e, nil, nil
+}
+
+// check sets the version and the content of an envelope.
+func (e *Envelope) check(root *convert.Element, version wsdl.Version) *problem.Document {
 	switch {
 	case root.Name == xml.Name{Space: envelope12, Local: "Envelope"}:
 		e.Version = wsdl.SOAP12
 	case root.Name == xml.Name{Space: envelope11, Local: "Envelope"}:
 	case root.Name.Local == "Envelope":
-		return nil, clientFault(CodeVersion, "Version mismatch", "The namespace of the envelope is `"+spec.Clip(root.Name.Space)+"`, which is not that of SOAP 1.1 or 1.2."), nil
+		return clientFault(CodeVersion, "Version mismatch", "The namespace of the envelope is `"+spec.Clip(root.Name.Space)+"`, which is not that of SOAP 1.1 or 1.2.")
 	default:
-		return nil, malformed("The root element is <" + spec.Clip(root.Name.Local) + ">, not <Envelope>."), nil
+		return malformed("The root element is <" + spec.Clip(root.Name.Local) + ">, not <Envelope>.")
 	}
 	if version != "" && version != e.Version {
-		return nil, clientFault(CodeVersion, "Version mismatch", "The Content-Type is that of SOAP "+string(version)+", but the envelope is of SOAP "+string(e.Version)+"."), nil
+		return clientFault(CodeVersion, "Version mismatch", "The Content-Type is that of SOAP "+string(version)+", but the envelope is of SOAP "+string(e.Version)+".")
 	}
-	return e, e.fill(root), nil
+	return e.fill(root)
 }
 
 func malformed(detail string) *problem.Document {

@@ -184,7 +184,9 @@ type Call struct {
 	*Operation
 	Envelope *Envelope
 	Action   string
-	op       *wsdl.Operation // of the port with the version of the envelope
+	// HeaderBytes is the size of the header blocks that Document returned, as JSON.
+	HeaderBytes int
+	op          *wsdl.Operation // of the port with the version of the envelope
 }
 
 // Find returns the operation of an envelope: that of the element in its body.
@@ -223,7 +225,7 @@ func (s *Service) Find(e *Envelope, action string) (*Call, *problem.Document) {
 	case acting != nil && acting.Name != found[0].Name:
 		return nil, clientFault("unknown_operation", "Unknown operation", fmt.Sprintf("The action is that of %s, but the body is that of %s.", acting.Name, found[0].Name))
 	}
-	return &Call{s.Operation(found[0].Name), e, action, found[0]}, nil
+	return &Call{Operation: s.Operation(found[0].Name), Envelope: e, Action: action, op: found[0]}, nil
 }
 
 // unknown returns the problem of a body that belongs to no operation.
@@ -298,6 +300,7 @@ func (s *Service) Document(ctx context.Context, c *Call) (doc *document.Document
 				wrong = append(wrong, fault.Violation{Pointer: "/Header/" + h.Name.Local + v.Pointer, Detail: v.Detail})
 			}
 		}
+		c.HeaderBytes += len(data)
 		add(headers, h.Name.Local, document.Parse(string(data)))
 	}
 	return doc, headers, wrong, nil
