@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -41,6 +42,7 @@ func (req *request) readEnvelope(c contentType, body []byte, who *string) *probl
 	case refused != nil:
 		return refused
 	}
+	defer req.memory.Return(envelope.Reserved)
 	req.version = envelope.Version
 	secured := false
 	if e.auth == nil || e.scheme == "wss" {
@@ -60,7 +62,11 @@ func (req *request) readEnvelope(c contentType, body []byte, who *string) *probl
 	if refused = call.Understands(secured); refused != nil {
 		return refused
 	}
+	if err := req.memory.Reserve(len(body)); err != nil { // while it is decoded
+		return outOfMemory(err)
+	}
 	doc, headers, wrong, err := s.Document(req.context(), call)
+	req.memory.Return(len(body))
 	if err != nil {
 		return invalidBody("XML", err)
 	}
@@ -72,7 +78,7 @@ func (req *request) readEnvelope(c contentType, body []byte, who *string) *probl
 		}
 		return p
 	}
-	if err := req.memory.Reserve(len(doc.Data())); err != nil {
+	if err := req.memory.Reserve(len(doc.Data()) + call.HeaderBytes); err != nil {
 		return outOfMemory(err)
 	}
 	req.message.Doc, req.input.Operation = doc, call.Name
@@ -101,8 +107,13 @@ func (req *request) action(c contentType) (string, *problem.Document) {
 func (req *request) authenticateToken(envelope *soap.Envelope) (string, *problem.Document) {
 	e := req.endpoint
 	if tokens, ok := e.auth.(authn.TokenAuthenticator); ok {
-		if who, err := tokens.AuthenticateToken(envelope.Security()); err == nil {
+		who, err := tokens.AuthenticateToken(envelope.Security())
+		var busy *authn.BusyError
+		switch {
+		case err == nil:
 			return who, nil
+		case errors.As(err, &busy):
+			return "", overLimit(http.StatusServiceUnavailable, busy.RetryAfter)
 		}
 	}
 	e.metrics.Denied()

@@ -2,12 +2,17 @@ package dataplane
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"valence/atom"
+	"valence/internal/authn"
+	"valence/internal/budget"
+	"valence/internal/convert"
 	"valence/internal/document"
 	"valence/internal/soap"
 	"valence/internal/wsdl"
@@ -91,5 +96,48 @@ func TestSOAPRequests(t *testing.T) {
 		if w := send(s, "GET", path, ""); w.Code != want {
 			t.Errorf("GET %s: got %d, want %d", path, w.Code, want)
 		}
+	}
+}
+
+// busy accepts no token, because it has accepted too many.
+type busy struct{ authn.Authenticator }
+
+func (busy) AuthenticateToken(*convert.Element) (string, error) {
+	return "", &authn.BusyError{RetryAfter: 90 * time.Second}
+}
+
+// A valid token that cannot be accepted now is refused with 503 and Retry-After.
+func TestSOAPTokensAtTheLimit(t *testing.T) {
+	s := serve(t, &fake{}, on("/wss", serves(t), guarded("w", "wss", map[string]any{"user": "u", "password": "p"})))
+	p, _ := s.routes.Load().find(&url.URL{Path: "/wss"})
+	e := p.endpoints["POST"]
+	e.auth = busy{e.auth}
+	w := send(s, "POST", "/wss", soapOf(`<Ping xmlns="urn:erp"/>`), "Content-Type", "text/xml")
+	if w.Code != 503 || w.Header().Get("Retry-After") != "90" || !strings.Contains(w.Body.String(), "<faultcode>soap:Server</faultcode>") {
+		t.Errorf("got %d, Retry-After %q: %s, want a fault with 503 and 90", w.Code, w.Header().Get("Retry-After"), w.Body)
+	}
+}
+
+// The elements of an envelope count in the memory for requests, also while they
+// are many and small.
+func TestSOAPReservesMemory(t *testing.T) {
+	s := serve(t, &fake{}, on("/erp", serves(t)))
+	many := soapOf(`<Ping xmlns="urn:erp">` + strings.Repeat("<a/>", 50_000) + `</Ping>`)
+	for limit, want := range map[int64]string{64 << 20: "does not match the schema", 10 << 20: "needs more memory"} {
+		s.options.Memory = budget.NewPool(limit)
+		w := send(s, "POST", "/erp", many, "Content-Type", "text/xml")
+		if !strings.Contains(w.Body.String(), want) || s.options.Memory.Used() != 0 {
+			t.Errorf("limit %d: got %d %.300s with %d bytes still in use, want %s with 0", limit, w.Code, w.Body, s.options.Memory.Used(), want)
+		}
+	}
+	full := budget.NewPool(64 << 20)
+	s.options.Memory = full
+	var other budget.Share
+	other.Open(full)
+	if err := other.Reserve(60 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if w := send(s, "POST", "/erp", many, "Content-Type", "text/xml"); w.Code != 503 || w.Header().Get("Retry-After") != "5" {
+		t.Errorf("got %d, Retry-After %q while others hold the memory, want 503 and 5", w.Code, w.Header().Get("Retry-After"))
 	}
 }

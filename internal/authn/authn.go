@@ -3,11 +3,13 @@
 package authn
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"sort"
 	"strings"
+	"time"
 
 	"valence/internal/access"
 )
@@ -50,13 +52,20 @@ type Scheme struct {
 type Setting struct {
 	Name     string
 	Doc      string
-	List     bool // a string or a list of strings
-	Map      bool // a mapping
-	Duration bool // a duration such as 5m
-	Secret   bool // belongs in ${secret.…}
+	List     bool          // a string or a list of strings
+	Map      bool          // a mapping
+	Duration bool          // a duration such as 5m, of at most Most
+	Most     time.Duration // 0: 24 hours
+	Secret   bool          // belongs in ${secret.…}
 	Required bool
 	Enum     []string
 }
+
+// maxDuration is the maximum of durations without one of their own.
+const maxDuration = 24 * time.Hour
+
+// Longest returns the maximum of a duration.
+func (s *Setting) Longest() time.Duration { return cmp.Or(s.Most, maxDuration) }
 
 // Schemes returns all schemes in alphabetical order.
 func Schemes() []Scheme {
@@ -103,7 +112,7 @@ func Schemes() []Scheme {
 			{Name: "user", Doc: "The user name.", Required: true},
 			{Name: "password", Doc: "The password. " + rotates, List: true, Secret: true, Required: true},
 			{Name: "type", Doc: "How callers send the password: as `text`, or as a `digest` with a nonce and the time; text by default.", Enum: []string{"text", "digest"}},
-			{Name: "timestamp", Doc: "Maximum age of a digest and of a timestamp in the header; 5m by default. A digest is accepted once within it.", Duration: true},
+			{Name: "timestamp", Doc: "Maximum age of a digest and of a timestamp in the header; 5m by default. A digest is accepted once within it.", Duration: true, Most: maxTokenAge},
 		}, newWSS},
 	}
 }

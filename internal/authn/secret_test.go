@@ -140,6 +140,7 @@ func TestSettings(t *testing.T) {
 		{"preset and header", "hmac", m{"preset": "github", "header": "X", "secret": "s"}, "auth scheme hmac: header: conflicts with preset; set only one of them"},
 		{"no form", "hmac", m{"secret": "s"}, "auth scheme hmac: header: set header or preset (standard-webhooks, github, stripe, shopify)"},
 		{"tolerance without time", "hmac", m{"preset": "github", "secret": "s", "tolerance": "5m"}, "auth scheme hmac: tolerance: has no effect, because the signature covers no time"},
+		{"age of a token", "wss", m{"user": "u", "password": "p", "timestamp": "61m"}, "auth scheme wss: timestamp: must be a duration of at most 1h, such as 5m"},
 		{"tolerance", "hmac", m{"preset": "stripe", "secret": "s", "tolerance": "5"}, "auth scheme hmac: tolerance: must be a duration of at most 24h, such as 5m"},
 		{"standard-webhooks secret", "hmac", m{"preset": "standard-webhooks", "secret": "???"}, "auth scheme hmac: secret: value 1 is not Base64; the sender shows it in the form whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
 		{"algorithm", "hmac", m{"header": "X", "secret": "s", "algorithm": "md5"}, "auth scheme hmac: algorithm: must be one of sha1, sha256, sha384, sha512"},

@@ -91,6 +91,10 @@ func (s *settings) texts(key string) []string {
 
 // duration returns a duration such as 90s or 5m.
 func (s *settings) duration(key string, otherwise time.Duration) time.Duration {
+	return s.durationUpTo(key, otherwise, maxDuration)
+}
+
+func (s *settings) durationUpTo(key string, otherwise, most time.Duration) time.Duration {
 	if !s.has(key) {
 		return otherwise
 	}
@@ -99,8 +103,8 @@ func (s *settings) duration(key string, otherwise time.Duration) time.Duration {
 	if !ok {
 		d, err = time.ParseDuration(s.text(key))
 	}
-	if err != nil || d < 0 || d > 24*time.Hour {
-		s.problem("%s: must be a duration of at most 24h, such as 5m", key)
+	if err != nil || d < 0 || d > most {
+		s.problem("%s: must be a duration of at most %dh, such as 5m", key, int(most.Hours()))
 		return otherwise
 	}
 	return d

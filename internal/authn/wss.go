@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"valence/internal/convert"
@@ -16,8 +15,9 @@ import (
 // TokenAuthenticator is implemented by authenticators that read credentials from
 // the header of an envelope.
 type TokenAuthenticator interface {
-	// AuthenticateToken returns the caller's name, as Authenticate does. security
-	// is the header block of WS-Security; nil if there is none.
+	// AuthenticateToken returns the caller's name, as Authenticate does, or a
+	// *BusyError. security is the header block of WS-Security; nil if there is
+	// none.
 	AuthenticateToken(security *convert.Element) (principal string, err error)
 }
 
@@ -33,9 +33,8 @@ const (
 // clockSkew is how far the clock of a caller may be ahead.
 const clockSkew = time.Minute
 
-// maxNonces bounds the nonces that are remembered. While they are exhausted,
-// digests are rejected.
-const maxNonces = 100_000
+// maxTokenAge bounds `timestamp:`: nonces are remembered that long.
+const maxTokenAge = time.Hour
 
 // maxNonce bounds the size of a nonce.
 const maxNonce = 256
@@ -51,18 +50,11 @@ type wss struct {
 	nonces    *nonces
 }
 
-// nonces are the nonces of accepted digests.
-type nonces struct {
-	mu    sync.Mutex
-	until map[string]time.Time // when they may be forgotten
-	swept time.Time
-}
-
 func newWSS(s *settings) Authenticator {
 	user, passwords := s.text("user"), s.texts("password")
 	return &wss{
 		user: user, users: newSecrets("user", []string{user}), passwords: newSecrets("password", passwords), plain: passwords,
-		digest: s.text("type") == "digest", timestamp: s.duration("timestamp", 5*time.Minute), now: time.Now, nonces: &nonces{until: map[string]time.Time{}},
+		digest: s.text("type") == "digest", timestamp: s.durationUpTo("timestamp", 5*time.Minute, maxTokenAge), now: time.Now, nonces: newNonces(maxNonces),
 	}
 }
 
@@ -95,64 +87,48 @@ func (a *wss) AuthenticateToken(security *convert.Element) (string, error) {
 		return "", ErrDenied
 	}
 	_, known := a.users.match(strings.TrimSpace(user.Text))
-	right := false
+	right, err := false, error(nil)
 	switch kind := password.Attr("Type"); {
 	case kind == passwordDigest && a.digest:
-		right = a.checkDigest(token, password, known)
+		right, err = a.checkDigest(token, password, known)
 	case (kind == passwordText || kind == "") && !a.digest:
 		_, right = a.passwords.match(password.Text)
 	}
-	if !known || !right {
+	switch {
+	case !known || !right:
 		return "", ErrDenied
+	case err != nil:
+		return "", err
 	}
 	return a.user, nil
 }
 
 // checkDigest verifies Base64(SHA-1(nonce + created + password)), the time of the
-// token, and that its nonce is new. Only nonces of valid tokens are remembered.
-func (a *wss) checkDigest(token, password *convert.Element, known bool) bool {
+// token, and that its nonce is new. Only nonces of valid tokens are remembered. The
+// error is that of a valid token whose nonce cannot be accepted.
+func (a *wss) checkDigest(token, password *convert.Element, known bool) (right bool, err error) {
 	nonce, created := onlyChild(token, wsse, "Nonce"), onlyChild(token, wsu, "Created")
 	if nonce == nil || created == nil {
-		return false
+		return false, nil
 	}
 	at, ok := instant(created.Text)
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(nonce.Text))
-	sent, err2 := base64.StdEncoding.DecodeString(strings.TrimSpace(password.Text))
-	if !ok || err != nil || err2 != nil || len(raw) == 0 || len(raw) > maxNonce || !a.recent(at) {
-		return false
+	raw, bad := base64.StdEncoding.DecodeString(strings.TrimSpace(nonce.Text))
+	sent, bad2 := base64.StdEncoding.DecodeString(strings.TrimSpace(password.Text))
+	if !ok || bad != nil || bad2 != nil || len(raw) == 0 || len(raw) > maxNonce || !a.recent(at) {
+		return false, nil
 	}
-	right := 0
+	matches := 0
 	for _, p := range a.plain {
 		h := sha1.New()
 		h.Write(raw)
 		h.Write([]byte(strings.TrimSpace(created.Text)))
 		h.Write([]byte(p))
-		right |= subtle.ConstantTimeCompare(h.Sum(nil), sent)
+		matches |= subtle.ConstantTimeCompare(h.Sum(nil), sent)
 	}
-	return right == 1 && known && a.nonces.add(string(raw), a.now(), at.Add(a.timestamp+clockSkew))
-}
-
-// add stores a nonce until a time. It returns false if the nonce is known, or if
-// there is no room.
-func (n *nonces) add(nonce string, now, until time.Time) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if known, ok := n.until[nonce]; ok && now.Before(known) {
-		return false
+	if matches != 1 || !known {
+		return false, nil
 	}
-	if len(n.until) >= maxNonces && now.Sub(n.swept) >= time.Second {
-		n.swept = now
-		for old, end := range n.until {
-			if !now.Before(end) {
-				delete(n.until, old)
-			}
-		}
-	}
-	if len(n.until) >= maxNonces {
-		return false
-	}
-	n.until[nonce] = until
-	return true
+	return true, a.nonces.add(raw, a.now(), at.Add(a.timestamp+clockSkew))
 }
 
 // fresh reports whether a wsu:Timestamp is valid now. The header may have none.

@@ -3,6 +3,7 @@ package authn
 import (
 	"crypto/sha1"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -112,16 +113,46 @@ func TestDigestOnce(t *testing.T) {
 	}
 }
 
-// TestNoncesAreBounded fills the memory for nonces.
+// TestNoncesAreBounded fills the memory for nonces. Valid digests are then refused
+// until the first ones are forgotten.
 func TestNoncesAreBounded(t *testing.T) {
-	n := &nonces{until: map[string]time.Time{}}
-	for i := range maxNonces {
-		n.add(fmt.Sprint(i), wssNow, wssNow.Add(time.Minute))
+	a := wssOf(t, "digest")
+	a.nonces = newNonces(3)
+	send := func(nonce string, created time.Time) error {
+		_, err := a.AuthenticateToken(security(t, digestToken("erp", "new", nonce, created)))
+		return err
 	}
-	if n.add("one more", wssNow, wssNow.Add(time.Minute)) {
-		t.Error("got a nonce beyond the limit, want none")
+	for _, nonce := range []string{"1", "2", "3"} {
+		if err := send(nonce, wssNow); err != nil {
+			t.Fatalf("%s: got %v, want it accepted", nonce, err)
+		}
 	}
-	if !n.add("later", wssNow.Add(time.Minute), wssNow.Add(2*time.Minute)) || len(n.until) != 1 {
-		t.Errorf("got %d nonces after the others expired, want 1", len(n.until))
+	var busy *BusyError
+	if err := send("4", wssNow); !errors.As(err, &busy) || busy.RetryAfter != 7*time.Minute {
+		t.Errorf("got %v, want a busy error for the 6 minutes and the rest of the last one", err)
+	}
+	if err := send("1", wssNow); !errors.Is(err, ErrDenied) {
+		t.Errorf("a repeat: got %v, want %v", err, ErrDenied)
+	}
+	if _, err := a.AuthenticateToken(security(t, digestToken("erp", "guessed", "4", wssNow))); !errors.Is(err, ErrDenied) {
+		t.Errorf("a wrong password: got %v, want %v", err, ErrDenied)
+	}
+	later := wssNow.Add(7 * time.Minute)
+	a.now = func() time.Time { return later }
+	if err := send("4", later); err != nil || a.nonces.count != 1 {
+		t.Errorf("got %v and %d nonces after the others expired, want 1", err, a.nonces.count)
+	}
+}
+
+// A nonce is remembered as long as its digest is valid, also if the clock of the
+// caller is ahead.
+func TestNonceOutlivesItsDigest(t *testing.T) {
+	a := wssOf(t, "digest")
+	token := security(t, digestToken("erp", "new", "n", wssNow.Add(time.Minute)))
+	for now := wssNow; now.Before(wssNow.Add(10 * time.Minute)); now = now.Add(time.Second) {
+		a.now = func() time.Time { return now }
+		if _, err := a.AuthenticateToken(token); (err == nil) != now.Equal(wssNow) {
+			t.Fatalf("%v later: got %v, want the digest accepted once", now.Sub(wssNow), err)
+		}
 	}
 }

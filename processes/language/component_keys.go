@@ -25,7 +25,7 @@ func SchemeFields(s *authn.Scheme) []spec.Field {
 			}
 			fields = append(fields, require(list, set.Required))
 		case set.Duration:
-			fields = append(fields, require(spec.Duration(set.Name, func(*AuthSettings) *time.Duration { return new(time.Duration) }, set.Doc).Max(24*time.Hour), set.Required))
+			fields = append(fields, require(spec.Duration(set.Name, func(*AuthSettings) *time.Duration { return new(time.Duration) }, set.Doc).Max(set.Longest()), set.Required))
 		case set.Enum != nil:
 			fields = append(fields, require(spec.Enum(set.Name, func(*AuthSettings) *string { return new(string) }, set.Doc, set.Enum...), set.Required))
 		default:
