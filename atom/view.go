@@ -116,7 +116,7 @@ func (s *views) statusOf(x *store.Execution) string {
 	if x.Outcome != nil {
 		return string(x.Outcome.Status)
 	}
-	if s.engine.IsRunning(x.Seq) {
+	if x.Elsewhere || s.engine.IsRunning(x.Seq) {
 		return StatusRunning
 	}
 	return string(x.State)

@@ -173,7 +173,9 @@ func (s *Server) joinGroup() (*backend, error) {
 	if st.MayLose() {
 		s.log.Warn("the database has no synchronous standby: a failover can lose acknowledged messages; set synchronous_standby_names", "database", st.String())
 	}
-	return &backend{Store: st, key: st.Key(), token: st.Token(), group: st, stats: func(m *metrics.Store) { m.RecordsDropped = st.Dropped() }}, nil
+	return &backend{Store: st, key: st.Key(), token: st.Token(), group: st, stats: func(m *metrics.Store) {
+		m.RecordsDropped, m.GroupMembers = st.Dropped(), st.Members()
+	}}, nil
 }
 
 // databaseError returns the error of a database with its hint.

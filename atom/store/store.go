@@ -103,6 +103,7 @@ type Record struct {
 	Epoch       int64  // lease of the atom that runs it, see Leases; 0: a single atom runs all
 	Attempt     int    // runs that ended in a suspension
 	Crashes     int    // unclean stops of the atom while it was running, since it last committed journal entries or was suspended
+	Elsewhere   bool   // in Get, Tail and List: another member of the group runs it at this moment
 	WaitsInLane bool   // in OnAccepted: it is not the head of its lane
 	DocumentErr error  // why its document could not be read, such as ErrDocumentLost; nil: it was read
 }

@@ -74,6 +74,8 @@ var (
 		"Callers following an execution, by mode: long polls (poll), event streams (sse), WebSockets (websocket)."}, nil}
 	repliesKept = declared{Doc{"valence_replies_kept", "gauge", nil,
 		"Deferred replies that have not been collected."}, nil}
+	groupMembers = declared{Doc{"valence_group_members", "gauge", nil,
+		"Members of the group of atoms whose lease lasts, as this member sees it. Absent without a group."}, nil}
 	connectionCircuit = declared{Doc{"valence_connection_circuit", "gauge", []string{"connection"},
 		"State of a connection's circuit: closed (0), open (1) or probing (2). Executions that need an open one are held."}, nil}
 	requestMemory = declared{Doc{"valence_request_memory_bytes", "gauge", nil,
@@ -103,7 +105,7 @@ func Documented() []Doc {
 		requestsTotal, requestDuration, authDenied, executionsTotal, executionDuration, stepDuration,
 		callDuration, callsInFlight, connectionUp, connectionCircuit, subscriptionUp, subscriptionLag, subscriptionDelay, subscriptionMessages, queueDepth, queueOldest, failuresUnresolved, failuresKept, failuresDropped, keysBlocked,
 		diskFree, diskSize, certificateExpiry, storeUp,
-		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, followersOpen, repliesKept,
+		commitBatch, commitDuration, historyBytes, recordsDropped, clockJumps, followersOpen, repliesKept, groupMembers,
 		requestMemory, requestMemoryLimit, requestMemoryRefused, connectionsRefused,
 		agentConnected, agentLastPoll, agentGeneration, agentWaiting, agentDropped, info,
 	} {
@@ -136,22 +138,22 @@ func (d declared) desc() *prometheus.Desc {
 
 // storeCollector reads the state of the store on each scrape.
 type storeCollector struct {
-	source                                                   atomic.Pointer[func() Store]
-	depth, oldest, up, dropped, jumps, historyBytes, replies *prometheus.Desc
-	failures, kept, blocked, free, size, certificate         *prometheus.Desc
+	source                                                            atomic.Pointer[func() Store]
+	depth, oldest, up, dropped, jumps, historyBytes, replies, members *prometheus.Desc
+	failures, kept, blocked, free, size, certificate                  *prometheus.Desc
 }
 
 func newStoreCollector() *storeCollector {
 	return &storeCollector{
 		depth: queueDepth.desc(), oldest: queueOldest.desc(), up: storeUp.desc(),
-		dropped: recordsDropped.desc(), jumps: clockJumps.desc(), historyBytes: historyBytes.desc(), replies: repliesKept.desc(),
+		dropped: recordsDropped.desc(), jumps: clockJumps.desc(), historyBytes: historyBytes.desc(), replies: repliesKept.desc(), members: groupMembers.desc(),
 		failures: failuresUnresolved.desc(), kept: failuresKept.desc(), blocked: keysBlocked.desc(), free: diskFree.desc(), size: diskSize.desc(), certificate: certificateExpiry.desc(),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *storeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.up, c.dropped, c.jumps, c.historyBytes, c.replies,
+	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.up, c.dropped, c.jumps, c.historyBytes, c.replies, c.members,
 		c.failures, c.kept, c.blocked, c.free, c.size, c.certificate} {
 		ch <- d
 	}
@@ -174,6 +176,9 @@ func (c *storeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.up, up)
 	gauge(c.historyBytes, float64(s.HistoryBytes))
 	gauge(c.replies, float64(s.RepliesKept))
+	if s.GroupMembers > 0 {
+		gauge(c.members, float64(s.GroupMembers))
+	}
 	ch <- prometheus.MustNewConstMetric(c.dropped, prometheus.CounterValue, float64(s.RecordsDropped))
 	ch <- prometheus.MustNewConstMetric(c.jumps, prometheus.CounterValue, float64(s.ClockJumps))
 	for _, b := range s.Backlog {

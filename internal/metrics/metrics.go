@@ -144,6 +144,7 @@ type Store struct {
 	RecordsDropped int64                // since the start
 	ClockJumps     int64                // since the start
 	RepliesKept    int64                // not collected yet
+	GroupMembers   int                  // 0: no group
 	DiskFree       int64                // of the data folder's disk, in bytes
 	DiskSize       int64                // 0: unknown
 	Certificates   map[string]time.Time // expiry of TLS certificates, by address

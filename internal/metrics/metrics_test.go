@@ -51,7 +51,7 @@ func used() *metrics.Metrics {
 	m.OnRequestMemory(memory{})
 	m.OnScrape(func() metrics.Store {
 		return metrics.Store{
-			RecordsDropped: 3, ClockJumps: 1, HistoryBytes: 4096, DiskFree: 1024, DiskSize: 4096,
+			RecordsDropped: 3, ClockJumps: 1, GroupMembers: 2, HistoryBytes: 4096, DiskFree: 1024, DiskSize: 4096,
 			Certificates: map[string]time.Time{"listen": time.Unix(1800000000, 0)},
 			Backlog: []metrics.Backlog{
 				{Process: "order-sync", States: map[string]int64{"accepted": 5, "waiting": 2}, Oldest: time.Now().Add(-time.Minute), Failed: 4, Kept: 9000, Blocked: 1},
@@ -76,6 +76,7 @@ func TestWhatIsShown(t *testing.T) {
 		`valence_requests_total{process="order-sync",status="503"} 1`,
 		`valence_request_duration_seconds_count{process="order-sync"} 2`,
 		`valence_auth_denied_total{process="order-sync"} 1`,
+		`valence_group_members 2`,
 		`valence_executions_total{process="order-sync",status="completed"} 1`,
 		`valence_execution_duration_seconds_bucket{process="order-sync",le="1"} 1`,
 		`valence_executions_total{process="order-sync",status="failed"} 0`,

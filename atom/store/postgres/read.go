@@ -123,17 +123,17 @@ func (s *Store) journal(ctx context.Context, which string, args ...any) (entries
 	return entries, last, err
 }
 
-const outcomeColumns = ", started, ended, fingerprint, error, resolved, drop_documents, keep, documents, (waits AND EXISTS (SELECT FROM atom_lane AS l WHERE l.scope = lane_scope AND l.key = lane_key AND l.since IS NOT NULL))"
+const outcomeColumns = ", started, ended, fingerprint, error, resolved, drop_documents, keep, documents, (waits AND EXISTS (SELECT FROM atom_lane AS l WHERE l.scope = lane_scope AND l.key = lane_key AND l.since IS NOT NULL)), (state < 4 AND EXISTS (SELECT FROM atom_running AS r WHERE seq = ANY(r.seqs)))"
 
 // scanExecution scans recordColumns, outcomeColumns and more columns.
-func scanExecution(r pgdb.Rows, more ...any) (*store.Execution, error) {
+func (s *Store) scanExecution(r pgdb.Rows, more ...any) (*store.Execution, error) {
 	var scan recordScan
 	var o store.Outcome
 	var started, ended, keep, documents *int64
 	var fingerprint *string
 	var drop *bool
-	var held bool
-	into := append(scan.into(), &started, &ended, &fingerprint, &o.Error, &o.Resolved, &drop, &keep, &documents, &held)
+	var held, running bool
+	into := append(scan.into(), &started, &ended, &fingerprint, &o.Error, &o.Resolved, &drop, &keep, &documents, &held, &running)
 	if err := r.Scan(append(into, more...)...); err != nil {
 		return nil, err
 	}
@@ -146,6 +146,7 @@ func scanExecution(r pgdb.Rows, more ...any) (*store.Execution, error) {
 		x.State = store.Held
 	}
 	if scan.state < firstEnded {
+		x.Elsewhere = running && !s.numbers.holds(x.Seq) // what this member runs it knows better
 		return x, nil
 	}
 	o.Status, o.Started, o.Ended, o.Fingerprint, o.DropDocuments = store.Status(names[scan.state]), momentOf(*started), momentOf(*ended), *fingerprint, *drop
@@ -164,7 +165,7 @@ func (s *Store) execution(ctx context.Context, seq int64, documents bool) (x *st
 	err = s.query(ctx, func(r pgdb.Rows) error {
 		var doc, data, trace []byte
 		var err error
-		if x, err = scanExecution(r, &doc, &data, &trace, &trims); err != nil {
+		if x, err = s.scanExecution(r, &doc, &data, &trace, &trims); err != nil {
 			return err
 		}
 		if x.Doc, x.Data = doc, data; x.Outcome != nil {
@@ -245,7 +246,7 @@ func (s *Store) List(ctx context.Context, f store.Filter, cursor string, limit i
 	for start := time.Now(); ; {
 		var page []*store.Execution
 		err := s.query(ctx, func(r pgdb.Rows) error {
-			x, err := scanExecution(r)
+			x, err := s.scanExecution(r)
 			page = append(page, x)
 			return err
 		}, fmt.Sprintf("SELECT %s%s FROM atom_execution WHERE (received, seq) < ($1, $2)%s ORDER BY received DESC, seq DESC LIMIT %d", recordColumns, outcomeColumns, where, listPage),

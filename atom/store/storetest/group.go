@@ -441,6 +441,17 @@ func cancelledElsewhere(t *testing.T, g Group) {
 func followedElsewhere(t *testing.T, g Group) {
 	first, other := join(t, g), join(t, g)
 	seq := first.accept(first.message("p"))
+	runs := func(m *member) bool {
+		x, err := m.Get(ctx, seq, at(0))
+		if err != nil {
+			t.Error(err)
+		}
+		return x.Elsewhere
+	}
+	other.equal("running before the start", runs(other), false)
+	first.Started(seq)
+	other.until("the start", func() bool { return runs(other) })
+	first.equal("running elsewhere at the first", runs(first), false)
 	stop := other.Follow(seq)
 	other.until("the first news", func() bool { return other.changed[seq] > 0 })
 	first.apply(&store.Change{Seq: seq, Disposition: completed()})
