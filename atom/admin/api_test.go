@@ -235,8 +235,8 @@ func TestAnswers(t *testing.T) {
 		"media type odd":     {method: "POST", path: "/api/v1/processes/p/executions", body: `{"document":"x","media_type":"/"}`, status: 400, want: "the media_type is not valid"},
 		"XML as object":      {method: "POST", path: "/api/v1/processes/p/executions", body: `{"document":{},"media_type":"application/xml"}`, status: 400, want: "must be a string"},
 		"XML broken":         {method: "POST", path: "/api/v1/processes/p/executions", body: `{"document":"<a>","media_type":"application/xml"}`, status: 400, want: `"pointer":"/document"`},
-		"no backup here":     {method: "POST", path: "/api/v1/backup", body: `{"folder":"/tmp/x"}`, status: 501, want: "its own tools"},
-		"backup relative":    {method: "POST", path: "/api/v1/backup", body: `{"folder":"x"}`, status: 501, want: "its own tools"},
+		"no backup here":     {method: "POST", path: "/api/v1/backup", body: `{"folder":"/tmp/x"}`, status: 501, want: "tools of PostgreSQL"},
+		"backup relative":    {method: "POST", path: "/api/v1/backup", body: `{"folder":"x"}`, status: 501, want: "tools of PostgreSQL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := ask(serve(&fake{err: c.err}), c.method, c.path, c.body, c.header...)

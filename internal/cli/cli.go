@@ -5,7 +5,6 @@ package cli
 import (
 	"errors"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -119,10 +118,6 @@ func parseAndRun(parser *kong.Kong, s *terminal.Streams, args []string) error {
 	return ctx.Run(s, parser.Model)
 }
 
-// planned are commands that do not exist yet. No similar name is suggested for
-// them.
-var planned = []string{"group"}
-
 // unknownCommand returns the error of a word that stands for a command below
 // another one and is none; nil if the words name commands.
 func unknownCommand(ctx *kong.Context, args []string) error {
@@ -171,9 +166,6 @@ func checkCommand(parser *kong.Kong, args []string) error {
 			return nil
 		}
 		names = append(names, n.Name)
-	}
-	if slices.Contains(planned, args[0]) {
-		return clierror.Usage("valence --help", "the command %s is not available yet", args[0])
 	}
 	if similar := spec.Suggest(args[0], names); similar != "" {
 		return clierror.Usage("valence "+similar, "unknown command %s; did you mean %s?", args[0], similar)

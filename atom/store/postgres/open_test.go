@@ -22,6 +22,8 @@ func TestOpenErrors(t *testing.T) {
 	server.Exec(t, denied, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 	server.Exec(t, newer, "CREATE TABLE atom_schema(version int NOT NULL); INSERT INTO atom_schema VALUES(999)")
 	server.Exec(t, "postgres", "ALTER DATABASE "+readOnly+" SET default_transaction_read_only = on")
+	unsafe := server.Database(t)
+	server.Exec(t, "postgres", "ALTER DATABASE "+unsafe+" SET synchronous_commit = off")
 	other := server.Database(t)
 	server.Exec(t, other, "CREATE TABLE unrelated(n int)")
 	open(t, other, "a").Close()
@@ -30,6 +32,7 @@ func TestOpenErrors(t *testing.T) {
 		{"a newer schema", server.URL(newer), "shop", "has schema version 999, newer than", "run the newer version"},
 		{"no rights", strings.Replace(server.URL(denied), servers.PostgresUser+":", "poor:", 1), "shop", "the user poor lacks privileges", "GRANT CREATE"},
 		{"read-only", server.URL(readOnly), "shop", "is read-only, like a standby", "the address of the primary"},
+		{"commits that are not flushed", server.URL(unsafe), "shop", "before they are on disk: synchronous_commit is off", "SET synchronous_commit = on"},
 		{"wrong password", strings.Replace(server.URL(other), servers.PostgresPassword, "wrong", 1), "shop", "wrong password for the database user", "PGPASSWORD"},
 	} {
 		s, err := postgres.Open(t.Context(), postgres.Options{URL: c.url, Group: c.group})
@@ -41,7 +44,7 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("%s: got %v %+v, want %q and %q", c.name, err, e, c.text, c.hint)
 		}
 	}
-	for _, database := range []string{denied, newer} {
+	for _, database := range []string{denied, newer, unsafe} {
 		conn := connect(t, database)
 		var tables int
 		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_tables WHERE tablename = 'atom_execution'").Scan(&tables); err != nil || tables != 0 {

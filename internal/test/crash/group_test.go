@@ -384,6 +384,9 @@ func TestGroupStartErrors(t *testing.T) {
 			}
 		}
 	}
+	if out := member.out.String(); !strings.Contains(out, "synchronous_standby_names") { // it is stopped
+		t.Errorf("got the log\n%s\nwant a warning that a failover can lose messages", out)
+	}
 }
 
 func request(t *testing.T, listen, path, name, value string) *http.Request {
