@@ -146,7 +146,7 @@ func (s *Store) scanExecution(r pgdb.Rows, more ...any) (*store.Execution, error
 		x.State = store.Held
 	}
 	if scan.state < firstEnded {
-		x.Elsewhere = running && !s.numbers.holds(x.Seq) // what this member runs it knows better
+		x.Elsewhere = running && !s.numbers.holds(x.Seq) // of its own executions it knows more
 		return x, nil
 	}
 	o.Status, o.Started, o.Ended, o.Fingerprint, o.DropDocuments = store.Status(names[scan.state]), momentOf(*started), momentOf(*ended), *fingerprint, *drop
