@@ -98,6 +98,9 @@ type Timing struct {
 	Progress   time.Duration // interval of the reports on a replay: 2 s
 }
 
+// DefaultTiming returns the timing of agents that configure none.
+func DefaultTiming() Timing { return Timing{}.withDefaults() }
+
 func (t Timing) withDefaults() Timing {
 	for _, x := range []struct {
 		d    *time.Duration

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"valence/atom"
+	"valence/atom/agent/cloudclient"
 	"valence/atom/agent/compose"
 	"valence/atom/agent/spool"
 	"valence/internal/fault"
@@ -21,7 +22,7 @@ const maxAlteredFetches = 3
 
 // convergeLoop deals with generations and rollbacks until ctx ends.
 func (dep *deployer) convergeLoop(ctx context.Context) {
-	b := backoff{initial: dep.timing.MinBackoff, max: dep.timing.MaxBackoff}
+	b := cloudclient.Backoff{Initial: dep.timing.MinBackoff, Max: dep.timing.MaxBackoff}
 	var timer <-chan time.Time
 	for {
 		select {
@@ -38,7 +39,7 @@ func (dep *deployer) convergeLoop(ctx context.Context) {
 		d := dep.target
 		dep.mu.Unlock()
 		if d == nil {
-			b.reset()
+			b.Reset()
 			continue
 		}
 		err := dep.converge(ctx, d)
@@ -46,12 +47,12 @@ func (dep *deployer) convergeLoop(ctx context.Context) {
 			return
 		}
 		if err != nil && !compose.IsPermanent(err) {
-			wait := b.after(err)
+			wait := b.After(err)
 			dep.log.Warn("deployment failed; trying again", "generation", d.Generation, "error", err, "again", wait.String())
 			timer = time.After(wait)
 			continue
 		}
-		b.reset()
+		b.Reset()
 		if err != nil {
 			dep.recordRefusal(ctx, d.Desired, err)
 		}

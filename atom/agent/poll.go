@@ -31,7 +31,7 @@ const (
 
 // pollState is the state of the poll loop.
 type pollState struct {
-	backoff    backoff
+	backoff    cloudclient.Backoff
 	cuts       int       // consecutive long polls that were interrupted
 	shortUntil time.Time // no long polls before this time
 	fenced     int       // consecutive responses that this atom is fenced
@@ -44,7 +44,7 @@ func (p *poller) run(ctx context.Context) {
 	if !p.ready(ctx) {
 		return
 	}
-	s := &pollState{backoff: backoff{initial: p.timing.MinBackoff, max: p.timing.MaxBackoff}}
+	s := &pollState{backoff: cloudclient.Backoff{Initial: p.timing.MinBackoff, Max: p.timing.MaxBackoff}}
 	for ctx.Err() == nil && !p.deployer.isRetired() {
 		begin := time.Now()
 		hold := p.timing.Hold
@@ -95,7 +95,7 @@ func (p *poller) pollOnce(ctx context.Context, hold time.Duration, acked []int64
 
 // pollFailed returns the delay after a failed poll.
 func (p *poller) pollFailed(s *pollState, hold, took time.Duration, err error) time.Duration {
-	if p.connected.Swap(false) || s.backoff.next == 0 {
+	if p.connected.Swap(false) || !s.backoff.Failing() {
 		p.log.Warn("cannot reach the control plane; the atom keeps running", "url", p.options.Identity.URL, "error", err)
 	}
 	status := 0
@@ -115,9 +115,9 @@ func (p *poller) pollFailed(s *pollState, hold, took time.Duration, err error) t
 		return p.fencedDelay(s)
 	case wire.CodeRevoked, wire.CodeBadSignature, wire.CodeUnknownAtom:
 		p.log.Error("the control plane rejects this atom; deployed projects keep running", "error", err)
-		return s.backoff.after(err)
+		return s.backoff.After(err)
 	}
-	return s.backoff.after(err)
+	return s.backoff.After(err)
 }
 
 // fencedDelay returns the delay after a response that another run of this atom
@@ -146,7 +146,7 @@ func (p *poller) handleResponse(ctx context.Context, s *pollState, answer *wire.
 		p.log.Info("connected to the control plane", "url", p.options.Identity.URL)
 	}
 	p.lastPoll.Store(time.Now().UnixMilli())
-	s.backoff.reset()
+	s.backoff.Reset()
 	s.cuts = 0
 	if answer.Fenced {
 		return p.fencedDelay(s)

@@ -14,7 +14,7 @@ import (
 // at short intervals instead.
 func TestPollingFallsBack(t *testing.T) {
 	p := &poller{core: &core{timing: Timing{}.withDefaults(), options: Options{Identity: &cloudclient.Identity{}}, log: slog.New(slog.DiscardHandler)}}
-	s := &pollState{backoff: backoff{initial: time.Second, max: time.Minute}}
+	s := &pollState{backoff: cloudclient.Backoff{Initial: time.Second, Max: time.Minute}}
 	cut := &cloudclient.ResponseError{Status: http.StatusGatewayTimeout}
 	p.pollFailed(s, 30*time.Second, 10*time.Second, cut)
 	if !s.shortUntil.IsZero() {
@@ -24,7 +24,7 @@ func TestPollingFallsBack(t *testing.T) {
 	if got := time.Until(s.shortUntil); got < 50*time.Minute {
 		t.Errorf("after two interrupted polls: got short polls for %v, want at least 50m", got)
 	}
-	s = &pollState{backoff: backoff{initial: time.Second, max: time.Minute}}
+	s = &pollState{backoff: cloudclient.Backoff{Initial: time.Second, Max: time.Minute}}
 	for range 5 {
 		p.pollFailed(s, 30*time.Second, 10*time.Millisecond, errors.New("connection refused"))
 	}

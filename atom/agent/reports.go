@@ -119,7 +119,7 @@ func (r *reporter) attachDocument(ctx context.Context, x *wire.ExecutionReport) 
 
 // sendReports sends the reports on disk until ctx ends.
 func (r *reporter) sendReports(ctx context.Context) {
-	b := backoff{initial: r.timing.MinBackoff, max: r.timing.MaxBackoff}
+	b := cloudclient.Backoff{Initial: r.timing.MinBackoff, Max: r.timing.MaxBackoff}
 	limit := spool.MaxBatch
 	for {
 		n, err := r.sendBatch(ctx, &limit)
@@ -128,15 +128,15 @@ func (r *reporter) sendReports(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			if b.next == 0 {
+			if !b.Failing() {
 				r.log.Warn("cannot send reports; they are kept on disk", "waiting", r.spool.Waiting(), "error", err)
 			}
-			wait = b.after(err)
+			wait = b.After(err)
 		case n > 0:
-			b.reset()
+			b.Reset()
 			continue
 		default:
-			b.reset()
+			b.Reset()
 			wait = time.Hour // until woken
 		}
 		t := time.NewTimer(wait)

@@ -58,16 +58,22 @@ type Gate struct {
 	closed  sync.Once
 }
 
+// Defaults of Options.
+const (
+	DefaultHold  = 30 * time.Second
+	DefaultQueue = 20_000
+)
+
 // New returns a gate for a control plane.
 func New(s *cloud.Service, o Options) *Gate {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Hold == 0 {
-		o.Hold = 30 * time.Second
+		o.Hold = DefaultHold
 	}
 	if o.Queue == 0 {
-		o.Queue = 20_000
+		o.Queue = DefaultQueue
 	}
 	var b [18]byte
 	rand.Read(b[:]) // never fails: crypto/rand
@@ -196,7 +202,7 @@ func (g *Gate) fail(w http.ResponseWriter, r *http.Request, err error) {
 			w.Header().Set("Connection", "close")
 		}
 		g.log.Log(r.Context(), level, "request of an atom failed", "path", r.URL.Path, "error", err)
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(5)))
+		w.Header().Set("Retry-After", strconv.Itoa(RetryAfter(Overload)))
 		refuse(w, http.StatusServiceUnavailable, wire.ErrorResponse{Code: wire.CodeUnavailable, Error: "the store is unavailable; retry later"})
 	}
 }

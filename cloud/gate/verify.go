@@ -27,8 +27,8 @@ type verifyLimiter struct {
 // a few: a poll, reports, a package.
 const maxConcurrent = 8
 
-// verifyWait bounds how long a request waits for verification.
-const verifyWait = 20 * time.Second
+// VerifyWait bounds how long a request waits for verification.
+const VerifyWait = 20 * time.Second
 
 // enter waits for a slot. A request that must be served ignores the limit of
 // the queue.
@@ -43,7 +43,7 @@ func (l *verifyLimiter) enter(ctx context.Context, must bool) (release func(), o
 		return nil, false
 	}
 	defer l.waiting.Add(-1)
-	timer := time.NewTimer(verifyWait)
+	timer := time.NewTimer(VerifyWait)
 	defer timer.Stop()
 	select {
 	case l.slots <- struct{}{}:
@@ -56,9 +56,12 @@ func (l *verifyLimiter) enter(ctx context.Context, must bool) (release func(), o
 
 func (l *verifyLimiter) leave() { <-l.slots }
 
-// retryAfter returns about n seconds, so that refused clients do not all return
+// Overload is the n of RetryAfter for a request that is refused.
+const Overload = 5
+
+// RetryAfter returns about n seconds, so that refused clients do not all return
 // at once.
-func retryAfter(n int) int { return 1 + rand.IntN(2*n) }
+func RetryAfter(n int) int { return 1 + rand.IntN(2*n) }
 
 // refuseOverloaded refuses a request. The atom's next one will wait instead.
 func (g *Gate) refuseOverloaded(w http.ResponseWriter, p cloud.Peer, r *http.Request) {
@@ -69,7 +72,7 @@ func (g *Gate) refuseOverloaded(w http.ResponseWriter, p cloud.Peer, r *http.Req
 	if p.ID != "" {
 		g.peers.of(p.ID).prioritized.Store(true)
 	}
-	w.Header().Set("Retry-After", strconv.Itoa(retryAfter(5)))
+	w.Header().Set("Retry-After", strconv.Itoa(RetryAfter(Overload)))
 	refuse(w, http.StatusServiceUnavailable, wire.ErrorResponse{Code: wire.CodeOverloaded, Error: "too many requests; retry later"})
 }
 

@@ -41,7 +41,7 @@ func TestRefusedRequestIsServedNextTime(t *testing.T) {
 		}
 		first, _ = j.enter(context.Background(), false)
 		begin := time.Now()
-		if _, ok := j.enter(context.Background(), true); ok || time.Since(begin) != verifyWait {
+		if _, ok := j.enter(context.Background(), true); ok || time.Since(begin) != VerifyWait {
 			t.Errorf("got a wait of %v without a slot", time.Since(begin))
 		}
 		first()
