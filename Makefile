@@ -193,6 +193,10 @@ bench: go ## Measure against the hand-written baselines; writes docs/benchmarks.
 	@$(call need,wrk,wrk,the benchmark)
 	@go run ./internal/test/bench/cmd/bench
 
+.PHONY: simulate
+simulate: go ## Simulate 100,000 atoms and 1,000 groups that poll; ARGS='-atoms 10000 -planes 1' for others.
+	@go run ./internal/test/simulate/cmd/simulate $(ARGS)
+
 .PHONY: test
 test: setup ## Everything that CI runs, with one line at the end: N passed, N failed, N skipped.
 	@rm -f .cache/tally.json; status=0; \

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -54,7 +55,11 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 	if !known { // so that it sends its triggers at once
 		q.Wait = 0
 	}
-	polled, err := g.wait(r, p.ID, &q, replaced)
+	hold := min(time.Duration(q.Wait)*time.Second, g.o.Hold)
+	if hold >= DefaultHold && state.firstHold() {
+		hold = FirstHold(hold)
+	}
+	polled, err := g.wait(r, p.ID, q.Generation, hold, replaced)
 	if err != nil {
 		g.fail(w, r, err)
 		return
@@ -84,17 +89,17 @@ func (g *Gate) poll(w http.ResponseWriter, r *http.Request, p cloud.Peer, body [
 
 // wait returns as soon as there is something for the atom, or with nothing when
 // the time is over.
-func (g *Gate) wait(r *http.Request, atom string, q *wire.PollRequest, replaced <-chan struct{}) (*wire.PollResponse, error) {
+func (g *Gate) wait(r *http.Request, atom string, generation int64, hold time.Duration, replaced <-chan struct{}) (*wire.PollResponse, error) {
 	g.held.Add(1)
 	defer g.held.Add(-1)
 	g.o.Metrics.Hold(1)
 	defer g.o.Metrics.Hold(-1)
-	until := time.Now().Add(min(time.Duration(q.Wait)*time.Second, g.o.Hold))
+	until := time.Now().Add(hold)
 	ring := g.mail.Notify(atom)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		polled, due, err := g.mail.Next(r.Context(), atom, q.Generation)
+		polled, due, err := g.mail.Next(r.Context(), atom, generation)
 		if err != nil || len(polled.Instructions) > 0 || polled.Desired != nil {
 			return polled, err
 		}
@@ -134,6 +139,20 @@ func (g *Gate) wait(r *http.Request, atom string, q *wire.PollRequest, replaced 
 // liveness is how long an instance counts as alive after its last poll if its
 // connection has not closed.
 const liveness = 15 * time.Second
+
+// FirstHold returns for how long the first poll of an atom since a start is held:
+// a random time, at least a fifth. Atoms that return together after a restart
+// would otherwise poll together for ever.
+func FirstHold(hold time.Duration) time.Duration { return hold/5 + rand.N(hold*4/5) }
+
+// firstHold reports whether no poll of the atom was held before.
+func (x *peer) firstHold() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	first := !x.spread
+	x.spread = true
+	return first
+}
 
 // startPoll makes a poll the held one of its atom and ends the one before. It
 // returns false if another instance is alive.

@@ -99,6 +99,7 @@ type peer struct {
 	polled   time.Time     // start or end of its last poll
 	link     *link         // of its last poll; nil if unknown
 	held     chan struct{} // closed when another poll replaces the held one
+	spread   bool          // a poll was held since the start
 }
 
 func (p *peers) of(atom string) *peer {

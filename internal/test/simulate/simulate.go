@@ -47,7 +47,10 @@ type atom struct {
 }
 
 // epoch is one start of a control plane.
-type epoch struct{ known map[*atom]bool } // atoms whose triggers it has received
+type epoch struct {
+	known map[*atom]bool // atoms whose triggers it has received
+	held  map[*atom]bool // atoms of which it has held a poll
+}
 
 // plane is a control plane. Requests share its cores, first come, first served.
 type plane struct {
@@ -154,7 +157,7 @@ func (f *Fleet) Now() time.Duration { return f.now }
 func (f *Fleet) Start() {
 	for _, p := range f.planes {
 		if p.epoch == nil {
-			p.epoch, p.free, p.queue = &epoch{map[*atom]bool{}}, make([]time.Duration, f.c.Cores), 0
+			p.epoch, p.free, p.queue = &epoch{map[*atom]bool{}, map[*atom]bool{}}, make([]time.Duration, f.c.Cores), 0
 		}
 	}
 }
@@ -289,9 +292,13 @@ func (f *Fleet) answer(a *atom, p *plane) {
 		f.back = append(f.back, f.now)
 	}
 	hold := min(f.timing.Hold, gate.DefaultHold)
-	if !p.epoch.known[a] {
+	switch {
+	case !p.epoch.known[a]:
 		p.epoch.known[a] = true
 		hold = 0
+	case !p.epoch.held[a]:
+		p.epoch.held[a] = true
+		hold = gate.FirstHold(hold)
 	}
 	f.schedule(hold+f.c.Trip, a, func() { f.poll(a) })
 }
