@@ -194,6 +194,13 @@ func (s *Source) check(ctx context.Context, name string) error {
 	if err := checkStopped(ctx, s.conn); err != nil {
 		return err
 	}
+	cancelled := 0
+	if err := s.conn.QueryRow(ctx, "SELECT count(*) FROM atom_execution WHERE cancelled AND state < 4").Scan(&cancelled); err != nil {
+		return err
+	}
+	if cancelled > 0 { // their members have yet to end them
+		return &pgdb.Error{Text: fmt.Sprintf("%d executions of the group are being cancelled", cancelled), Hint: "start a member until they have ended"}
+	}
 	return s.identify(ctx)
 }
 

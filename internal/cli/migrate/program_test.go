@@ -52,9 +52,9 @@ type atom struct {
 	url  string
 }
 
-func start(t *testing.T, project, data string) *atom {
+func start(t *testing.T, project, data string, flags ...string) *atom {
 	t.Helper()
-	a := &atom{T: t, data: data, cmd: exec.Command(binary, "run", project, "--data", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")}
+	a := &atom{T: t, data: data, cmd: exec.Command(binary, append([]string{"run", project, "--data", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)...)}
 	var out writer
 	a.cmd.Stdout, a.cmd.Stderr = &out, &out
 	if err := a.cmd.Start(); err != nil {
@@ -98,7 +98,8 @@ func (a *atom) post(path, body string) {
 	}
 }
 
-// ids returns the ids of executions by order, once there are n with a status.
+// ids returns the ids of executions by order, once there are n with a status; -1:
+// at once.
 func (a *atom) ids(status string, n int) map[string]string {
 	a.Helper()
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -115,7 +116,7 @@ func (a *atom) ids(status string, n int) map[string]string {
 		if err := json.Unmarshal(out, &list); err != nil {
 			a.Fatalf("%v: %s", err, out)
 		}
-		if len(list.Executions) == n {
+		if n < 0 || len(list.Executions) == n {
 			all := map[string]string{}
 			for _, x := range list.Executions {
 				all[x.Track["order"]] = x.ID
@@ -143,22 +144,42 @@ func TestProgram(t *testing.T) {
 	}
 	a.stop()
 	mustRun(t, "migrate", "--from", data, "--to", address(t, database), "--group", "shop")
+	a = start(t, files, filepath.Join(folder, "member"), "--store", address(t, database), "--group", "shop")
+	a.wantShown(waiting, failed)
+	a.decide(waiting, "0")
+	a.post("/orders", `{"id":"3","total":5000}`)
+	waiting["3"] = a.ids("waiting", 3)["3"]
+	a.stop()
 	mustRun(t, "migrate", "--from", address(t, database), "--to", back, "--group", "shop")
 	a = start(t, files, back)
 	defer a.stop()
-	for _, ids := range []map[string]string{waiting, failed} {
+	a.wantShown(waiting, failed)
+	a.decide(waiting, "1", "2", "3")
+}
+
+// wantShown checks that the atom knows ids.
+func (a *atom) wantShown(all ...map[string]string) {
+	a.Helper()
+	for _, ids := range all {
 		for order, id := range ids {
-			if out := mustRun(t, "executions", "show", id, "--data", back); !contains(out, id) {
-				t.Errorf("order %s: got %s, want the execution %s", order, out, id)
+			if out := mustRun(a.T, "executions", "show", id, "--data", a.data); !contains(out, id) {
+				a.Errorf("order %s: got %s, want the execution %s", order, out, id)
 			}
 		}
 	}
-	for order := range waiting {
+}
+
+// decide ends waits, and checks that the executions complete with their ids.
+func (a *atom) decide(ids map[string]string, orders ...string) {
+	a.Helper()
+	before := len(a.ids("waiting", -1))
+	for _, order := range orders {
 		a.post("/orders/"+order+"/decision", `{"approved":true}`)
 	}
-	for order, id := range a.ids("completed", 3) {
-		if waiting[order] != id {
-			t.Errorf("order %s: got %s, want %s", order, id, waiting[order])
+	a.ids("waiting", before-len(orders))
+	for order, id := range a.ids("completed", -1) {
+		if ids[order] != id {
+			a.Errorf("order %s: got %s, want %s", order, id, ids[order])
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 type Config struct {
 	Atoms           int
 	Groups, Members int // members of groups poll as atoms do
-	Planes          int // control planes behind a load balancer
+	Planes          int // control planes that a load balancer chooses from
 	Cores           int // of each control plane
 	// Poll is the processor time of a verified request, Refusal that of one
 	// refused before its signature is verified.
