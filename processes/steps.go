@@ -92,6 +92,10 @@ type ExternalCaller interface{ ExternalCall() ExternalCall }
 // a template.
 type Builder interface{ Builds() *expression.Template }
 
+// Enveloper is implemented by the settings of steps that reply with header blocks
+// of a SOAP envelope.
+type Enveloper interface{ HeaderBlocks() *expression.Template }
+
 // Thrower is implemented by the settings of steps that fail with a detail.
 type Thrower interface{ FaultDetail() *expression.Template }
 

@@ -49,7 +49,7 @@ func (req *request) writeReply(r *atom.Reply) {
 		return
 	}
 	if isSOAP {
-		req.writeSOAP(status, setHeaders(h, r.Headers, soap.MediaType(req.version)), body)
+		req.writeSOAP(status, setHeaders(h, r.Headers, soap.MediaType(req.version)), r.Blocks, body)
 		return
 	}
 	req.write(status, setHeaders(h, r.Headers, media), body)

@@ -129,9 +129,10 @@ func (req *request) refuseSOAP(p *problem.Document) {
 	req.write(status, soap.MediaType(version), body)
 }
 
-// writeSOAP responds with the envelope of a reply. Its body is the element.
-func (req *request) writeSOAP(status int, media string, element []byte) {
-	req.write(status, media, soap.Envelop(req.version, element))
+// writeSOAP responds with the envelope of a reply: its header blocks, and the
+// element of its body.
+func (req *request) writeSOAP(status int, media string, blocks, element []byte) {
+	req.write(status, media, soap.Envelop(req.version, blocks, element))
 }
 
 // noReply is the problem of a process that ends without a reply.
@@ -154,7 +155,7 @@ func (req *request) writeStoredSOAP(p *atom.StoredReply) {
 	case p.Media == "":
 		req.refuse(noReply(req.execution))
 	default:
-		req.writeSOAP(p.Status, setHeaders(h, p.Headers, soap.MediaType(req.version)), p.Body)
+		req.writeSOAP(p.Status, setHeaders(h, p.Headers, soap.MediaType(req.version)), nil, p.Body)
 	}
 }
 

@@ -144,13 +144,14 @@ type attempt struct {
 type repliedEntry struct {
 	Status  int             `json:"status,omitempty"`
 	Headers json.RawMessage `json:"headers,omitempty"`
+	Blocks  []byte          `json:"blocks,omitempty"`
 	Type    string          `json:"type"`
 	Data    int             `json:"data,omitempty"`
 	Body    []byte          `json:"body"`
 }
 
 func packReply(r *Reply) ([]byte, error) {
-	x := repliedEntry{Status: r.Status, Type: r.Doc.MediaType(), Body: r.Doc.Body()}
+	x := repliedEntry{Status: r.Status, Blocks: r.Blocks, Type: r.Doc.MediaType(), Body: r.Doc.Body()}
 	if !r.Doc.IsJSON() {
 		x.Data = len(r.Doc.Data())
 		x.Body = append(append([]byte{}, r.Doc.Body()...), r.Doc.Data()...)
@@ -170,7 +171,7 @@ func unpackReply(b []byte) (*Reply, error) {
 	if err := json.Unmarshal(b, &x); err != nil || x.Data > len(x.Body) {
 		return nil, errEntry
 	}
-	r := &Reply{Status: x.Status, Doc: unpackDocument(x.Body, x.Type, x.Data)}
+	r := &Reply{Status: x.Status, Blocks: x.Blocks, Doc: unpackDocument(x.Body, x.Type, x.Data)}
 	if len(x.Headers) > 0 {
 		o, _ := document.Decode(document.Parse(string(x.Headers))).(*document.Object)
 		r.Headers = headerList(o)

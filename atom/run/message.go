@@ -57,8 +57,9 @@ type Reply struct {
 	Doc       *document.Document
 	Status    int // 0 is 200
 	Headers   []KV
-	None      bool // the path ended without a reply: an empty 200
-	Duplicate bool // the stored reply of an earlier request with the same dedupe key
+	Blocks    []byte // header blocks of a SOAP envelope, as XML
+	None      bool   // the path ended without a reply: an empty 200
+	Duplicate bool   // the stored reply of an earlier request with the same dedupe key
 }
 
 // Answer is the acknowledgement that the `ack:` of a listener describes.

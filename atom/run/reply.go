@@ -29,7 +29,7 @@ func (e *execution) Reply(f *steps.Frame, r *steps.Reply, rest bool) error {
 		if err := e.refuse(f, "this reply"); err != nil {
 			return err
 		}
-		if err := e.encodeReply(f, out); err != nil {
+		if err := e.encodeReply(f, out, r.Blocks); err != nil {
 			return err
 		}
 	}

@@ -20,8 +20,9 @@ func (e *execution) missingReply() string {
 
 // encodeReply puts the element of the body in the place of the document of a
 // reply to a SOAP request. Its data remains that of the document. A document
-// that does not match the schema of the operation fails with the mismatches.
-func (e *execution) encodeReply(f *steps.Frame, r *Reply) error {
+// that does not match the schema of the operation fails with the mismatches, and
+// so do header blocks.
+func (e *execution) encodeReply(f *steps.Frame, r *Reply, blocks *document.Object) error {
 	listen := e.plan.Process.Listen
 	if listen == nil || listen.Service == nil {
 		return nil
@@ -31,6 +32,9 @@ func (e *execution) encodeReply(f *steps.Frame, r *Reply) error {
 		return nil
 	}
 	body, wrong, err := listen.Service.Reply(f.Context(), op, r.Doc.Value())
+	if err == nil && len(wrong) == 0 {
+		r.Blocks, wrong, err = listen.Service.Headers(f.Context(), op, blocks)
+	}
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,7 @@ type Reply struct {
 	Doc     *document.Document
 	Status  int // 0 is 200
 	Headers *document.Object
+	Blocks  *document.Object // header blocks of a SOAP envelope; nil: none
 }
 
 // StepTrace is the record of one step that ran.

@@ -12,7 +12,11 @@ type reply struct {
 	Body    *expression.Template
 	Status  *expression.Expr
 	Headers *expression.Template
+	SOAP    soapReply
 }
+
+// soapReply holds the parts of a reply that only envelopes have.
+type soapReply struct{ Headers *expression.Template }
 
 var _ = define[reply]("reply", kind{
 	doc: "Replies to the caller. Steps that follow in the same list run durably in the background, and then the execution ends. In a called process, " +
@@ -23,7 +27,13 @@ var _ = define[reply]("reply", kind{
 	spec.Template("reply", func(s *reply) **expression.Template { return &s.Body }, "Body of the reply. Empty means the current document."),
 	spec.Expr("status", func(s *reply) **expression.Expr { return &s.Status }, "HTTP status of the reply.").Number(),
 	spec.Template("headers", func(s *reply) **expression.Template { return &s.Headers }, "HTTP headers of the reply."),
+	spec.Object("soap", func(s *reply) *soapReply { return &s.SOAP }, "The envelope of the reply of a SOAP listener.",
+		spec.Template("headers", func(s *soapReply) **expression.Template { return &s.Headers }, "Header blocks, by the names of the elements that the WSDL declares for the output."),
+	),
 }, nil)
+
+// HeaderBlocks returns the template of the header blocks; nil if there is none.
+func (s *reply) HeaderBlocks() *expression.Template { return s.SOAP.Headers }
 
 func (s *reply) Run(f *Frame) error {
 	r := &Reply{Doc: f.doc}
@@ -55,6 +65,9 @@ func (s *reply) Run(f *Frame) error {
 		}
 	}
 	r.Headers = headers
+	if r.Blocks, err = buildObject(f, s.SOAP.Headers); err != nil {
+		return err
+	}
 	if f.answer != nil { // a called process: the value of the call
 		f.answer.reply = r
 		return replied

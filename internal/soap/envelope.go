@@ -176,10 +176,15 @@ func (e *Envelope) Security() (found *convert.Element) {
 	return found
 }
 
-// Envelop returns the envelope of a reply.
-func Envelop(v wsdl.Version, element []byte) []byte {
-	b := make([]byte, 0, len(element)+256)
+// Envelop returns the envelope of a reply with header blocks and the element of its
+// body.
+func Envelop(v wsdl.Version, blocks, element []byte) []byte {
+	b := make([]byte, 0, len(blocks)+len(element)+300)
 	b = append(b, xml.Header[:len(xml.Header)-1]...)
-	b = append(append(append(b, `<soap:Envelope xmlns:soap="`...), namespaceOf(v)...), `"><soap:Body>`...)
+	b = append(append(append(b, `<soap:Envelope xmlns:soap="`...), namespaceOf(v)...), `">`...)
+	if len(blocks) > 0 {
+		b = append(append(append(b, "<soap:Header>"...), blocks...), "</soap:Header>"...)
+	}
+	b = append(b, "<soap:Body>"...)
 	return append(append(b, element...), "</soap:Body></soap:Envelope>\n"...)
 }

@@ -64,7 +64,7 @@ func (s *Service) Fault(ctx context.Context, v wsdl.Version, op *Operation, p *p
 	} else {
 		fault11(b, class, own, space, p, details)
 	}
-	return Envelop(v, b.Bytes()), status
+	return Envelop(v, nil, b.Bytes()), status
 }
 
 // FaultDetail returns the fault element of an operation for the JSON of a detail,

@@ -67,9 +67,9 @@ func (op *Operation) FaultNames() []string {
 	return names
 }
 
-// LintFault returns the parts of a fault element that can never match its
-// declaration.
-func (s *Service) LintFault(decl *xsd.Element, shape *expression.Shape) []xsd.Mismatch {
+// Lint returns the parts of a fault element or of a header that can never match
+// its declaration.
+func (s *Service) Lint(decl *xsd.Element, shape *expression.Shape) []xsd.Mismatch {
 	return s.schemas.Lint(decl, shape)
 }
 
@@ -339,6 +339,59 @@ func (s *Service) Reply(ctx context.Context, op *Operation, v any) ([]byte, []fa
 		return nil, nil, ctx.Err()
 	}
 	return s.element(ctx, op.wsdl.Output.Body, v)
+}
+
+// Headers returns the header blocks of a reply, by the elements that the WSDL
+// declares for the output. The violations are the mismatches with them.
+func (s *Service) Headers(ctx context.Context, op *Operation, blocks *document.Object) (text []byte, wrong []fault.Violation, err error) {
+	if blocks == nil || op.OneWay {
+		return nil, nil, ctx.Err()
+	}
+	for i := range blocks.Len() {
+		name, v := blocks.At(i)
+		at := "/Header/" + name
+		decl := op.HeaderElement(name)
+		if decl == nil {
+			wrong = append(wrong, fault.Violation{Pointer: at, Detail: "the WSDL declares no such header for the output of " + op.Name})
+			continue
+		}
+		block, mismatches, err := s.element(ctx, decl, v)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, m := range mismatches {
+			wrong = append(wrong, fault.Violation{Pointer: at + m.Pointer, Detail: m.Detail})
+		}
+		text = append(text, block...)
+	}
+	return text, wrong, nil
+}
+
+// HeaderElement returns the declaration of the header with a local name in the
+// output, or nil.
+func (op *Operation) HeaderElement(name string) *xsd.Element {
+	for _, e := range op.outputHeaders() {
+		if e.Name.Local == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// HeaderNames returns the local names of the headers of the output.
+func (op *Operation) HeaderNames() []string {
+	var names []string
+	for _, e := range op.outputHeaders() {
+		names = append(names, e.Name.Local)
+	}
+	return names
+}
+
+func (op *Operation) outputHeaders() []*xsd.Element {
+	if op.wsdl.Output == nil {
+		return nil
+	}
+	return op.wsdl.Output.Headers
 }
 
 // element returns an element as an XML document without a declaration.

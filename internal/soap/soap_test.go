@@ -139,6 +139,35 @@ func TestReply(t *testing.T) {
 	}
 }
 
+// The header blocks of a reply are those that the WSDL declares.
+func TestReplyHeaders(t *testing.T) {
+	s := service(t, "Erp11")
+	for _, test := range []struct{ operation, blocks, want, wrong string }{
+		{"CreateInvoice", `{"Session":"a<b"}`, `<n1:Session xmlns:n1="urn:erp">a&lt;b</n1:Session>`, ""},
+		{"CreateInvoice", `{}`, "", ""},
+		{"CreateInvoice", `{"Session":{"a":1}}`, "", "/Header/Session: it must be text, not an object"},
+		{"CreateInvoice", `{"Other":1}`, "", "/Header/Other: the WSDL declares no such header for the output of CreateInvoice"},
+		{"Ping", `{"Session":"a"}`, "", "/Header/Session: the WSDL declares no such header for the output of Ping"},
+		{"Archive", `{"Any":1}`, "", ""},
+	} {
+		blocks, _ := document.Decode(document.Parse(test.blocks)).(*document.Object)
+		text, wrong, err := s.Headers(t.Context(), s.Operation(test.operation), blocks)
+		got := ""
+		if len(wrong) > 0 {
+			got = wrong[0].Pointer + ": " + wrong[0].Detail
+		} else if string(text) != test.want {
+			got = string(text)
+		}
+		if err != nil || got != test.wrong {
+			t.Errorf("%s %s: got %v %s %s, want %s %s", test.operation, test.blocks, err, text, got, test.want, test.wrong)
+		}
+	}
+	body := string(Envelop(wsdl.SOAP12, []byte("<a/>"), []byte("<b/>")))
+	if want := `"><soap:Header><a/></soap:Header><soap:Body><b/></soap:Body>`; !strings.Contains(body, want) {
+		t.Errorf("got %s, want %s in it", body, want)
+	}
+}
+
 func TestFault(t *testing.T) {
 	s := service(t, "")
 	invalid := &problem.Document{Status: 400, Code: "invalid_document", Title: "Invalid document", Detail: "It does not match.", Errors: []problem.Violation{{Pointer: "/line/0/qty", Detail: "0 is less than 1"}}}

@@ -16,7 +16,7 @@ import (
 func operations(project *processes.Project, p *processes.Process) fault.Problems {
 	d := &operationNames{kinds: project.Kinds, service: p.Listen.Service}
 	d.find(p.Steps)
-	all := append(d.problems, faults(project, p)...)
+	all := append(d.problems, envelopes(project, p)...)
 	for _, problem := range follow(project, p, nil, true) {
 		if problem.Code == processes.CodeUnreachable { // by every operation
 			all = append(all, problem)

@@ -19,7 +19,7 @@ func Replies(project *processes.Project, p *processes.Process) fault.Problems {
 		}
 		return operations(project, p)
 	}
-	return follow(project, p, nil, p.Listen != nil && p.Listen.Output != "")
+	return append(noEnvelope(p), follow(project, p, nil, p.Listen != nil && p.Listen.Output != "")...)
 }
 
 // follow returns the problems of the paths that an operation can take; with nil,

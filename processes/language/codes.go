@@ -85,7 +85,7 @@ func Codes() []CodeDoc {
 		{processes.CodeBadAccept, "A comment `# accept:` has no reason, or accepts a warning that does not occur (warning)."},
 		{processes.CodeBadSchema, "The schema of a profile is not a valid JSON Schema."},
 		{processes.CodeUnknownCode, "A `catch` or a `retry_on` names a code that no failure has."},
-		{processes.CodeBodyMismatch, "The body of a call, or the `detail:` of a `throw:`, never matches the schema of its operation."},
+		{processes.CodeBodyMismatch, "The body of a call, or what a SOAP listener sends in a fault or a header, never matches the schema of its operation."},
 		{processes.CodeBadTable, "The rows of a lookup table are not valid."},
 		{processes.CodeBadFile, "A file that a component refers to cannot be read."},
 		{expression.CodeSyntax, "An expression has a syntax error."},

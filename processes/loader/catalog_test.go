@@ -53,9 +53,11 @@ type (
 	}
 	tReply struct {
 		Body   *expression.Template
+		Blocks tBlocks
 		Status *expression.Expr
 	}
-	tThrow struct {
+	tBlocks struct{ Headers *expression.Template }
+	tThrow  struct {
 		Message *expression.Expr
 		Detail  *expression.Template
 		Code    string
@@ -160,6 +162,8 @@ func testSteps() []processes.StepKind {
 			spec.Enum("mode", func(s *tProcess) *string { return &s.Mode }, "How.", modes...).Or("wait")),
 		kind("reply", processes.Reply, false, func() any { return &tReply{} },
 			spec.Template("reply", func(s *tReply) **expression.Template { return &s.Body }, "The answer."),
+			spec.Object("soap", func(s *tReply) *tBlocks { return &s.Blocks }, "The envelope.",
+				spec.Template("headers", func(b *tBlocks) **expression.Template { return &b.Headers }, "The header blocks.")),
 			spec.Expr("status", func(s *tReply) **expression.Expr { return &s.Status }, "The status.").Number()),
 		kind("throw", processes.Throw, false, func() any { return &tThrow{} },
 			spec.Expr("throw", func(s *tThrow) **expression.Expr { return &s.Message }, "The message."),
@@ -282,6 +286,8 @@ func testCatalog() *processes.Catalog {
 	}
 	return &processes.Catalog{Steps: testSteps(), Connectors: connectors.Registry{"web": web, "queue": queue}}
 }
+
+func (s *tReply) HeaderBlocks() *expression.Template { return s.Blocks.Headers }
 
 func (s *tThrow) FaultDetail() *expression.Template { return s.Detail }
 

@@ -24,7 +24,16 @@ func TestServices(t *testing.T) {
 	thrown := func(detail string) string {
 		return listen + "steps:\n  - switch: ${request.operation}\n    cases:\n      Archive: [{ throw: a, detail: { Any: 1 } }]\n      CreateInvoice:\n        - throw: b\n          detail: " + detail + "\n    default: [{ reply: {} }]\n"
 	}
+	headed := func(operation, headers string) string {
+		return listen + "steps:\n  - switch: ${request.operation}\n    cases:\n      Archive: [{ log: a }]\n      " + operation + ":\n        - reply: {}\n          soap: { headers: " + headers + " }\n    default: [{ reply: {} }]\n"
+	}
 	for _, test := range []struct{ name, text, want string }{
+		{"a header", headed("CreateInvoice", "{ Session: s }"), ""},
+		{"a header of an expression", headed("CreateInvoice", "\"${doc.headers}\""), ""},
+		{"an undeclared header", headed("CreateInvoice", "{ Sesion: s }"), "a.yaml:9:30: error: the WSDL declares no header `Sesion` for the output of CreateInvoice [body-mismatch]\n    try: did you mean `Session`?"},
+		{"a header of another type", headed("CreateInvoice", "{ Session: { a: 1 } }"), "the header does not match the schema of CreateInvoice at /Session: it must be text, not an object [body-mismatch]"},
+		{"a header without a declaration", headed("Ping", "{ Session: s }"), "the WSDL declares no header `Session` for the output of Ping [body-mismatch]\n    try: declare a `header` for the output in the binding, or remove it"},
+		{"a header without an envelope", "listen: { path: /a, output: json, auth: none }\nsteps:\n  - reply: {}\n    soap: { headers: { Session: s } }\n", "a.yaml:4:5: error: `soap:` has no effect: the replies of this process have no envelope [no-effect]"},
 		{"a detail", thrown("{ InvalidInvoice: { field: a, code: 7 } }"), ""},
 		{"a detail of an expression", thrown("${doc.detail}"), ""},
 		{"a detail with an expression", thrown("{ InvalidInvoice: { field: \"${doc.number}\", code: 7 } }"), ""},

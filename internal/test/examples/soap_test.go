@@ -48,7 +48,8 @@ func runSoapFront(t *testing.T, replacements ...string) (*atom, *Systems) {
 // only the URL of its WSDL.
 func TestZeep(t *testing.T) {
 	packages := installPython(t, "zeep")
-	const want = `Ada [('TEA', 2)] 12.50 None
+	const want = `from the shop
+Ada [('TEA', 2)] 12.50 None
 None
 e:unknown_order: there is no order O-8 (O-8)
 soap:Client: The document does not match the schema of CreateOrder: /line/0/quantity: 0 is less than 1

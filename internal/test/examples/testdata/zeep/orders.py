@@ -18,7 +18,9 @@ def fault(call, **arguments):
 wsdl, digest = sys.argv[1], len(sys.argv) > 2
 token = UsernameToken("erp", "demo-erp-password", use_digest=digest)
 client = Client(wsdl, wsse=token)
-order = client.service.GetOrder(id="O-7")
+answer = client.service.GetOrder(id="O-7")
+order = answer.body
+print("from the", answer.header.source)
 print(order.customer, [(line.sku, line.quantity) for line in order.line], order.total, order.shipped)
 print(client.service.NotifyShipment(id="O-7", tracking="T-1"))
 print(fault(client.service.GetOrder, id="O-8"))
