@@ -167,6 +167,12 @@ same machine; each round starts both anew, in changing order, and the median of 
 document out. A request that is answered with an error fails the measurement. The baselines are in `+"`internal/test/bench/baseline`"+`,
 the processes in `+"`internal/test/bench/project`"+`, every figure in `+"`%s`"+`.
 
+In the rows of message brokers and queue tables the atom runs already, with its subscription paused, while the source is filled. The time
+begins when the subscription is resumed, or when the program is called, and both connect then. It ends with the last acknowledgement, or
+the end of the last execution. Until 2026-11-30 it included the start of the atom, and the end was known to 0.2 s only. The programs keep what the
+connector keeps: manual acknowledgements and confirms, explicit acknowledgements, a commit after an fsync, batches of 100 rows.
+The process that publishes has 100 workers, as many as the program has messages in flight. Each row names the load of the machine by other work.
+
 | machine | |
 | --- | --- |
 | processor | %s, %d cores |
