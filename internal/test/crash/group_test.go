@@ -500,3 +500,36 @@ func (a *atom) posted(path, body string) bool {
 	var receipt struct{ Execution string }
 	return json.NewDecoder(resp.Body).Decode(&receipt) == nil && receipt.Execution != ""
 }
+
+// An atom that was moved to a database continues there as a member: under the
+// same ids, with the executions that waited.
+func TestMovedAtomContinuesInGroup(t *testing.T) {
+	sink := newCustomers(t)
+	server, _ := newGroup(t, 0, sink.addr())
+	url := strings.Replace(server.URL(server.Database(t)), ":"+servers.PostgresPassword+"@", "@", 1)
+	alone := newAtom(t, sink.addr())
+	alone.runs(groupProject)
+	alone.start()
+	_, header, _ := alone.send("POST", "/ask", `{"id":"moved"}`, "Prefer", "respond-async")
+	location := header.Get("Location")
+	within(t, 20*time.Second, "the wait", func() bool {
+		var v shown
+		return alone.adminCall("GET", "/executions/"+filepath.Base(location), &v) == 200 && v.Status == "waiting"
+	})
+	alone.stop()
+	move := exec.Command(binary, "migrate", "--from", alone.data, "--to", url, "--group", "shop")
+	move.Env = append(os.Environ(), "PGPASSWORD="+servers.PostgresPassword)
+	if out, err := move.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	member := newAtom(t, sink.addr())
+	member.store = []string{"--store", url, "--group", "shop"}
+	member.runs(groupProject)
+	member.start()
+	if status, _, body := member.send("POST", "/decide", `{"id":"moved"}`); status != 200 {
+		t.Fatalf("resume: got %d %s", status, body)
+	}
+	if status, _, body := member.send("GET", location, "", "Prefer", "wait=20"); status != 200 || !strings.Contains(body, "decision") {
+		t.Errorf("got %d %s, want the reply at %s", status, body, location)
+	}
+}
