@@ -164,3 +164,71 @@ func runCxf(t *testing.T, name string, args ...string) (string, error) {
 	}
 	return string(out), err
 }
+
+// TestSOAPAttacks sends envelopes that must be refused, and then a message twice:
+// the repeat receives the first reply with its header block.
+func TestSOAPAttacks(t *testing.T) {
+	a, systems := runSoapFront(t)
+	post := func(text string) (int, string) {
+		t.Helper()
+		resp, err := http.Post(a.listen+"/soap/orders", "text/xml", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	file, err := os.ReadFile(filepath.Join(folder, "soap-front", "get-order.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := string(file)
+	before, rest, _ := strings.Cut(valid, "<soap:Header>")
+	security, after, found := strings.Cut(rest, "</soap:Header>")
+	if !found {
+		t.Fatalf("got %s, want an envelope with a header", valid)
+	}
+	header := func(block string) string {
+		return before + "<soap:Header>" + security + block + "</soap:Header>" + after
+	}
+	const must = `<x:Extra xmlns:x="urn:x" soap:mustUnderstand="1"/>`
+	for _, test := range []struct {
+		name, text string
+		status     int
+		want       string
+	}{
+		{"an entity", `<!DOCTYPE e [<!ENTITY a "b">]>` + valid, 500, "not valid XML"},
+		{"many attributes", header("<x:a xmlns:x=\"urn:x\" " + attributes(2000) + "/>"), 500, "not valid XML"},
+		{"deep nesting", strings.Repeat("<a>", 100_000), 500, "not valid XML"},
+		{"50 MB", header("<x:a xmlns:x=\"urn:x\">" + strings.Repeat("x", 50<<20) + "</x:a>"), 413, "The limit is"},
+		{"a header that must be understood", header(must), 500, "MustUnderstand"},
+		{"the token twice", header(security), 500, "FailedAuthentication"},
+		{"another namespace", strings.ReplaceAll(valid, "urn:example:orders", "urn:example:order"), 500, "is in the namespace"},
+		{"another envelope", strings.ReplaceAll(valid, "http://schemas.xmlsoap.org/soap/envelope/", "urn:soap"), 500, "VersionMismatch"},
+	} {
+		if status, body := post(test.text); status != test.status || !strings.Contains(body, test.want) || !strings.Contains(body, "Fault>") {
+			t.Errorf("%s: got %d %.400s, want a fault with %d and %s", test.name, status, body, test.status, test.want)
+		}
+	}
+	if n := len(systems.Received()); n != 0 {
+		t.Errorf("got %d calls of the shop, want none", n)
+	}
+	once := header(`<a:MessageID xmlns:a="http://www.w3.org/2005/08/addressing">urn:uuid:1</a:MessageID>`)
+	_, first := post(once)
+	_, second := post(once)
+	if first != second || !strings.Contains(first, ">shop</") || len(systems.Received()) != 1 {
+		t.Errorf("got %s, then %s, and %d calls of the shop, want the same reply with its header and 1", first, second, len(systems.Received()))
+	}
+}
+
+func attributes(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ` a%d=""`, i)
+	}
+	return b.String()
+}
