@@ -218,6 +218,8 @@ func (t *transaction) end(x *row, o *store.Outcome) error {
 func (t *transaction) dropDocuments(seq int64) {
 	t.exec("UPDATE atom_execution SET doc = NULL, data = NULL WHERE seq = $1", seq)
 	t.exec("DELETE FROM atom_journal WHERE seq = $1", seq)
+	t.exec(dropUses, seq)
+	t.uses = slices.DeleteFunc(t.uses, func(u fileUse) bool { return u.seq == seq })
 }
 
 // trim deletes journal entries.

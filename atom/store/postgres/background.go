@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"valence/atom/store"
+	"valence/internal/blob"
 	"valence/internal/pgdb"
 )
 
@@ -66,21 +67,45 @@ const maxRecords = 4096
 
 // recorder stores executions that ran in memory, in batches.
 type recorder struct {
-	queue   chan *store.Finished
+	queue   chan recordOp
 	dropped atomic.Int64
 }
 
 // Record implements store.History.
 func (s *Store) Record(f *store.Finished) {
+	r := recordOp{f: f, files: s.pinRecord(f)}
 	select {
-	case s.recorder.queue <- f:
+	case s.recorder.queue <- r:
 	default:
 		s.recorder.dropped.Add(1)
+		r.release(s)
 	}
 }
 
+// pinRecord pins the stored files of a failure until it is recorded.
+func (s *Store) pinRecord(f *store.Finished) []string {
+	x := store.Execution{Record: f.Record, Outcome: &f.Outcome}
+	if !x.Unresolved() {
+		return nil
+	}
+	found := blob.Names(blob.Names(blob.Names(nil, f.Doc), f.Data), f.Meta)
+	for i := range f.Entries {
+		found = blob.Names(found, f.Entries[i].Body)
+	}
+	return s.files.pinAgain(found)
+}
+
 // recordOp stores one execution that ran in memory.
-type recordOp struct{ f *store.Finished }
+type recordOp struct {
+	f     *store.Finished
+	files []string // that it pins
+}
+
+func (o recordOp) release(s *Store) {
+	if len(o.files) > 0 {
+		s.ReleaseFiles(o.files)
+	}
+}
 
 func (o recordOp) do(t *transaction) error {
 	x := &store.Execution{Record: o.f.Record, Outcome: &o.f.Outcome}
@@ -100,24 +125,25 @@ func (s *Store) record(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	slots := make(chan struct{}, batchLimit)
-	one := func(f *store.Finished) {
+	one := func(r recordOp) {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			if err := s.do(context.Background(), recordOp{f}); err != nil {
+			if err := s.do(context.Background(), r); err != nil {
 				s.recorder.dropped.Add(1)
 			}
+			r.release(s)
 		})
 	}
 	for {
 		select {
-		case f := <-s.recorder.queue:
-			one(f)
+		case r := <-s.recorder.queue:
+			one(r)
 		case <-ctx.Done():
 			for {
 				select {
-				case f := <-s.recorder.queue:
-					one(f)
+				case r := <-s.recorder.queue:
+					one(r)
 				default:
 					return
 				}
@@ -143,7 +169,8 @@ var purges = []string{
 	`DELETE FROM atom_origin WHERE ctid = ANY(ARRAY(SELECT o.ctid FROM atom_origin AS o WHERE coalesce(o.until, o.received) < $1
 		AND (o.until IS NOT NULL OR o.received < $1 - 691200000000000 AND NOT EXISTS (SELECT FROM atom_execution AS x WHERE x.seq = o.seq AND x.state < 4)) LIMIT $2))`,
 	`WITH old AS (DELETE FROM atom_execution WHERE seq = ANY(ARRAY(SELECT seq FROM atom_execution WHERE keep_until < $1 LIMIT $2)) RETURNING seq),
-		replies AS (DELETE FROM atom_reply WHERE seq IN (SELECT seq FROM old) AND until IS NULL)
+		replies AS (DELETE FROM atom_reply WHERE seq IN (SELECT seq FROM old) AND until IS NULL),
+		files AS (DELETE FROM atom_file_use WHERE seq IN (SELECT seq FROM old))
 		DELETE FROM atom_journal WHERE seq IN (SELECT seq FROM old)`,
 }
 
@@ -178,7 +205,7 @@ func (s *Store) purgeOnce(ctx context.Context) error {
 			}
 		}
 	}
-	return s.purgeDocuments(ctx, now)
+	return errors.Join(s.purgeDocuments(ctx, now), s.purgeFiles(ctx))
 }
 
 // purgeDocuments deletes documents that are kept for a shorter time than their
@@ -200,6 +227,7 @@ func (s *Store) purgeSomeDocuments(ctx context.Context, now int64) (n int, err e
 		n++
 		batch.Queue("UPDATE atom_execution SET doc = NULL, data = NULL, trace = $2, drop_documents = true, documents_until = NULL WHERE seq = $1", seq, s.o.BareTrace(trace))
 		batch.Queue("DELETE FROM atom_journal WHERE seq = $1", seq)
+		batch.Queue(dropUses, seq)
 		return nil
 	}, "SELECT seq, trace FROM atom_execution WHERE documents_until < $1 ORDER BY documents_until LIMIT $2", now, purgeRows)
 	if err != nil || n == 0 {

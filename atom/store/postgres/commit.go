@@ -308,6 +308,7 @@ type transaction struct {
 	wakeups   []store.Wakeup
 	cancelled []int64 // executions whose runs must learn of a cancellation
 	stopped   map[int64]bool
+	uses      []fileUse
 }
 
 // run performs the operations.
@@ -325,6 +326,9 @@ func (t *transaction) run(batch []*request) error {
 		if err := r.op.do(t); err != nil {
 			return err
 		}
+	}
+	if err := t.storeUses(); err != nil {
+		return err
 	}
 	return t.flush()
 }

@@ -132,6 +132,9 @@ func tag(name, value string) string {
 // insertExecution inserts an execution, live or ended.
 func (t *transaction) insertExecution(x *store.Execution, waits bool, due time.Time, kept int64) {
 	insertExecution(t.batch, t.s, x, waits, due, kept)
+	if o := x.Outcome; o == nil || x.Unresolved() {
+		t.use(x.Seq, x.Doc, x.Data, x.Meta)
+	}
 }
 
 const insertSQL = `INSERT INTO atom_execution(seq, process, plan, env, received, state, due, waits, expires, origin, meta, track, tags, doc_type, lane_scope, lane_key, lane_pos, lane_block, doc, data,
@@ -194,6 +197,9 @@ func retention(o *store.Outcome, unresolved bool, from time.Time, records time.D
 // insertEntries appends to a journal.
 func (t *transaction) insertEntries(seq int64, entries []store.Entry) {
 	insertEntries(t.batch, seq, entries)
+	for i := range entries {
+		t.use(seq, entries[i].Body)
+	}
 }
 
 func insertEntries(b *pgdb.Batch, seq int64, entries []store.Entry) {

@@ -83,6 +83,12 @@ ALTER TABLE atom_execution ADD COLUMN cancelled boolean NOT NULL DEFAULT false;
 CREATE INDEX atom_execution_cancelled ON atom_execution(seq) WHERE cancelled AND state < 4;
 `, `
 ALTER TABLE atom_group ADD COLUMN token text;
+`, `
+CREATE TABLE atom_file(id bytea PRIMARY KEY, name text UNIQUE, size bigint, epoch bigint);
+CREATE TABLE atom_file_chunk(id bytea REFERENCES atom_file ON DELETE CASCADE, n int, body bytea NOT NULL, PRIMARY KEY(id, n));
+ALTER TABLE atom_file_chunk ALTER COLUMN body SET STORAGE EXTERNAL;
+CREATE TABLE atom_file_use(seq bigint, name text REFERENCES atom_file(name), PRIMARY KEY(seq, name));
+CREATE INDEX atom_file_use_name ON atom_file_use(name);
 `}}
 
 // Stored codes of states and statuses. Codes below firstEnded are live states.

@@ -74,6 +74,7 @@ type Store struct {
 	running runningSet
 	changed notices
 	members
+	files files
 }
 
 var (
@@ -110,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{o: o, log: o.Log, server: server, clock: newClock()}
 	s.announcer.more = sync.NewCond(&s.announcer.mu)
 	s.committer.requests, s.committer.closed = make(chan *request, 4*batchLimit), make(chan struct{})
-	s.recorder.queue = make(chan *store.Finished, maxRecords)
+	s.recorder.queue = make(chan recordOp, maxRecords)
 	s.running.kick, s.changed.kick, s.changed.left = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	s.numbers.fresh, s.members = map[int64]bool{}, newMembers()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

@@ -160,7 +160,19 @@ func OpenSource(ctx context.Context, o Options, check func(*pgdb.Conn) error) (*
 	if err := s.check(ctx, o.Group); err != nil {
 		return nil, errors.Join(a.explain(err), a.Close())
 	}
+	if err := s.checkFiles(ctx); err != nil {
+		return nil, errors.Join(a.explain(err), a.Close())
+	}
 	return s, nil
+}
+
+// checkFiles checks that no execution refers to a stored file; see blob.Store.
+func (s *Source) checkFiles(ctx context.Context) error {
+	n := 0
+	if err := s.conn.QueryRow(ctx, "SELECT count(DISTINCT name) FROM atom_file_use").Scan(&n); err != nil || n == 0 {
+		return err
+	}
+	return &pgdb.Error{Text: fmt.Sprintf("executions refer to %d stored files, which a migration does not copy", n), Hint: "wait until these executions have ended and their documents are deleted, see retention"}
 }
 
 // check checks that the database holds the group, and that it is stopped.

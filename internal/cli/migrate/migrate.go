@@ -179,7 +179,7 @@ func (c *Command) openSource(ctx context.Context) (source, error) {
 		n, err := s.StoredFiles()
 		if err == nil && n > 0 {
 			err = clierror.Failed("wait until these executions have ended and their documents are deleted, see retention",
-				"executions refer to %d stored files, which a group cannot hold", n)
+				"executions refer to %d stored files, which a migration does not copy", n)
 		}
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
