@@ -33,8 +33,8 @@ type GroupOptions struct {
 type backend struct {
 	store.Store
 	key    []byte
-	token  string       // of the admin API
-	blobs  blob.Store   // nil: the store holds no large files
+	token  string // of the admin API
+	blobs  blob.Store
 	backup admin.Backup // nil: the database has its own tools
 	stats  func(*metrics.Store)
 	group  *postgres.Store // nil: no group
@@ -173,7 +173,7 @@ func (s *Server) joinGroup() (*backend, error) {
 	if st.MayLose() {
 		s.log.Warn("the database has no synchronous standby: a failover can lose acknowledged messages; set synchronous_standby_names", "database", st.String())
 	}
-	return &backend{Store: st, key: st.Key(), token: st.Token(), group: st, stats: func(m *metrics.Store) {
+	return &backend{Store: st, key: st.Key(), token: st.Token(), blobs: st, group: st, stats: func(m *metrics.Store) {
 		m.RecordsDropped, m.GroupMembers = st.Dropped(), st.Members()
 	}}, nil
 }

@@ -146,6 +146,12 @@ func (c *customers) of(path string) int {
 // newGroup starts a database and the members of a group on it.
 func newGroup(t *testing.T, members int, sink string) (*servers.Postgres, []*atom) {
 	t.Helper()
+	return newGroupOf(t, members, sink, groupProject)
+}
+
+// newGroupOf does the same with another project.
+func newGroupOf(t *testing.T, members int, sink, project string) (*servers.Postgres, []*atom) {
+	t.Helper()
 	server, err := servers.NewPostgres()
 	if err == nil {
 		err = server.Start()
@@ -159,7 +165,7 @@ func newGroup(t *testing.T, members int, sink string) (*servers.Postgres, []*ato
 	for i := range all {
 		a := newAtom(t, sink)
 		a.store = []string{"--store", url, "--group", "shop", "--max-connections-per-address", "0"}
-		a.runs(groupProject)
+		a.runs(project)
 		a.start()
 		all[i] = a
 	}

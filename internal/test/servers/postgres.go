@@ -255,6 +255,13 @@ func (p *Postgres) exec(ctx context.Context, database, statements string) error 
 	return errors.Join(err, conn.Close(ctx))
 }
 
+// Try runs statements in a database, and returns their error.
+func (p *Postgres) Try(database, statements string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return p.exec(ctx, database, statements)
+}
+
 // Database creates an empty database and returns its name.
 func (p *Postgres) Database(t testing.TB) string {
 	t.Helper()
