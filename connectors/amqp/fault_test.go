@@ -60,6 +60,10 @@ func TestBrokerIsKilled(t *testing.T) {
 	if err := publish(c, other, `"kept"`); err != nil {
 		t.Fatal(err)
 	}
+	// RabbitMQ confirms the declaration of a queue before it is on disk.
+	if err := rabbit.Control("eval", "mnesia:sync_log()."); err != nil {
+		t.Fatal(err)
+	}
 	if err := rabbit.Kill(); err != nil {
 		t.Fatal(err)
 	}
