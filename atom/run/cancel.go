@@ -192,16 +192,15 @@ func (g *Engine) Cancel(ctx context.Context, seq int64, received time.Time) erro
 	defer stop()
 	for {
 		epoch, own := g.Store.Lease(seq)
-		err := store.ErrFenced
 		if !own {
-			err = g.cancelElsewhere(ctx, seq, received)
-		} else if c, repeated := g.cancelOnce(ctx, &cancelRequest{seq: seq, received: received, epoch: epoch}); repeated && c.err == nil {
-			return g.isLive(ctx, seq, received)
-		} else {
-			err = c.err
+			return g.cancelElsewhere(ctx, seq, received)
 		}
-		if !own || !errors.Is(err, store.ErrFenced) || ctx.Err() != nil {
-			return err
+		c, repeated := g.cancelOnce(ctx, &cancelRequest{seq: seq, received: received, epoch: epoch})
+		if repeated && c.err == nil {
+			return g.isLive(ctx, seq, received)
+		}
+		if !errors.Is(c.err, store.ErrFenced) || ctx.Err() != nil {
+			return c.err
 		}
 	} // another member runs it since then, or this one under another epoch
 }
