@@ -59,7 +59,9 @@ type member struct {
 	settings, resized  int
 }
 
-// join opens and runs a member until the test ends.
+// join opens and runs a member until the test ends. It returns when the member
+// receives notifications: then it has read the settings, and nothing that was
+// announced before is announced to it again.
 func join(t *testing.T, g Group) *member {
 	t.Helper()
 	m := &member{suite: suite{T: t, Store: g.Open(t)}, adopted: map[string]int64{}, changed: map[int64]int{}, cancelled: map[int64]int{}}
@@ -103,6 +105,7 @@ func join(t *testing.T, g Group) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.until("the first notification of settings", func() bool { return m.settings > 0 })
 	return m
 }
 
