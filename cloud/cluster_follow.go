@@ -229,6 +229,7 @@ func (s *Cluster) putHeartbeats(ctx context.Context) {
 }
 
 func (s *Cluster) readHeartbeats(ctx context.Context, plane string, batch int64) error {
+	asked := time.Now() // ages end later, so an older heartbeat never looks newer
 	all, err := s.shared.ReadHeartbeats(ctx, plane, batch)
 	if err != nil {
 		return err
@@ -240,7 +241,7 @@ func (s *Cluster) readHeartbeats(ctx context.Context, plane string, batch int64)
 				return fmt.Errorf("read the heartbeat of the atom %s: %w", b.Atom, err)
 			}
 		}
-		s.mailboxes.of(b.Atom).recordPeerHeartbeat(h, b)
+		s.mailboxes.of(b.Atom).recordPeerHeartbeat(h, b, asked.Add(-b.Age))
 	}
 	return nil
 }

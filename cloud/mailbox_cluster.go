@@ -81,10 +81,9 @@ func (l *mailboxes) restoreHeartbeats(all []PeerHeartbeat) {
 	}
 }
 
-// recordPeerHeartbeat stores a heartbeat received by another control plane
+// recordPeerHeartbeat stores a heartbeat that another control plane received at a time,
 // unless a newer one is known.
-func (x *mailbox) recordPeerHeartbeat(h wire.Heartbeat, b PeerHeartbeat) {
-	at := time.Now().Add(-b.Age)
+func (x *mailbox) recordPeerHeartbeat(h wire.Heartbeat, b PeerHeartbeat, at time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !at.After(x.lastSeen) {
