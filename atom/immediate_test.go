@@ -93,10 +93,10 @@ func TestEarlyMessagesAreStoredBeforeTheyRun(t *testing.T) {
 			}
 		}
 	}
-	deliver(4000, 1)
-	deliver(100, 1)
+	deliver(10_000, 1) // as many as a topic has records in one commit
+	deliver(6388, 1)
 	deliver(10, 2)
-	if kept.bare != 4096+10 || kept.with != 4 {
-		t.Errorf("got %d stored before they ran and %d with their outcome, want %d and 4", kept.bare, kept.with, 4096+10)
+	if kept.bare != 16_384+10 || kept.with != 4 {
+		t.Errorf("got %d stored before they ran and %d with their outcome, want %d and 4", kept.bare, kept.with, 16_384+10)
 	}
 }

@@ -51,8 +51,9 @@ func (d *Delivery) answer() error {
 func (d *Delivery) Redeliver(err error) { d.Result, d.Err = Redelivered, err }
 
 // maxEarly is how many messages of each stream of a subscription that starts are
-// Early: more than a source delivers before the first of them is acknowledged.
-const maxEarly = 4096
+// Early: more than any source delivers before the first of them is acknowledged,
+// such as 10,000 records of a topic.
+const maxEarly = 16_384
 
 // errCursorUnread answers a message with a cursor before Inbox.Cursor was called.
 var errCursorUnread = errors.New("the position of the stream is not known: a delivery has failed, or its cursor was not read")
