@@ -104,7 +104,7 @@ demo: build ## Show what it does on this machine: a shop, an ERP and an atom bet
 	@bin/valence demo
 
 .PHONY: demo-group
-demo-group: setup ## Kill and stop two atoms and their PostgreSQL database while 1,000 orders arrive.
+demo-group: setup ## Kill two atoms and their database while 1,000 orders arrive; draw which atom delivered them.
 	@go test -count=1 -v -run '^TestGroupDeliversInOrder$$' ./internal/test/crash
 
 .PHONY: extension

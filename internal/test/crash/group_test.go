@@ -90,10 +90,11 @@ type customers struct {
 	repeated int
 	bad      []string
 	hang     chan struct{} // closed to answer calls of /hang
+	seen     timeline
 }
 
 func newCustomers(t *testing.T) *customers {
-	c := &customers{last: map[string]int{}, calls: map[string]int{}, ticks: map[string]map[string]bool{}, hang: make(chan struct{})}
+	c := &customers{last: map[string]int{}, calls: map[string]int{}, ticks: map[string]map[string]bool{}, hang: make(chan struct{}), seen: newTimeline()}
 	c.Server = httptest.NewServer(http.HandlerFunc(c.serve))
 	t.Cleanup(c.Close)
 	return c
@@ -103,6 +104,11 @@ func (c *customers) addr() string { return c.Listener.Addr().String() }
 
 func (c *customers) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body) // then the end of the connection is noticed
+	member := 0
+	if rest, ok := strings.CutPrefix(r.URL.Path, "/member/"); ok { // see newGroup
+		fmt.Sscanf(rest, "%d", &member)
+		r.URL.Path = rest[strings.Index(rest, "/"):]
+	}
 	c.mu.Lock()
 	c.calls[r.URL.Path]++
 	first := c.calls[r.URL.Path] == 1
@@ -121,6 +127,7 @@ func (c *customers) serve(w http.ResponseWriter, r *http.Request) {
 			c.bad = append(c.bad, fmt.Sprintf("order %d of %s after %d", n, customer, last))
 		}
 		c.last[customer] = max(c.last[customer], n)
+		c.seen.add(customer, n, member)
 	}
 	c.mu.Unlock()
 	switch {
@@ -136,6 +143,13 @@ func (c *customers) serve(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, "{}")
 }
 
+// mark adds an event to the timeline.
+func (c *customers) mark(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen.mark(what)
+}
+
 // of returns the number of calls of a path.
 func (c *customers) of(path string) int {
 	c.mu.Lock()
@@ -143,7 +157,8 @@ func (c *customers) of(path string) int {
 	return c.calls[path]
 }
 
-// newGroup starts a database and the members of a group on it.
+// newGroup starts a database and the members of a group on it. The first one calls
+// the destination below /member/1, and so on.
 func newGroup(t *testing.T, members int, sink string) (*servers.Postgres, []*atom) {
 	t.Helper()
 	return newGroupOf(t, members, sink, groupProject)
@@ -163,7 +178,7 @@ func newGroupOf(t *testing.T, members int, sink, project string) (*servers.Postg
 	url := strings.Replace(server.URL(server.Database(t)), ":"+servers.PostgresPassword+"@", "@", 1)
 	all := make([]*atom, members)
 	for i := range all {
-		a := newAtom(t, sink)
+		a := newAtom(t, fmt.Sprint(sink, "/member/", i+1))
 		a.store = []string{"--store", url, "--group", "shop", "--max-connections-per-address", "0"}
 		a.runs(project)
 		a.start()
@@ -439,23 +454,23 @@ func TestGroupDeliversInOrder(t *testing.T) {
 	dead, alive := members[0], members[1]
 	hang := dead.accept("/work", `{"id":"taken-over"}`) // runs at the member that dies
 	within(t, 20*time.Second, "its call", func() bool { return sink.of("/hang/taken-over") == 1 })
-	t.Logf("killing a member after %d orders", progress())
+	sink.mark("member 1 is killed")
 	dead.kill()
 	killed := time.Now()
 	within(t, 15*time.Second, "the takeover", func() bool { return sink.of("/hang/taken-over") == 2 })
-	t.Logf("taken over after %s", time.Since(killed).Round(time.Millisecond))
+	sink.mark("member 2 has taken over, after " + time.Since(killed).Round(100*time.Millisecond).String())
 	if status := alive.adminCall("POST", "/executions/"+hang+"/cancel", &struct{}{}); status != 202 {
 		t.Errorf("cancel after the takeover: got %d, want 202", status)
 	}
 	dead.start()
 
-	t.Logf("stopping the other one for 12 s after %d orders", progress())
+	sink.mark("member 1 is back; member 2 is stopped for 12 s")
 	_ = alive.cmd.Process.Signal(syscall.SIGSTOP)
 	pause(12 * time.Second)
 	_ = alive.cmd.Process.Signal(syscall.SIGCONT)
 	within(t, 20*time.Second, "the stopped member", func() bool { return alive.posted("/orders", `{"customer":"rejoined","n":1}`) })
 
-	t.Logf("killing the database after %d orders", progress())
+	sink.mark("member 2 is back; the database is killed")
 	server.Kill(syscall.SIGKILL)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
@@ -485,7 +500,7 @@ func TestGroupDeliversInOrder(t *testing.T) {
 	if most := 4 * shoppers; sink.repeated > most { // one for each lane and disturbance
 		t.Errorf("got %d repeated calls, want %d at most", sink.repeated, most)
 	}
-	t.Logf("%d orders, %d repeated calls", progressOf(sink.last), sink.repeated)
+	t.Logf("\n%s\n%d orders arrived, each customer's in order; %d calls were repeated", sink.seen.draw(), progressOf(sink.last), sink.repeated)
 }
 
 func progressOf(last map[string]int) (total int) {
