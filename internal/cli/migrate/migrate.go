@@ -30,7 +30,7 @@ type Command struct {
 	From           string `required:"" placeholder:"DIR|URL" files:"" help:"Data folder of a stopped atom, or address of the database of a stopped group."`
 	To             string `required:"" placeholder:"URL|DIR" files:"" help:"Address of an empty database, or a folder to create."`
 	Group          string `required:"" placeholder:"NAME" help:"Name of the group."`
-	AllowPlaintext bool   `help:"Connect to a database on another machine without TLS."`
+	StorePlaintext bool   `name:"store-allow-plaintext" help:"Connect to a database on another machine without TLS. Anyone who can read that network can read messages and keys."`
 	JSON           bool   `name:"json" help:"Print JSON."`
 }
 
@@ -194,10 +194,10 @@ func (c *Command) options(url string) postgres.Options {
 }
 
 func (c *Command) checkEncrypted(option string, conn *pgdb.Conn) error {
-	if c.AllowPlaintext {
+	if c.StorePlaintext {
 		return nil
 	}
-	return pgdb.CheckEncrypted(conn, option, "--allow-plaintext")
+	return pgdb.CheckEncrypted(conn, option, "--store-allow-plaintext")
 }
 
 // openTarget opens the target, unless the source was moved elsewhere.
