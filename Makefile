@@ -115,7 +115,7 @@ extension: setup ## Pack the extension for Visual Studio Code as bin/valence.vsi
 
 .PHONY: check
 check: setup ## Formatting, vet, staticcheck, import rules, wording, generated files, commit subjects.
-	@$(MAKE) checks rules subjects
+	@$(MAKE) checks rules manifests subjects
 
 .PHONY: checks
 checks: format vet staticcheck generated
@@ -136,6 +136,10 @@ staticcheck: go
 .PHONY: rules
 rules: go
 	@go test ./internal/test/archtest ./internal/test/prose
+
+.PHONY: manifests
+manifests: go ## Validate the files for Docker Compose and Kubernetes with the types of their tools.
+	@cd internal/test/manifests && go vet ./... && go test ./...
 
 # Commits before the rule are not checked.
 SUBJECTS_SINCE := 56d9b54
