@@ -139,7 +139,7 @@ rules: go
 
 .PHONY: manifests
 manifests: go ## Validate the files for Docker Compose and Kubernetes with the types of their tools.
-	@cd internal/test/manifests && go vet ./... && go test ./...
+	@cd internal/test/manifests && go vet ./... && go test -count=1 ./...
 
 # Commits before the rule are not checked.
 SUBJECTS_SINCE := 56d9b54
@@ -228,6 +228,7 @@ stage-e2e:
 .PHONY: stage-examples
 stage-examples:
 	@$(SUMMARY) tests examples -- go test -count=1 -timeout 10m ./internal/test/examples/...
+	@$(SUMMARY) tests manifests -- go -C internal/test/manifests test -count=1 ./...
 
 .PHONY: stage-networks
 stage-networks:
