@@ -37,6 +37,10 @@ func beyondLoopback(t *testing.T, database string) string {
 				if err != nil {
 					return
 				}
+				if from := client.RemoteAddr().(*net.TCPAddr); !from.IP.Equal(n.IP) { // another machine
+					client.Close()
+					continue
+				}
 				go forward(client, to)
 			}
 		}()
