@@ -78,8 +78,33 @@ type atom struct {
 	admin   string
 	sink    string
 	store   []string // flags of a member of a group; nil: no group
-	out     bytes.Buffer
+	out     output
 	cmd     *exec.Cmd
+}
+
+// output collects the output of a program.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// Reset drops the output so far.
+func (o *output) Reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.b.Reset()
 }
 
 func newAtom(t *testing.T, sink string) *atom {
@@ -117,8 +142,7 @@ func freeAddr(t *testing.T) string {
 func (a *atom) start() {
 	a.t.Helper()
 	a.out.Reset()
-	a.cmd = exec.Command(binary, append([]string{"run", "--listen", a.listen, "--admin", a.admin, "--data", a.data, a.project}, a.store...)...)
-	a.cmd.Env = append(os.Environ(), "SINK=http://"+a.sink, "PGPASSWORD="+servers.PostgresPassword)
+	a.cmd = a.command()
 	a.cmd.Stdout, a.cmd.Stderr = &a.out, &a.out
 	if err := a.cmd.Start(); err != nil {
 		a.t.Fatal(err)
@@ -136,6 +160,13 @@ func (a *atom) start() {
 	}
 	a.kill()
 	a.t.Fatalf("the atom does not get ready:\n%s", a.out.String())
+}
+
+// command returns the command that starts the atom.
+func (a *atom) command() *exec.Cmd {
+	cmd := exec.Command(binary, append([]string{"run", "--listen", a.listen, "--admin", a.admin, "--data", a.data, a.project}, a.store...)...)
+	cmd.Env = append(os.Environ(), "SINK=http://"+a.sink, "PGPASSWORD="+servers.PostgresPassword)
+	return cmd
 }
 
 func (a *atom) kill() {

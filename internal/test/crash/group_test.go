@@ -175,16 +175,26 @@ func newGroupOf(t *testing.T, members int, sink, project string) (*servers.Postg
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Remove)
-	url := strings.Replace(server.URL(server.Database(t)), ":"+servers.PostgresPassword+"@", "@", 1)
+	url := groupURL(t, server)
 	all := make([]*atom, members)
 	for i := range all {
-		a := newAtom(t, fmt.Sprint(sink, "/member/", i+1))
-		a.store = []string{"--store", url, "--group", "shop", "--max-connections-per-address", "0"}
-		a.runs(project)
-		a.start()
-		all[i] = a
+		all[i] = startMember(t, i+1, sink, url, project)
 	}
 	return server, all
+}
+
+// groupURL returns the URL of a new database, without the password.
+func groupURL(t *testing.T, server *servers.Postgres) string {
+	return strings.Replace(server.URL(server.Database(t)), ":"+servers.PostgresPassword+"@", "@", 1)
+}
+
+func startMember(t *testing.T, number int, sink, url, project string) *atom {
+	t.Helper()
+	a := newAtom(t, fmt.Sprint(sink, "/member/", number))
+	a.store = []string{"--store", url, "--group", "shop", "--max-connections-per-address", "0"}
+	a.runs(project)
+	a.start()
+	return a
 }
 
 // within fails the test unless a condition becomes true in time.
@@ -527,7 +537,7 @@ func (a *atom) posted(path, body string) bool {
 func TestMovedAtomContinuesInGroup(t *testing.T) {
 	sink := newCustomers(t)
 	server, _ := newGroup(t, 0, sink.addr())
-	url := strings.Replace(server.URL(server.Database(t)), ":"+servers.PostgresPassword+"@", "@", 1)
+	url := groupURL(t, server)
 	alone := newAtom(t, sink.addr())
 	alone.runs(groupProject)
 	alone.start()

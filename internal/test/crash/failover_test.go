@@ -1,0 +1,87 @@
+package crash
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"valence/internal/test/servers"
+)
+
+// The server of a group's database dies, and its synchronous standby is promoted:
+// no acknowledged message is lost, and order holds.
+func TestGroupFailsOver(t *testing.T) {
+	sink := newCustomers(t)
+	server, _ := newGroup(t, 0, sink.addr())
+	url := groupURL(t, server)
+	standby, err := server.Standby()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(standby.Remove)
+	both := strings.Replace(url, address(server), address(server)+","+address(standby), 1) + "&target_session_attrs=read-write"
+	var members []*atom
+	for i := range 2 {
+		members = append(members, startMember(t, i+1, sink.addr(), both, groupProject))
+	}
+	for _, m := range members {
+		if log := m.out.String(); strings.Contains(log, "synchronous_standby_names") {
+			t.Errorf("a member warns although a standby is synchronous:\n%s", log)
+		}
+	}
+
+	const shoppers, each = 10, 20
+	var senders sync.WaitGroup
+	for i := range shoppers {
+		senders.Go(func() {
+			for n := 1; n <= each; n++ {
+				body := fmt.Sprintf(`{"customer":"c%d","n":%d}`, i, n)
+				for try := i + n; !members[try%2].posted("/orders", body); try++ {
+					pause(50 * time.Millisecond)
+				}
+				pause(400 * time.Millisecond)
+			}
+		})
+	}
+	total := func() int {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		return progressOf(sink.last)
+	}
+	within(t, 60*time.Second, "some orders", func() bool { return total() > 3*shoppers })
+	hang := members[0].accept("/work", `{"id":"failover"}`)
+	within(t, 20*time.Second, "its call", func() bool { return sink.of("/hang/failover") == 1 })
+	sink.mark("the server is killed")
+	server.Kill(syscall.SIGKILL)
+	pause(2 * time.Second)
+	if err := standby.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	sink.mark("its standby is promoted")
+	senders.Wait()
+	within(t, 60*time.Second, "all orders", func() bool { return total() == shoppers*each })
+	within(t, 30*time.Second, "the cancellation", func() bool {
+		status := members[1].adminCall("POST", "/executions/"+hang+"/cancel", &struct{}{})
+		return status == 202
+	})
+	if v := members[0].ended(hang); v.Status != "cancelled" || sink.of("/cleanup/failover") != 1 {
+		t.Errorf("got %+v and %d calls of finally, want it cancelled, and one", v, sink.of("/cleanup/failover"))
+	}
+	sink.mu.Lock()
+	defer sink.mu.Unlock()
+	if len(sink.bad) > 0 {
+		t.Errorf("out of order: %v", sink.bad)
+	}
+	if most := 2 * shoppers; sink.repeated > most { // one for each lane, of each member
+		t.Errorf("got %d repeated calls, want %d at most", sink.repeated, most)
+	}
+	t.Logf("\n%s\n%d orders arrived, each customer's in order; %d calls were repeated", sink.seen.draw(), progressOf(sink.last), sink.repeated)
+}
+
+// address returns the host and port of a server.
+func address(p *servers.Postgres) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Port)) }
