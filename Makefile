@@ -48,6 +48,7 @@ setup: go ## Install what building and testing need: modules, a C compiler for t
 	@$(call need,/usr/sbin/vsftpd,vsftpd,the tests of the connector ftp)
 	@[[ -x /usr/sbin/mosquitto ]] || $(call need,mosquitto,mosquitto,the tests of the connector mqtt)
 	@[[ -n "$$(compgen -G '/usr/lib/postgresql/*/bin/postgres')" ]] || $(call need,postgres,postgresql,the tests of control planes that share a database)
+	@[[ -x /usr/sbin/pgbouncer ]] || $(call need,pgbouncer,pgbouncer,the tests of a group of atoms)
 	@$(call need,mariadbd,mariadb-server,the tests of the sql connector)
 	@$(call need,dovecot,dovecot-imapd,the tests of the imap connector)
 	@($(call need,javac,default-jdk-headless,the tests of the connectors amqp1, kafka and soap)) || :

@@ -56,6 +56,11 @@ func (s *Server) Explain(err error) error {
 		return say("retry in a moment", "the server %s is starting, stopping or recovering", at)
 	case "25006":
 		return say("use the address of the primary, or all addresses with target_session_attrs=read-write", "the database %s at %s is read-only, like a standby", database, at)
+	case "08P01": // PgBouncer; no server of PostgreSQL says it to this client
+		return say("connect to PostgreSQL directly, or add ignore_startup_parameters = statement_timeout, lock_timeout, idle_in_transaction_session_timeout to pgbouncer.ini",
+			"the connection pooler at %s refuses the settings of the connection: %s", at, message(err))
+	case "42P05", "26000":
+		return say("connect to PostgreSQL directly, or add ?default_query_exec_mode=exec to the URL", "the connection pooler at %s does not keep prepared statements apart: %s", at, message(err))
 	case "":
 		return s.explainNetwork(err, say)
 	}

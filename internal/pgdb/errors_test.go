@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // tlsServer accepts connections like a PostgreSQL server with TLS, and ends them
@@ -67,6 +69,20 @@ func TestCertificates(t *testing.T) {
 		var e *Error
 		if !errors.As(s.Explain(err), &e) || !strings.Contains(e.Text, c.text) || !strings.Contains(e.Hint, c.hint) {
 			t.Errorf("%s: got %+v for %v, want %q and %q", c.name, e, err, c.text, c.hint)
+		}
+	}
+}
+
+// The errors of a connection pooler name its settings.
+func TestPoolers(t *testing.T) {
+	s, err := Parse("postgres://valence@127.0.0.1:6432/shop?sslmode=disable", Session{Name: "test", Connections: 1, Statement: time.Second, Lock: time.Second, Idle: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, hint := range map[string]string{"08P01": "ignore_startup_parameters", "42P05": "default_query_exec_mode=exec", "26000": "default_query_exec_mode=exec"} {
+		var e *Error
+		if !errors.As(s.Explain(&pgconn.PgError{Code: code, Message: "no"}), &e) || !strings.Contains(e.Text, "the connection pooler at 127.0.0.1:6432") || !strings.Contains(e.Hint, hint) {
+			t.Errorf("%s: got %+v, want the pooler and the hint %q", code, e, hint)
 		}
 	}
 }

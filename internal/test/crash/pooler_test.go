@@ -1,0 +1,64 @@
+package crash
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"valence/internal/test/servers"
+)
+
+// Two members use a PgBouncer in transaction mode, which swallows their
+// notifications.
+func TestGroupBehindPgBouncer(t *testing.T) {
+	sink := newCustomers(t)
+	server, _ := newGroup(t, 0, sink.addr())
+	url := groupURL(t, server)
+	start := func(settings string) string {
+		t.Helper()
+		pooler, err := servers.StartPgBouncer(server, settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pooler.Close)
+		return strings.Replace(url, ":"+strconv.Itoa(server.Port), ":"+strconv.Itoa(pooler.Port), 1)
+	}
+	refusing := newAtom(t, sink.addr())
+	refusing.store = []string{"--store", start(""), "--group", "shop"}
+	fails := refusing.command()
+	out, _ := fails.CombinedOutput() // the exit code says the same
+	if code := fails.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(out), "refuses the settings of the connection") || !strings.Contains(string(out), "ignore_startup_parameters") {
+		t.Errorf("a pooler with its defaults: got exit code %d\n%s\nwant 3, the reason and the setting", code, out)
+	}
+	through := start("ignore_startup_parameters = statement_timeout, lock_timeout, idle_in_transaction_session_timeout") + "&default_query_exec_mode=exec"
+	members := []*atom{startMember(t, 1, sink.addr(), through, groupProject), startMember(t, 2, sink.addr(), through, groupProject)}
+	const shoppers, each = 5, 10
+	var senders sync.WaitGroup
+	for i := range shoppers {
+		senders.Go(func() {
+			for n := 1; n <= each; n++ {
+				body := fmt.Sprintf(`{"customer":"c%d","n":%d}`, i, n)
+				for try := i + n; !members[try%2].posted("/orders", body); try++ {
+					pause(50 * time.Millisecond)
+				}
+			}
+		})
+	}
+	senders.Wait()
+	within(t, 90*time.Second, "all orders", func() bool { // each handover waits for a sweep
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		return progressOf(sink.last) == shoppers*each
+	})
+	for i, m := range members {
+		within(t, 20*time.Second, fmt.Sprint("the warning of member ", i+1), func() bool { return strings.Contains(m.out.String(), "cannot receive notifications of other members") })
+	}
+	sink.mu.Lock()
+	defer sink.mu.Unlock()
+	if len(sink.bad) > 0 || sink.repeated > 0 {
+		t.Errorf("got %d repeated calls, and out of order: %v", sink.repeated, sink.bad)
+	}
+}
