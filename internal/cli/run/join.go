@@ -78,6 +78,9 @@ func (c *JoinCommand) Run(s *terminal.Streams) error {
 		return server.OpenError(c.Data, err)
 	}
 	defer lock.Release()
+	if group := server.GroupOf(c.Data); group != "" {
+		return clierror.Invalid("--data DIR with the folder of an atom of its own", "%s belongs to a member of the group %s, to which a control plane cannot deploy", c.Data, group)
+	}
 	if err := c.checkEnrollment(); err != nil {
 		return err
 	}
