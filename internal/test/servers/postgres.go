@@ -53,14 +53,17 @@ func RunPostgres(m *testing.M, server **Postgres) int {
 	return m.Run()
 }
 
-// NewPostgres creates the data of a server.
-func NewPostgres() (*Postgres, error) {
+// NewPostgres creates the data of a server in a temporary folder.
+func NewPostgres() (*Postgres, error) { return NewPostgresIn("") }
+
+// NewPostgresIn creates the data of a server in a new folder within another one.
+func NewPostgresIn(parent string) (*Postgres, error) {
 	initdb, err := program("initdb")
 	if err != nil {
 		return nil, err
 	}
 	p := &Postgres{bin: filepath.Join(filepath.Dir(initdb), "postgres")}
-	if p.dir, err = os.MkdirTemp("", "valence-postgres"); err != nil {
+	if p.dir, err = os.MkdirTemp(parent, "valence-postgres"); err != nil {
 		return nil, err
 	}
 	password := filepath.Join(p.dir, "password")

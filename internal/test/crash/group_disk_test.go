@@ -1,0 +1,112 @@
+package crash
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"valence/internal/test/servers"
+)
+
+// The disk of a group's database fills while orders arrive. Members refuse them
+// with 503, and accept again once there is space. No acknowledged order is lost.
+func TestGroupFullDisk(t *testing.T) {
+	sink := newCustomers(t)
+	server, disk := postgresOnDisk(t, "256m")
+	url := groupURL(t, server)
+	var members []*atom
+	for i := range 2 {
+		members = append(members, startMember(t, i+1, sink.addr(), url, groupProject))
+	}
+	const shoppers, each = 10, 20
+	var senders sync.WaitGroup
+	for i := range shoppers {
+		senders.Go(func() {
+			for n := 1; n <= each; n++ {
+				body := fmt.Sprintf(`{"customer":"c%d","n":%d}`, i, n)
+				for try := i + n; !members[try%2].posted("/orders", body); try++ {
+					pause(50 * time.Millisecond)
+				}
+				pause(200 * time.Millisecond)
+			}
+		})
+	}
+	total := func() int {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		return progressOf(sink.last)
+	}
+	within(t, 60*time.Second, "some orders", func() bool { return total() > 3*shoppers })
+	sink.mark("the disk is full")
+	ballast := filepath.Join(disk, "filled-by-test")
+	fill(t, ballast)
+	for i, m := range members {
+		within(t, 60*time.Second, "a refusal", func() bool {
+			status, header, _ := m.send("POST", "/orders", fmt.Sprintf(`{"customer":"full%d-%d","n":1,"x":%q}`, i, time.Now().UnixNano(), strings.Repeat("x", 100_000)))
+			if status == 503 && header.Get("Retry-After") == "" {
+				t.Error("got 503 without Retry-After")
+			}
+			return status == 503
+		})
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	sink.mark("there is space again")
+	within(t, 60*time.Second, "the database", func() bool { // a service manager restarts it, if it has exited
+		if server.Try("postgres", "SELECT 1") == nil {
+			return true
+		}
+		server.Kill(syscall.SIGKILL)
+		return server.Start() == nil
+	})
+	senders.Wait()
+	within(t, 60*time.Second, "all orders", func() bool { return total() >= shoppers*each })
+	sink.mu.Lock()
+	defer sink.mu.Unlock()
+	if len(sink.bad) > 0 {
+		t.Errorf("out of order: %v", sink.bad)
+	}
+	if most := 2 * shoppers; sink.repeated > most { // one for each lane, of each member
+		t.Errorf("got %d repeated calls, want %d at most", sink.repeated, most)
+	}
+	t.Logf("\n%s\n%d orders arrived, each customer's in order; %d calls were repeated", sink.seen.draw(), progressOf(sink.last), sink.repeated)
+}
+
+// postgresOnDisk starts a server whose data is on a small disk of its own.
+func postgresOnDisk(t *testing.T, size string) (*servers.Postgres, string) {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk")
+	for dir := disk; dir != os.TempDir(); dir = filepath.Dir(dir) { // the server is another user
+		if dir == disk {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "mode=0755,size="+size, "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Fatalf("this test mounts a small disk and needs root: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
+		}
+	})
+	server, err := servers.NewPostgresIn(disk)
+	if err == nil {
+		err = server.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Remove)
+	return server, disk
+}
