@@ -177,9 +177,13 @@ func (s *Store) migrate(ctx context.Context) error {
 // readSettings reads the settings of the server that decide when a commit is safe. It rejects
 // a server that acknowledges commits before they are on disk.
 func (s *Store) readSettings(ctx context.Context, conn *pgdb.Conn) error {
-	var commit, standbys string
-	if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names')").Scan(&commit, &standbys); err != nil {
+	var commit, standbys, idle string
+	if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), current_setting('idle_in_transaction_session_timeout')").Scan(&commit, &standbys, &idle); err != nil {
 		return err
+	}
+	if idle == "0" { // a pooler drops the setting of the connection
+		s.log.Warn("the database user has no limits: a member that hangs can block others for longer; ALTER ROLE … SET idle_in_transaction_session_timeout, statement_timeout and lock_timeout",
+			"database", s.server.String())
 	}
 	if commit == "off" {
 		return &pgdb.Error{Text: fmt.Sprintf("the database %s acknowledges commits before they are on disk: synchronous_commit is off", s.server.Database()),

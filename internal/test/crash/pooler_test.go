@@ -48,6 +48,9 @@ func TestGroupBehindPgBouncer(t *testing.T) {
 		})
 	}
 	senders.Wait()
+	if log := members[0].out.String(); !strings.Contains(log, "the database user has no limits") {
+		t.Errorf("got the log\n%s\nwant a warning of the limits that the pooler drops", log)
+	}
 	within(t, 90*time.Second, "all orders", func() bool { // each handover waits for a sweep
 		sink.mu.Lock()
 		defer sink.mu.Unlock()
