@@ -56,8 +56,35 @@ func TestGroupFailsOver(t *testing.T) {
 	within(t, 60*time.Second, "some orders", func() bool { return total() > 3*shoppers })
 	hang := members[0].accept("/work", `{"id":"failover"}`)
 	within(t, 20*time.Second, "its call", func() bool { return sink.of("/hang/failover") == 1 })
-	sink.mark("the server is killed")
+	// Messages whose executions have not ended, acknowledged until the server dies.
+	// The standby hangs first: without its confirmation nothing is acknowledged.
+	var mu sync.Mutex
+	var open []string
+	kill := make(chan struct{})
+	var openers sync.WaitGroup
+	for i, m := range members {
+		openers.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-kill:
+					return
+				default:
+				}
+				if id := m.accept("/work", fmt.Sprintf(`{"id":"open-%d-%d"}`, i, n)); id != "" {
+					mu.Lock()
+					open = append(open, id)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	pause(time.Second)
+	sink.mark("the standby hangs, and the server is killed")
+	standby.Signal(syscall.SIGSTOP)
+	pause(time.Second)
 	server.Kill(syscall.SIGKILL)
+	standby.Signal(syscall.SIGCONT)
+	close(kill)
 	pause(2 * time.Second)
 	if err := standby.Promote(); err != nil {
 		t.Fatal(err)
@@ -72,6 +99,13 @@ func TestGroupFailsOver(t *testing.T) {
 	if v := members[0].ended(hang); v.Status != "cancelled" || sink.of("/cleanup/failover") != 1 {
 		t.Errorf("got %+v and %d calls of finally, want it cancelled, and one", v, sink.of("/cleanup/failover"))
 	}
+	close(sink.hang)
+	openers.Wait()
+	for _, id := range open {
+		if v := members[1].ended(id); v.Status != "completed" {
+			t.Fatalf("an acknowledged message: got %+v, want it completed", v)
+		}
+	}
 	sink.mu.Lock()
 	defer sink.mu.Unlock()
 	if len(sink.bad) > 0 {
@@ -80,7 +114,8 @@ func TestGroupFailsOver(t *testing.T) {
 	if most := 2 * shoppers; sink.repeated > most { // one for each lane, of each member
 		t.Errorf("got %d repeated calls, want %d at most", sink.repeated, most)
 	}
-	t.Logf("\n%s\n%d orders arrived, each customer's in order; %d calls were repeated", sink.seen.draw(), progressOf(sink.last), sink.repeated)
+	t.Logf("\n%s\n%d orders arrived, each customer's in order, and %d acknowledged messages that waited; %d calls were repeated",
+		sink.seen.draw(), progressOf(sink.last), len(open), sink.repeated)
 }
 
 // address returns the host and port of a server.
