@@ -229,7 +229,7 @@ func (s *Cluster) putHeartbeats(ctx context.Context) {
 }
 
 func (s *Cluster) readHeartbeats(ctx context.Context, plane string, batch int64) error {
-	asked := time.Now() // ages end later, so an older heartbeat never looks newer
+	asked := time.Now() // the ages end later: the time of the answer must not make heartbeats newer
 	all, err := s.shared.ReadHeartbeats(ctx, plane, batch)
 	if err != nil {
 		return err
