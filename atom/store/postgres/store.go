@@ -177,13 +177,14 @@ func (s *Store) migrate(ctx context.Context) error {
 // readSettings reads the settings of the server that decide when a commit is safe. It rejects
 // a server that acknowledges commits before they are on disk.
 func (s *Store) readSettings(ctx context.Context, conn *pgdb.Conn) error {
-	var commit, standbys, idle string
-	if err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), current_setting('idle_in_transaction_session_timeout')").Scan(&commit, &standbys, &idle); err != nil {
+	var commit, standbys, unlimited string
+	err := conn.QueryRow(ctx, `SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), (SELECT coalesce(string_agg(name, ', ' ORDER BY name), '')
+		FROM pg_settings WHERE name IN ('idle_in_transaction_session_timeout', 'lock_timeout', 'statement_timeout') AND setting = '0')`).Scan(&commit, &standbys, &unlimited)
+	if err != nil {
 		return err
 	}
-	if idle == "0" { // a pooler drops the setting of the connection
-		s.log.Warn("the database user has no limits: a member that hangs can block others for longer; ALTER ROLE … SET idle_in_transaction_session_timeout, statement_timeout and lock_timeout",
-			"database", s.server.String())
+	if unlimited != "" { // a pooler drops the settings of connections
+		s.log.Warn("the database user has no limits, so a member that hangs can block others for longer; set them with ALTER ROLE", "database", s.server.String(), "missing", unlimited)
 	}
 	if commit == "off" {
 		return &pgdb.Error{Text: fmt.Sprintf("the database %s acknowledges commits before they are on disk: synchronous_commit is off", s.server.Database()),
