@@ -9,7 +9,6 @@
 package crash
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"math/rand/v2"
@@ -78,33 +77,8 @@ type atom struct {
 	admin   string
 	sink    string
 	store   []string // flags of a member of a group; nil: no group
-	out     output
+	out     program.Output
 	cmd     *exec.Cmd
-}
-
-// output collects the output of a program.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// Reset drops the output so far.
-func (o *output) Reset() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.b.Reset()
 }
 
 func newAtom(t *testing.T, sink string) *atom {

@@ -36,24 +36,8 @@ func TestGroupFailsOver(t *testing.T) {
 	}
 
 	const shoppers, each = 10, 20
-	var senders sync.WaitGroup
-	for i := range shoppers {
-		senders.Go(func() {
-			for n := 1; n <= each; n++ {
-				body := fmt.Sprintf(`{"customer":"c%d","n":%d}`, i, n)
-				for try := i + n; !members[try%2].posted("/orders", body); try++ {
-					pause(50 * time.Millisecond)
-				}
-				pause(400 * time.Millisecond)
-			}
-		})
-	}
-	total := func() int {
-		sink.mu.Lock()
-		defer sink.mu.Unlock()
-		return progressOf(sink.last)
-	}
-	within(t, 60*time.Second, "some orders", func() bool { return total() > 3*shoppers })
+	senders := sendOrders(members, shoppers, each, 400*time.Millisecond)
+	within(t, 60*time.Second, "some orders", func() bool { return sink.total() > 3*shoppers })
 	hang := members[0].accept("/work", `{"id":"failover"}`)
 	within(t, 20*time.Second, "its call", func() bool { return sink.of("/hang/failover") == 1 })
 	// Messages whose executions have not ended, acknowledged until the server dies.
@@ -91,7 +75,7 @@ func TestGroupFailsOver(t *testing.T) {
 	}
 	sink.mark("its standby is promoted")
 	senders.Wait()
-	within(t, 60*time.Second, "all orders", func() bool { return total() == shoppers*each })
+	within(t, 60*time.Second, "all orders", func() bool { return sink.total() == shoppers*each })
 	within(t, 30*time.Second, "the cancellation", func() bool {
 		status := members[1].adminCall("POST", "/executions/"+hang+"/cancel", &struct{}{})
 		return status == 202
@@ -106,16 +90,8 @@ func TestGroupFailsOver(t *testing.T) {
 			t.Fatalf("an acknowledged message: got %+v, want it completed", v)
 		}
 	}
-	sink.mu.Lock()
-	defer sink.mu.Unlock()
-	if len(sink.bad) > 0 {
-		t.Errorf("out of order: %v", sink.bad)
-	}
-	if most := 2 * shoppers; sink.repeated > most { // one for each lane, of each member
-		t.Errorf("got %d repeated calls, want %d at most", sink.repeated, most)
-	}
-	t.Logf("\n%s\n%d orders arrived, each customer's in order, and %d acknowledged messages that waited; %d calls were repeated",
-		sink.seen.draw(), progressOf(sink.last), len(open), sink.repeated)
+	t.Logf("%d messages whose executions were open were acknowledged", len(open))
+	sink.check(t, 2*shoppers) // one for each lane, of each member
 }
 
 // address returns the host and port of a server.

@@ -365,30 +365,8 @@ func TestGroupDeliversInOrder(t *testing.T) {
 	sink := newCustomers(t)
 	server, members := newGroup(t, 2, sink.addr())
 	minute := time.Now().Truncate(time.Minute).Add(time.Minute) // of the first scheduled run
-	var senders sync.WaitGroup
-	for i := range shoppers {
-		senders.Go(func() {
-			for n := 1; n <= each; n++ {
-				body := fmt.Sprintf(`{"customer":"c%d","n":%d}`, i, n)
-				for try := i + n; ; try++ { // a repeat is a duplicate
-					if members[try%2].posted("/orders", body) {
-						break
-					}
-					pause(50 * time.Millisecond)
-				}
-				pause(600 * time.Millisecond)
-			}
-		})
-	}
-	progress := func() (total int) {
-		sink.mu.Lock()
-		defer sink.mu.Unlock()
-		for _, n := range sink.last {
-			total += n
-		}
-		return total
-	}
-	within(t, 60*time.Second, "the first orders", func() bool { return progress() > 100 })
+	senders := sendOrders(members, shoppers, each, 600*time.Millisecond)
+	within(t, 60*time.Second, "the first orders", func() bool { return sink.total() > 100 })
 
 	dead, alive := members[0], members[1]
 	hang := dead.accept("/work", `{"id":"taken-over"}`) // runs at the member that dies
@@ -415,7 +393,7 @@ func TestGroupDeliversInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	senders.Wait()
-	within(t, 60*time.Second, "all orders", func() bool { return progress() >= shoppers*each+1 })
+	within(t, 60*time.Second, "all orders", func() bool { return sink.total() >= shoppers*each+1 })
 	if v := dead.ended(hang); v.Status != "cancelled" || sink.of("/cleanup/taken-over") != 1 {
 		t.Errorf("got %+v and %d calls of finally, want it cancelled, and one", v, sink.of("/cleanup/taken-over"))
 	}
@@ -426,6 +404,7 @@ func TestGroupDeliversInOrder(t *testing.T) {
 			return len(sink.ticks) > 0
 		})
 	}
+	sink.check(t, 4*shoppers) // one for each lane and disturbance
 	sink.mu.Lock()
 	defer sink.mu.Unlock()
 	for at, keys := range sink.ticks {
@@ -433,20 +412,6 @@ func TestGroupDeliversInOrder(t *testing.T) {
 			t.Errorf("the run of %s was started %d times, want once", at, len(keys))
 		}
 	}
-	if len(sink.bad) > 0 {
-		t.Errorf("out of order: %v", sink.bad)
-	}
-	if most := 4 * shoppers; sink.repeated > most { // one for each lane and disturbance
-		t.Errorf("got %d repeated calls, want %d at most", sink.repeated, most)
-	}
-	t.Logf("\n%s\n%d orders arrived, each customer's in order; %d calls were repeated", sink.seen.draw(), progressOf(sink.last), sink.repeated)
-}
-
-func progressOf(last map[string]int) (total int) {
-	for _, n := range last {
-		total += n
-	}
-	return total
 }
 
 // posted posts a message, and reports whether it was acknowledged in time.

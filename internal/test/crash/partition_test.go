@@ -126,28 +126,11 @@ func TestGroupPartition(t *testing.T) {
 	other := startMember(t, 2, sink.addr(), url, groupProject)
 
 	const shoppers, each = 10, 30
-	var senders sync.WaitGroup
-	for i := range shoppers {
-		senders.Go(func() {
-			members := []*atom{apart, other}
-			for n := 1; n <= each; n++ {
-				body := fmt.Sprintf(`{"customer":"c%d","n":%d}`, i, n)
-				for try := i + n; !members[try%2].posted("/orders", body); try++ {
-					pause(50 * time.Millisecond)
-				}
-				pause(600 * time.Millisecond)
-			}
-		})
-	}
-	total := func() int {
-		sink.mu.Lock()
-		defer sink.mu.Unlock()
-		return progressOf(sink.last)
-	}
+	senders := sendOrders([]*atom{apart, other}, shoppers, each, 600*time.Millisecond)
 	for round, end := range []func(){away.resume, func() { away.cut(); away.resume() }} {
 		id := fmt.Sprint("apart-", round)
-		enough := total() + shoppers
-		within(t, 60*time.Second, "some orders", func() bool { return total() >= enough })
+		enough := sink.total() + shoppers
+		within(t, 60*time.Second, "some orders", func() bool { return sink.total() >= enough })
 		hang := apart.accept("/work", fmt.Sprintf(`{"id":%q}`, id))
 		within(t, 20*time.Second, "its call", func() bool { return sink.of("/hang/"+id) == 1 })
 		sink.mark("member 1 is apart")
@@ -168,14 +151,6 @@ func TestGroupPartition(t *testing.T) {
 		}
 	}
 	senders.Wait()
-	within(t, 60*time.Second, "all orders", func() bool { return total() == shoppers*each+2 })
-	sink.mu.Lock()
-	defer sink.mu.Unlock()
-	if len(sink.bad) > 0 {
-		t.Errorf("out of order: %v", sink.bad)
-	}
-	if most := 2 * shoppers; sink.repeated > most { // one for each lane and disturbance
-		t.Errorf("got %d repeated calls, want %d at most", sink.repeated, most)
-	}
-	t.Logf("\n%s\n%d orders arrived, each customer's in order; %d calls were repeated", sink.seen.draw(), progressOf(sink.last), sink.repeated)
+	within(t, 60*time.Second, "all orders", func() bool { return sink.total() == shoppers*each+2 })
+	sink.check(t, 2*shoppers) // one for each lane and disturbance
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,32 +35,14 @@ func TestGroupBehindPgBouncer(t *testing.T) {
 	through := start("ignore_startup_parameters = statement_timeout, lock_timeout, idle_in_transaction_session_timeout") + "&default_query_exec_mode=exec"
 	members := []*atom{startMember(t, 1, sink.addr(), through, groupProject), startMember(t, 2, sink.addr(), through, groupProject)}
 	const shoppers, each = 5, 10
-	var senders sync.WaitGroup
-	for i := range shoppers {
-		senders.Go(func() {
-			for n := 1; n <= each; n++ {
-				body := fmt.Sprintf(`{"customer":"c%d","n":%d}`, i, n)
-				for try := i + n; !members[try%2].posted("/orders", body); try++ {
-					pause(50 * time.Millisecond)
-				}
-			}
-		})
-	}
+	senders := sendOrders(members, shoppers, each, 0)
 	senders.Wait()
-	if log := members[0].out.String(); !strings.Contains(log, "the database user has no limits") {
+	if log := members[0].out.String(); !strings.Contains(log, "the database user has no limits") || !strings.Contains(log, `missing="idle_in_transaction_session_timeout, lock_timeout, statement_timeout"`) {
 		t.Errorf("got the log\n%s\nwant a warning of the limits that the pooler drops", log)
 	}
-	within(t, 90*time.Second, "all orders", func() bool { // each handover waits for a sweep
-		sink.mu.Lock()
-		defer sink.mu.Unlock()
-		return progressOf(sink.last) == shoppers*each
-	})
+	within(t, 90*time.Second, "all orders", func() bool { return sink.total() == shoppers*each }) // each handover waits for a sweep
 	for i, m := range members {
 		within(t, 20*time.Second, fmt.Sprint("the warning of member ", i+1), func() bool { return strings.Contains(m.out.String(), "cannot receive notifications of other members") })
 	}
-	sink.mu.Lock()
-	defer sink.mu.Unlock()
-	if len(sink.bad) > 0 || sink.repeated > 0 {
-		t.Errorf("got %d repeated calls, and out of order: %v", sink.repeated, sink.bad)
-	}
+	sink.check(t, 0)
 }

@@ -15,8 +15,7 @@ import (
 	"valence/internal/test/servers"
 )
 
-// The commands and probes in deploy/group start the members of a group, on a real
-// database. The tools of these files check the rest, in internal/test/manifests.
+// The commands in deploy/group start the members of a group, on a real database. The tools of these files check the rest, in internal/test/manifests.
 func TestManifestsStartAGroup(t *testing.T) {
 	server, err := servers.NewPostgres()
 	if err == nil {

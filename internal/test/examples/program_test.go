@@ -1,7 +1,6 @@
 package examples
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,27 +28,9 @@ type atom struct {
 	listen string // URL of the web services
 	admin  string // URL of the admin API
 	data   string
-	output *output
+	output *program.Output
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when the process has ended
-}
-
-// output collects the standard output and error of a program.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // run starts the program on a project and waits until it is ready. It is
@@ -73,7 +53,7 @@ func start(t *testing.T, cmd *exec.Cmd, data string) *atom {
 // 200. An atom without a project is healthy but not ready.
 func startUntil(t *testing.T, cmd *exec.Cmd, data, path string) *atom {
 	t.Helper()
-	a := &atom{t: t, data: data, output: &output{}, cmd: cmd, ended: make(chan struct{})}
+	a := &atom{t: t, data: data, output: &program.Output{}, cmd: cmd, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = a.output, a.output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

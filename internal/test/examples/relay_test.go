@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"valence/internal/test/program"
 )
 
 // controlPlane is a running `valence cloud`.
@@ -35,7 +37,7 @@ func startPlane(t *testing.T) *controlPlane {
 func (p *controlPlane) start() {
 	t := p.t
 	t.Helper()
-	out := &output{}
+	out := &program.Output{}
 	cmd := exec.Command(binary, "cloud", "--listen", strings.TrimPrefix(p.url, "http://"), "--data", p.data)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {

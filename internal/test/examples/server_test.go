@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"valence/internal/test/program"
 )
 
 // languageServer is the YAML language server that editors use, driven over its
@@ -21,7 +23,7 @@ type languageServer struct {
 	t     *testing.T
 	in    io.WriteCloser
 	out   *textproto.Reader
-	notes *output
+	notes *program.Output
 	next  int
 	// schemas is the editor setting `yaml.schemas`: files by schema.
 	schemas map[string]string
@@ -60,7 +62,7 @@ func startLanguageServer(t *testing.T, schemas map[string]string) *languageServe
 		}
 	}
 	cmd := exec.Command("node", filepath.Join(installed(t, "languageserver", "the YAML language server"), "node_modules", "yaml-language-server", "bin", "yaml-language-server"), "--stdio")
-	s := &languageServer{t: t, notes: &output{}, schemas: schemas}
+	s := &languageServer{t: t, notes: &program.Output{}, schemas: schemas}
 	cmd.Stderr = s.notes
 	in, err := cmd.StdinPipe()
 	if err != nil {
